@@ -1,0 +1,43 @@
+"""LoRA boundary layers for lm-evaluation-harness: test, choose and ship them.
+
+A LoRA-tuned model often answers better when the LoRA modules of its upper decoder layers are
+dropped at inference (Chen et al., arXiv 2503.23360). The last layer whose LoRA is kept is the
+*boundary*.
+
+Importing this package is cheap: nothing below is imported before it is asked for, because a
+``.pth`` line of the wheel imports it at interpreter start (see :mod:`.discovery`).
+"""
+
+from __future__ import annotations
+
+from . import discovery
+
+# typing.TYPE_CHECKING would import typing at every interpreter start
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .adapter import apply_boundary
+    from .model import LoraBoundaryLM
+
+__all__ = ["LoraBoundaryLM", "apply_boundary"]
+
+_HOME = {"LoraBoundaryLM": "model", "apply_boundary": "adapter"}
+
+discovery.activate()
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name when it is first used (PEP 562)."""
+    if name in _HOME:
+        from importlib import import_module
+
+        return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("lm-eval-lora-boundary")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """List the public names, imported or not."""
+    return [*globals(), *__all__, "__version__"]

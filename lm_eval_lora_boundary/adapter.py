@@ -1,0 +1,370 @@
+"""Keep the LoRA modules of layers ``0..K`` of a PEFT model and drop the others.
+
+A dropped module is physically replaced by its base layer, so that no LoRA arithmetic and no LoRA
+memory is left. One rule decides for LoRA modules, ``modules_to_save``, trainable tokens and base
+tensors that the adapter file overwrites alike: what sits deeper than the boundary is dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from peft import LoraConfig, PeftModel
+from peft.tuners.lora import LoraLayer
+from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils.other import AuxiliaryTrainingWrapper
+from torch import nn
+
+from .errors import AdapterError, BoundaryError
+from .layers import DecoderStack, depths, find_decoder_stack
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+# initialisations that leave the base weights alone; others (pissa, olora, corda, lora_ga, loftq,
+# ...) subtract the adapter's initial product from them whenever the adapter is loaded
+_KEEPS_BASE = (True, False, "gaussian", "orthogonal", "eva", "mica")
+
+
+@dataclass(frozen=True)
+class AdaptedModule:
+    """One module of the base model that the adapter changes.
+
+    Attributes:
+        name: Path in the base model.
+        depth: Its decoder layer; 0 on the embedding side, N-1 on the head side.
+        parameters: Number of parameters that the adapter adds or replaces here.
+        adapted: The module with the adapter; None where only tensors are overwritten.
+        original: The module without it.
+    """
+
+    name: str
+    depth: int
+    parameters: int
+    adapted: nn.Module | None = field(repr=False)
+    original: nn.Module = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Overwrite:
+    """A base tensor that loading the adapter changed.
+
+    Attributes:
+        name: Path of the tensor in the base model.
+        depth: Depth of the module that owns it.
+        owner: That module.
+        original: The parameter as it was before the adapter was loaded.
+        trained: The parameter as the adapter left it.
+        counts: Whether the adapter file holds the tensor. If not, it changed because of the
+            adapter's initialisation, and is no parameter of the adapter.
+    """
+
+    name: str
+    depth: int
+    owner: nn.Module = field(repr=False)
+    original: nn.Parameter = field(repr=False)
+    trained: nn.Parameter = field(repr=False)
+    counts: bool
+
+    def put(self, parameter: nn.Parameter) -> None:
+        """Let the owner use ``parameter`` (rebinding: a tied tensor changes on one side only)."""
+        setattr(self.owner, self.name.rpartition(".")[2], parameter)
+
+
+def rewrites_base(config: LoraConfig) -> bool:
+    """Tell whether loading an adapter with this config changes base weights."""
+    return config.init_lora_weights not in _KEEPS_BASE
+
+
+def check_boundary(boundary: int, layers: int) -> int:
+    """Return ``boundary`` if it is one of ``-1..layers-1``.
+
+    Raises:
+        BoundaryError: It is not.
+    """
+    if isinstance(boundary, bool) or not isinstance(boundary, int):
+        raise BoundaryError(
+            f"boundary={boundary!r} is not an integer; expected -1..{layers - 1}, the last layer "
+            "whose LoRA is kept"
+        )
+    if not -1 <= boundary < layers:
+        raise BoundaryError(
+            f"boundary={boundary} is out of range: this model has {layers} layers, so expected "
+            f"-1 (keep none) to {layers - 1} (keep all)"
+        )
+    return boundary
+
+
+class LoraCut:
+    """A LoRA-adapted model whose boundary can be moved.
+
+    Use it as a context manager to get the full adapter back at the end.
+
+    Attributes:
+        model: The PEFT model.
+        stack: Decoder layers of the base model.
+        modules: What the adapter changes, in the model's own order.
+        boundary: The boundary in force; N-1 for the full adapter.
+    """
+
+    def __init__(self, model: PeftModel, overwrites: Iterable[Overwrite] | None = None) -> None:
+        """Find what the adapter changes; changes nothing.
+
+        Args:
+            model: A PEFT model with one unmerged LoRA adapter.
+            overwrites: Base tensors that loading the adapter changed, so that they can be put
+                back above the boundary (see :func:`.loading.load_adapter`). None: not recorded.
+
+        Raises:
+            AdapterError: The model holds no LoRA adapter or several, a merged one, or one whose
+                dropped modules cannot be returned to the base model.
+            ModelError: The decoder layers cannot be found.
+        """
+        self.model = model
+        self._base: nn.Module = model.get_base_model()
+        self._config = _only_lora_config(model)
+        self._base_kept = overwrites is not None
+        self._overwrites = tuple(overwrites or ())
+        self.stack: DecoderStack = find_decoder_stack(self._base)
+        self.modules: tuple[AdaptedModule, ...] = tuple(self._find_modules())
+        if not self.modules:
+            raise AdapterError("the adapter matches no module of this base model")
+        self.boundary = self.stack.count - 1
+
+    def _find_modules(self) -> Iterator[AdaptedModule]:
+        found: dict[str, nn.Module] = {}
+        inside = "\n"  # prefix of the adapted module being walked; names hold no newline
+        for name, module in self._base.named_modules():
+            if name.startswith(inside):
+                continue
+            if isinstance(module, (BaseTunerLayer, AuxiliaryTrainingWrapper)):
+                found[name] = module
+                inside = f"{name}."
+        where = depths(self._base, self.stack, found)
+        for name, module in found.items():
+            if getattr(module, "merged", False):
+                raise AdapterError(f"{name} is merged; unmerge the adapter before cutting it")
+            original = _original(module)
+            base_parameters = {id(p) for p in original.parameters()}
+            own = (p for p in module.parameters() if id(p) not in base_parameters)
+            yield AdaptedModule(name, where[name], sum(p.numel() for p in own), module, original)
+        for overwrite in self._overwrites:
+            if overwrite.counts:
+                yield AdaptedModule(
+                    overwrite.name,
+                    overwrite.depth,
+                    overwrite.trained.numel(),
+                    None,
+                    overwrite.owner,
+                )
+
+    def kept(self, boundary: int | None = None) -> list[AdaptedModule]:
+        """Return the modules that ``boundary`` (default: the one in force) keeps."""
+        limit = self.boundary if boundary is None else boundary
+        return [module for module in self.modules if module.depth <= limit]
+
+    def dropped(self, boundary: int | None = None) -> list[AdaptedModule]:
+        """Return the modules that ``boundary`` (default: the one in force) drops."""
+        limit = self.boundary if boundary is None else boundary
+        return [module for module in self.modules if module.depth > limit]
+
+    def move(self, boundary: int) -> None:
+        """Keep the adapter in layers ``0..boundary`` and drop it above.
+
+        Raises:
+            BoundaryError: The boundary is not in ``-1..N-1``.
+            AdapterError: The base weights above the boundary cannot be had back.
+        """
+        check_boundary(boundary, self.stack.count)
+        self._refuse_lost_base(boundary)
+        for module in self.modules:
+            if module.adapted is not None:
+                keep = module.depth <= boundary
+                self._replace(module.name, module.adapted if keep else module.original)
+        for overwrite in self._overwrites:
+            overwrite.put(overwrite.trained if overwrite.depth <= boundary else overwrite.original)
+        self.boundary = boundary
+
+    def _refuse_lost_base(self, boundary: int) -> None:
+        """Refuse to drop modules whose base weights the adapter changed and nobody kept."""
+        dropped = [m for m in self.dropped(boundary) if isinstance(m.adapted, LoraLayer)]
+        if rewrites_base(self._config):
+            known = {id(overwrite.owner) for overwrite in self._overwrites}
+            lost = [module.name for module in dropped if id(module.original) not in known]
+            if lost:
+                raise AdapterError(
+                    f"init_lora_weights={self._config.init_lora_weights!r} rewrote base weights "
+                    f"when the adapter was loaded, so dropping {lost[0]} would not give the base "
+                    "model back. Load it through LoraBoundaryLM, which keeps them, or convert it "
+                    "with save_pretrained(path_initial_model_for_weight_conversion=...)."
+                )
+        if dropped and self._config.bias != "none" and not self._base_kept:
+            raise AdapterError(
+                f"bias={self._config.bias!r} trained biases of the base model in place, so "
+                f"dropping {dropped[0].name} would not give the base model back. Load the adapter "
+                "through LoraBoundaryLM, which keeps the original biases."
+            )
+
+    def _replace(self, name: str, module: nn.Module) -> None:
+        parent, _, attribute = name.rpartition(".")
+        setattr(self._base.get_submodule(parent), attribute, module)
+
+    def __enter__(self) -> LoraCut:
+        """Return the cut itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Restore the full adapter."""
+        self.move(self.stack.count - 1)
+
+    def finish(self, *, merge: bool = False) -> Any:
+        """Make the boundary final and return the model to use from now on.
+
+        What was dropped is forgotten, so that its memory can be freed; this object must not be
+        used afterwards.
+
+        Args:
+            merge: Merge the kept modules into the base weights.
+
+        Returns:
+            The PEFT model; the plain base model if nothing is kept or everything is merged.
+        """
+        plain = merge or not self.kept()
+        if merge:
+            self._merge()
+        self.modules = ()
+        self._overwrites = ()
+        if not plain:
+            return self.model
+        if hasattr(self._base, "peft_config"):
+            del self._base.peft_config
+        return self._base
+
+    def _merge(self) -> None:
+        for module in self.kept():
+            adapted: Any = module.adapted
+            if adapted is None:
+                continue
+            self._untie(module)
+            if hasattr(adapted, "unload_and_optionally_merge_module"):
+                merged = adapted.unload_and_optionally_merge_module(
+                    merge=True, safe_merge=True, adapter_names=None
+                )
+            else:
+                adapted.merge(safe_merge=True)
+                merged = module.original
+            self._replace(module.name, merged)
+
+    def _untie(self, module: AdaptedModule) -> None:
+        """Give a module its own weight before merging, if another module uses the same tensor.
+
+        Merging into a tied embedding would change the output head as well, which the unmerged
+        adapter does not do.
+        """
+        tied = [
+            name
+            for name, parameter in module.original.named_parameters()
+            for other_name, other in self._base.named_parameters(remove_duplicate=False)
+            if other is parameter and not _is_inside(other_name, module.name)
+        ]
+        for name in tied:
+            owner = module.original.get_submodule(name.rpartition(".")[0])
+            attribute = name.rpartition(".")[2]
+            shared = getattr(owner, attribute)
+            setattr(owner, attribute, nn.Parameter(shared.detach().clone(), requires_grad=False))
+        if tied:
+            config: Any = self._base.config
+            config.tie_word_embeddings = False
+
+
+def apply_boundary(model: PeftModel, boundary: int) -> LoraCut:
+    """Keep a model's LoRA in layers ``0..boundary`` and drop it above, in place.
+
+    >>> model = PeftModel.from_pretrained(base, "my-adapter")  # doctest: +SKIP
+    >>> with apply_boundary(model, 20) as cut:  # doctest: +SKIP
+    ...     logits = model(input_ids).logits  # (batch, seq, vocab)
+
+    Args:
+        model: A PEFT model with one unmerged LoRA adapter.
+        boundary: Last layer whose LoRA is kept, ``-1..N-1``; -1 gives the base model, N-1 the
+            full adapter.
+
+    Returns:
+        The cut; ``cut.move(K)`` moves the boundary, leaving the ``with`` block restores the full
+        adapter, ``cut.finish()`` makes the cut final and frees what was dropped.
+
+    Raises:
+        BoundaryError: The boundary is not an integer in ``-1..N-1``.
+        AdapterError: The adapter cannot be cut faithfully; the message says why and what to do.
+        ModelError: The decoder layers cannot be found.
+    """
+    cut = LoraCut(model)
+    cut.move(boundary)
+    return cut
+
+
+def has_effect(modules: list[AdaptedModule]) -> bool:
+    """Tell whether any of the modules changes what the base model computes.
+
+    A LoRA module adds nothing if its A or its B is all zero.
+    """
+    return any(_changes(module) for module in modules)
+
+
+def _changes(module: AdaptedModule) -> bool:
+    if not isinstance(module.adapted, LoraLayer):
+        # other kinds replace whole tensors or rows; an equal copy is not worth a refusal
+        return True
+    layers = [layer for layer in module.adapted.modules() if isinstance(layer, LoraLayer)]
+    return any(_adds_something(layer) for layer in layers)
+
+
+def _adds_something(layer: LoraLayer) -> bool:
+    if len(layer.lora_magnitude_vector):  # DoRA rescales even where the product is zero
+        return True
+    pairs = [
+        *((layer.lora_A[name].weight, layer.lora_B[name].weight) for name in layer.lora_A),
+        *(
+            (layer.lora_embedding_A[name], layer.lora_embedding_B[name])
+            for name in layer.lora_embedding_A
+        ),
+    ]
+    return any(bool(a.any()) and bool(b.any()) for a, b in pairs)
+
+
+def _original(module: Any) -> Any:
+    """Return the module that the adapter wraps."""
+    if isinstance(module, AuxiliaryTrainingWrapper):
+        return module.original_module
+    return module.get_base_layer()
+
+
+def _is_inside(name: str, path: str) -> bool:
+    return name == path or name.startswith(f"{path}.")
+
+
+def _only_lora_config(model: PeftModel) -> LoraConfig:
+    configs = model.peft_config
+    if len(configs) != 1:
+        raise AdapterError(
+            f"expected a model with one adapter, got {len(configs)} ({', '.join(configs)}); "
+            "delete the others with delete_adapter()"
+        )
+    config = next(iter(configs.values()))
+    if not isinstance(config, LoraConfig):
+        raise AdapterError(
+            f"expected a LoRA adapter, got peft_type={getattr(config, 'peft_type', '?')}"
+        )
+    if config.layer_replication:
+        raise AdapterError(
+            "layer_replication repeats layers of the base model, so its layers have no single "
+            "depth; boundaries are not defined for this adapter"
+        )
+    return config

@@ -1,0 +1,144 @@
+"""Let a released lm-eval find this plugin: a backport of its plugin discovery.
+
+From the release after 0.4.13 on, lm-eval reads the entry-point group ``lm_eval.models`` by itself
+(``lm_eval.api.registry.load_plugins``). Version 0.4.13 does not, and no version looks for tasks
+outside its own folder and ``--include_path``. This module is imported at interpreter start (a
+``.pth`` line of the wheel) and does two things, each only when lm-eval itself is imported:
+
+* right after ``lm_eval.models`` has registered its own models, ours are registered too, lazily
+  and never over a built-in one; not at all where lm-eval discovers plugins by itself;
+* ``TaskManager`` also searches the folder of the bundled tasks, after lm-eval's own and before
+  any ``--include_path``.
+
+It is the only place of this package that changes the behaviour of another one.
+"""
+
+from __future__ import annotations
+
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from importlib.machinery import ModuleSpec
+    from pathlib import Path
+    from types import ModuleType
+    from typing import Any
+
+# the same as the entry points in pyproject.toml; a test compares the two
+MODELS = {"lora_boundary": "lm_eval_lora_boundary.model:LoraBoundaryLM"}
+
+
+def tasks_folder() -> Path:
+    """Return the folder of the bundled tasks, for ``--include_path``."""
+    from pathlib import Path
+
+    package = Path(__file__).resolve().parent
+    inside = package / "tasks"  # in a wheel; beside the package in a checkout
+    return inside if inside.is_dir() else package.parent / "tasks"
+
+
+_active = False
+
+
+def activate() -> None:
+    """Arrange for the two steps above; call it as often as you like."""
+    global _active
+    if _active:
+        return
+    _active = True
+    pending: dict[str, Callable[[ModuleType], None]] = {}
+    for name, action in _ACTIONS.items():
+        if (module := sys.modules.get(name)) is not None:
+            _run(action, module)
+        else:
+            pending[name] = action
+    if pending:
+        sys.meta_path.insert(0, _AfterImport(pending))
+
+
+class _AfterImport:
+    """A meta path finder that lets others find a module and acts once it has been executed."""
+
+    def __init__(self, pending: dict[str, Callable[[ModuleType], None]]) -> None:
+        self._pending = pending
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if name not in self._pending:
+            return None
+        for finder in sys.meta_path:
+            if finder is self or not hasattr(finder, "find_spec"):
+                continue
+            spec = finder.find_spec(name, path, target)
+            if spec is not None:
+                if spec.loader is not None and hasattr(spec.loader, "exec_module"):
+                    _call_after(spec.loader, name, self._pending[name])
+                return spec
+        return None
+
+
+def _call_after(loader: Any, name: str, action: Callable[[ModuleType], None]) -> None:
+    """Make ``loader`` run ``action`` after it has executed the module ``name``, once."""
+    execute = loader.exec_module
+
+    def exec_module(module: ModuleType) -> None:
+        execute(module)
+        if module.__name__ == name:
+            loader.exec_module = execute
+            _run(action, module)
+
+    loader.exec_module = exec_module
+
+
+def _run(action: Callable[[ModuleType], None], module: ModuleType) -> None:
+    """Run an action; whatever goes wrong, lm-eval must still work for everybody else."""
+    try:
+        action(module)
+    except Exception as error:  # noqa: BLE001 - an unknown lm-eval may lack anything
+        import logging
+
+        logging.getLogger("lm_eval").warning(
+            "lm-eval-lora-boundary could not register with this lm-eval (%s: %s); "
+            "if a task is missing, pass --include_path with what `lora-boundary tasks` prints.",
+            type(error).__name__,
+            error,
+        )
+
+
+def _register_models(_: ModuleType) -> None:
+    from lm_eval.api import registry
+
+    if hasattr(registry, "load_plugins"):
+        return
+    for name, target in MODELS.items():
+        if name not in registry.model_registry:
+            registry.model_registry.register(name, target=target)
+
+
+def _add_tasks_folder(manager: ModuleType) -> None:
+    import functools
+    import inspect
+    from pathlib import Path
+
+    task_manager: Any = manager.TaskManager
+    original = task_manager.__init__
+    signature = inspect.signature(original)
+
+    @functools.wraps(original)
+    def init(*args: Any, **kwargs: Any) -> None:
+        bound = signature.bind(*args, **kwargs)
+        given = bound.arguments.get("include_path")
+        if bound.arguments.get("include_defaults", True):
+            paths = list(given) if isinstance(given, (list, tuple)) else [given] if given else []
+            if tasks_folder() not in [Path(path).resolve() for path in paths]:
+                # before the user's own folders: where two define a task, the later one wins
+                bound.arguments["include_path"] = [tasks_folder(), *paths]
+        original(*bound.args, **bound.kwargs)
+        args[0].include_path = given
+
+    task_manager.__init__ = init
+
+
+_ACTIONS = {"lm_eval.models": _register_models, "lm_eval.tasks.manager": _add_tasks_folder}
