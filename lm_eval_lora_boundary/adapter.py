@@ -8,7 +8,6 @@ tensors that the adapter file overwrites alike: what sits deeper than the bounda
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from peft import LoraConfig, PeftModel
@@ -17,6 +16,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils.other import AuxiliaryTrainingWrapper
 from torch import nn
 
+from .adapted import AdaptedModule, Overwrite, merge_modules, replace_module
 from .errors import AdapterError, BoundaryError
 from .layers import DecoderStack, depths, find_decoder_stack
 
@@ -25,57 +25,25 @@ if TYPE_CHECKING:
 
 # initialisations that leave the base weights alone; others (pissa, olora, corda, lora_ga, loftq,
 # ...) subtract the adapter's initial product from them whenever the adapter is loaded
-_KEEPS_BASE = (True, False, "gaussian", "orthogonal", "eva", "mica")
-
-
-@dataclass(frozen=True)
-class AdaptedModule:
-    """One module of the base model that the adapter changes.
-
-    Attributes:
-        name: Path in the base model.
-        depth: Its decoder layer; 0 on the embedding side, N-1 on the head side.
-        parameters: Number of parameters that the adapter adds or replaces here.
-        adapted: The module with the adapter; None where only tensors are overwritten.
-        original: The module without it.
-    """
-
-    name: str
-    depth: int
-    parameters: int
-    adapted: nn.Module | None = field(repr=False)
-    original: nn.Module = field(repr=False)
-
-
-@dataclass(frozen=True)
-class Overwrite:
-    """A base tensor that loading the adapter changed.
-
-    Attributes:
-        name: Path of the tensor in the base model.
-        depth: Depth of the module that owns it.
-        owner: That module.
-        original: The parameter as it was before the adapter was loaded.
-        trained: The parameter as the adapter left it.
-        counts: Whether the adapter file holds the tensor. If not, it changed because of the
-            adapter's initialisation, and is no parameter of the adapter.
-    """
-
-    name: str
-    depth: int
-    owner: nn.Module = field(repr=False)
-    original: nn.Parameter = field(repr=False)
-    trained: nn.Parameter = field(repr=False)
-    counts: bool
-
-    def put(self, parameter: nn.Parameter) -> None:
-        """Let the owner use ``parameter`` (rebinding: a tied tensor changes on one side only)."""
-        setattr(self.owner, self.name.rpartition(".")[2], parameter)
+_KEEPS_BASE = (True, False, "gaussian", "orthogonal", "eva")
 
 
 def rewrites_base(config: LoraConfig) -> bool:
     """Tell whether loading an adapter with this config changes base weights."""
     return config.init_lora_weights not in _KEEPS_BASE
+
+
+def check_supported(config: LoraConfig) -> None:
+    """Refuse LoRA variants that boundaries are not defined for.
+
+    Raises:
+        AdapterError: The config asks for one.
+    """
+    if config.layer_replication:
+        raise AdapterError(
+            "layer_replication repeats layers of the base model, so that its modules have no "
+            "single depth; boundaries are not defined for this adapter"
+        )
 
 
 def check_boundary(boundary: int, layers: int) -> int:
@@ -182,7 +150,8 @@ class LoraCut:
         for module in self.modules:
             if module.adapted is not None:
                 keep = module.depth <= boundary
-                self._replace(module.name, module.adapted if keep else module.original)
+                replacement = module.adapted if keep else module.original
+                replace_module(self._base, module.name, replacement)
         for overwrite in self._overwrites:
             overwrite.put(overwrite.trained if overwrite.depth <= boundary else overwrite.original)
         self.boundary = boundary
@@ -206,10 +175,6 @@ class LoraCut:
                 f"dropping {dropped[0].name} would not give the base model back. Load the adapter "
                 "through LoraBoundaryLM, which keeps the original biases."
             )
-
-    def _replace(self, name: str, module: nn.Module) -> None:
-        parent, _, attribute = name.rpartition(".")
-        setattr(self._base.get_submodule(parent), attribute, module)
 
     def __enter__(self) -> LoraCut:
         """Return the cut itself."""
@@ -238,7 +203,7 @@ class LoraCut:
         """
         plain = merge or not self.kept()
         if merge:
-            self._merge()
+            merge_modules(self._base, self.kept())
         self.modules = ()
         self._overwrites = ()
         if not plain:
@@ -246,42 +211,6 @@ class LoraCut:
         if hasattr(self._base, "peft_config"):
             del self._base.peft_config
         return self._base
-
-    def _merge(self) -> None:
-        for module in self.kept():
-            adapted: Any = module.adapted
-            if adapted is None:
-                continue
-            self._untie(module)
-            if hasattr(adapted, "unload_and_optionally_merge_module"):
-                merged = adapted.unload_and_optionally_merge_module(
-                    merge=True, safe_merge=True, adapter_names=None
-                )
-            else:
-                adapted.merge(safe_merge=True)
-                merged = module.original
-            self._replace(module.name, merged)
-
-    def _untie(self, module: AdaptedModule) -> None:
-        """Give a module its own weight before merging, if another module uses the same tensor.
-
-        Merging into a tied embedding would change the output head as well, which the unmerged
-        adapter does not do.
-        """
-        tied = [
-            name
-            for name, parameter in module.original.named_parameters()
-            for other_name, other in self._base.named_parameters(remove_duplicate=False)
-            if other is parameter and not _is_inside(other_name, module.name)
-        ]
-        for name in tied:
-            owner = module.original.get_submodule(name.rpartition(".")[0])
-            attribute = name.rpartition(".")[2]
-            shared = getattr(owner, attribute)
-            setattr(owner, attribute, nn.Parameter(shared.detach().clone(), requires_grad=False))
-        if tied:
-            config: Any = self._base.config
-            config.tie_word_embeddings = False
 
 
 def apply_boundary(model: PeftModel, boundary: int) -> LoraCut:
@@ -310,44 +239,11 @@ def apply_boundary(model: PeftModel, boundary: int) -> LoraCut:
     return cut
 
 
-def has_effect(modules: list[AdaptedModule]) -> bool:
-    """Tell whether any of the modules changes what the base model computes.
-
-    A LoRA module adds nothing if its A or its B is all zero.
-    """
-    return any(_changes(module) for module in modules)
-
-
-def _changes(module: AdaptedModule) -> bool:
-    if not isinstance(module.adapted, LoraLayer):
-        # other kinds replace whole tensors or rows; an equal copy is not worth a refusal
-        return True
-    layers = [layer for layer in module.adapted.modules() if isinstance(layer, LoraLayer)]
-    return any(_adds_something(layer) for layer in layers)
-
-
-def _adds_something(layer: LoraLayer) -> bool:
-    if len(layer.lora_magnitude_vector):  # DoRA rescales even where the product is zero
-        return True
-    pairs = [
-        *((layer.lora_A[name].weight, layer.lora_B[name].weight) for name in layer.lora_A),
-        *(
-            (layer.lora_embedding_A[name], layer.lora_embedding_B[name])
-            for name in layer.lora_embedding_A
-        ),
-    ]
-    return any(bool(a.any()) and bool(b.any()) for a, b in pairs)
-
-
 def _original(module: Any) -> Any:
     """Return the module that the adapter wraps."""
     if isinstance(module, AuxiliaryTrainingWrapper):
         return module.original_module
     return module.get_base_layer()
-
-
-def _is_inside(name: str, path: str) -> bool:
-    return name == path or name.startswith(f"{path}.")
 
 
 def _only_lora_config(model: PeftModel) -> LoraConfig:
@@ -362,9 +258,5 @@ def _only_lora_config(model: PeftModel) -> LoraConfig:
         raise AdapterError(
             f"expected a LoRA adapter, got peft_type={getattr(config, 'peft_type', '?')}"
         )
-    if config.layer_replication:
-        raise AdapterError(
-            "layer_replication repeats layers of the base model, so its layers have no single "
-            "depth; boundaries are not defined for this adapter"
-        )
+    check_supported(config)
     return config

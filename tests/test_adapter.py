@@ -16,7 +16,8 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils.other import AuxiliaryTrainingWrapper
 
 from lm_eval_lora_boundary import apply_boundary
-from lm_eval_lora_boundary.adapter import LoraCut, has_effect
+from lm_eval_lora_boundary.adapted import has_effect
+from lm_eval_lora_boundary.adapter import LoraCut
 from lm_eval_lora_boundary.errors import AdapterError, BoundaryError, ModelError
 from lm_eval_lora_boundary.layers import DecoderStack, depths, find_decoder_stack
 

@@ -1,0 +1,140 @@
+"""Log-likelihoods with logits computed only where a token is scored.
+
+lm-eval's ``hf`` computes logits and their softmax at every position of a prompt, although only
+the continuation is scored. Here the output head sees the scored positions alone; everything else,
+including the order of requests and the sharing of one-token continuations, is lm-eval's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+
+def scored_logits(
+    forward: Callable[[torch.Tensor], torch.Tensor], head: nn.Module, batch: Batch
+) -> torch.Tensor:
+    """Run a model and return its logits at the scored positions, shape (scored, vocab).
+
+    Args:
+        forward: Takes token ids (batch, seq), returns logits (batch, seq, vocab).
+        head: The model's output embeddings.
+        batch: The inputs.
+    """
+    with head_at(head, batch.rows, batch.positions):
+        logits = forward(batch.inputs)
+    if logits.shape[:2] == (1, len(batch.rows)):
+        return logits[0]
+    # a model that uses its head without calling it as a module has computed all positions
+    return logits[batch.rows.to(logits.device), batch.positions.to(logits.device)]
+
+
+@contextmanager
+def head_at(head: nn.Module, rows: torch.Tensor, positions: torch.Tensor) -> Iterator[None]:
+    """Make a model's output head work on some positions only, as one sequence.
+
+    Scaling and soft-capping of logits happen after the head, element by element, and stay right.
+
+    Args:
+        head: The model's output embeddings; its input has shape (batch, seq, hidden).
+        rows: Row of every position, shape (scored,).
+        positions: Index in the sequence of every position, shape (scored,).
+
+    Yields:
+        Nothing; within the context the model's logits have shape (1, scored, vocab).
+    """
+
+    def select(_: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        hidden, *rest = inputs
+        chosen = hidden[rows.to(hidden.device), positions.to(hidden.device)]
+        return (chosen.unsqueeze(0), *rest)
+
+    handle = head.register_forward_pre_hook(select)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+class Batch:
+    """Right-padded inputs of one forward pass, and where their continuations are scored.
+
+    Attributes:
+        inputs: Token ids, shape (batch, seq).
+        rows: Row of every scored position, shape (scored,).
+        positions: Index of every scored position, shape (scored,).
+        lengths: Number of scored positions of each row.
+    """
+
+    def __init__(
+        self, pairs: Sequence[tuple[list[int], list[int]]], max_length: int, device: torch.device
+    ) -> None:
+        """Lay out pairs of context and continuation tokens.
+
+        Args:
+            pairs: Non-empty contexts and continuations. What exceeds ``max_length`` is cut from
+                the left, as lm-eval does.
+            max_length: Longest input of the model, in tokens.
+            device: Where the tensors go.
+        """
+        # the last token is never an input, and the token before the continuation predicts it
+        sequences = [(context + rest)[-(max_length + 1) :][:-1] for context, rest in pairs]
+        self.lengths = [len(rest) for _, rest in pairs]
+        width = max(map(len, sequences))
+        # padding on the right is never attended to, so that any id will do; lm-eval pads with 0
+        padded = [sequence + [0] * (width - len(sequence)) for sequence in sequences]
+        self.inputs = torch.tensor(padded, dtype=torch.long, device=device)
+        positions = [
+            range(len(sequence) - scored, len(sequence))
+            for sequence, scored in zip(sequences, self.lengths, strict=True)
+        ]
+        self.rows = torch.repeat_interleave(
+            torch.arange(len(pairs)), torch.tensor(self.lengths)
+        ).to(device)
+        self.positions = torch.tensor(
+            [position for row in positions for position in row], dtype=torch.long, device=device
+        )
+
+    def split(self, scores: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Split scores of all scored positions, shape (scored, …), into rows."""
+        return torch.split(scores, self.lengths)
+
+
+def score(log_probs: torch.Tensor, continuation: Sequence[int]) -> tuple[float, bool]:
+    """Score a continuation.
+
+    Args:
+        log_probs: Log-probabilities, shape (tokens, vocab).
+        continuation: As many token ids, or fewer, which are then the last of them.
+
+    Returns:
+        Its log-likelihood (natural logarithm), and whether greedy decoding would produce it.
+    """
+    targets = torch.tensor(continuation, dtype=torch.long, device=log_probs.device)
+    log_probs = log_probs[-len(targets) :]
+    greedy = bool((log_probs.argmax(dim=-1) == targets).all())
+    return float(log_probs.gather(1, targets.unsqueeze(1)).sum()), greedy
+
+
+def log_softmax(logits: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
+    """Return log-probabilities over the last dimension, in ``dtype`` if given."""
+    result: torch.Tensor = torch.log_softmax(logits, dim=-1, dtype=dtype)
+    return result
+
+
+Request = tuple[Any, list[int], list[int]]
+
+
+def order(request: Request) -> tuple[int, tuple[int, ...]]:
+    """Sort key of a request: longest first, so that running out of memory happens at once."""
+    tokens = request[1] + request[2]
+    return -len(tokens), tuple(tokens)
+
+
+def shared_input(request: Request) -> list[int]:
+    """Return what two requests must have in common to be answered by one row."""
+    return request[1] + request[2][:-1]
