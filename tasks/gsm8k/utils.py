@@ -1,0 +1,37 @@
+"""Metrics of GSM8K: lm-eval's exact match of the extracted number, and the response's length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from lm_eval.api.filter import Filter
+from lm_eval.api.metrics import exact_match_hf_evaluate
+
+from lm_eval_lora_boundary.task_metrics import WholeResponse, length_ratio
+
+# What lm-eval's gsm8k 3.0 has in its metric_list: lm-eval ignores such options in a YAML file
+# that sets process_results.
+_EXACT_MATCH = {
+    "ignore_case": True,
+    "ignore_punctuation": False,
+    "regexes_to_ignore": [",", r"\$", r"(?s).*#### ", r"\.$"],
+}
+
+
+class WholeResponseFilter(Filter):
+    """Take the first response of each document and mark it as whole."""
+
+    def apply(
+        self, resps: Iterable[Sequence[str]], docs: Sequence[dict[str, Any]]
+    ) -> list[WholeResponse]:
+        """Return one marked response per document."""
+        return [WholeResponse(responses[0]) for responses in resps]
+
+
+def process_results(doc: dict[str, Any], results: list[str]) -> dict[str, float]:
+    """Return the length ratio of a whole response, the exact match of an extracted answer."""
+    response, answer = results[0], doc["answer"]
+    if isinstance(response, WholeResponse):
+        return {"length_ratio": length_ratio(response, answer)}
+    return exact_match_hf_evaluate(predictions=[response], references=[answer], **_EXACT_MATCH)

@@ -1,0 +1,58 @@
+"""Metrics of HotpotQA's answer task, as its official evaluation script defines them."""
+
+from __future__ import annotations
+
+import re
+import string
+from collections import Counter
+from typing import Any
+
+from lm_eval_lora_boundary.task_metrics import length_ratio
+
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+_ARTICLES = re.compile(r"\b(?:a|an|the)\b")
+# Half of "yes it is" is not half an answer: these are right or wrong, never partly right.
+_CLOSED_ANSWERS = {"yes", "no", "noanswer"}
+
+
+def normalize(text: str) -> str:
+    """Return the text in lower case, without punctuation, articles and superfluous whitespace."""
+    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
+
+
+def exact_match(response: str, answer: str) -> float:
+    """Return 1 if response and answer are the same after normalisation."""
+    return float(normalize(response) == normalize(answer))
+
+
+def f1(response: str, answer: str) -> float:
+    """Return the harmonic mean of token precision and recall after normalisation."""
+    response, answer = normalize(response), normalize(answer)
+    if response != answer and not _CLOSED_ANSWERS.isdisjoint((response, answer)):
+        return 0.0
+    response_tokens, answer_tokens = response.split(), answer.split()
+    shared = (Counter(response_tokens) & Counter(answer_tokens)).total()
+    if not shared:
+        return 0.0
+    precision, recall = shared / len(response_tokens), shared / len(answer_tokens)
+    return 2 * precision * recall / (precision + recall)
+
+
+def subspan_em(response: str, answer: str) -> float:
+    """Return 1 if the answer's tokens stand in the response, next to each other and in order.
+
+    The spaces around both keep ``cat`` from being found in ``concatenate``. An answer that
+    normalises to nothing ("The") is found in a response that does so too, as in `exact_match`.
+    """
+    return float(f" {normalize(answer)} " in f" {normalize(response)} ")
+
+
+def process_results(doc: dict[str, Any], results: list[str]) -> dict[str, float]:
+    """Return the metrics of one document."""
+    response, answer = results[0], doc["answer"]
+    return {
+        "exact_match": exact_match(response, answer),
+        "f1": f1(response, answer),
+        "subspan_em": subspan_em(response, answer),
+        "length_ratio": length_ratio(response, answer),
+    }

@@ -1,0 +1,59 @@
+"""Documents and metrics of SAMSum."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from datasets import DatasetDict, load_dataset
+
+from lm_eval_lora_boundary.task_metrics import length_ratio
+
+if TYPE_CHECKING:
+    from rouge_score.rouge_scorer import RougeScorer
+
+_METRICS = ("rouge1", "rouge2", "rougeL")
+
+
+def load(**_metadata: Any) -> DatasetDict:
+    """Return the official splits, each without the dialogues of those that come after it.
+
+    The corpus repeats some dialogues under new ids, across splits too. The test split is whole;
+    one row of the train split has no dialogue and is dropped.
+
+    Args:
+        **_metadata: What lm-eval passes on from the task's metadata and ``--metadata``.
+    """
+    official = load_dataset("knkarthick/samsum")
+    seen: set[str] = set()
+    splits = {}
+    for split in ("test", "validation", "train"):
+        keys = [_key(dialogue) for dialogue in official[split]["dialogue"]]
+        splits[split] = official[split].select(
+            [i for i, key in enumerate(keys) if key and key not in seen]
+        )
+        seen.update(keys)
+    return DatasetDict(splits)
+
+
+def _key(dialogue: str | None) -> str:
+    """Return the text that two copies have in common: letter case and whitespace apart."""
+    return " ".join((dialogue or "").casefold().split())
+
+
+@cache
+def _scorer() -> RougeScorer:
+    # rouge-score pulls in nltk: wait until there is something to score
+    from rouge_score.rouge_scorer import RougeScorer
+
+    return RougeScorer(_METRICS, use_stemmer=True)
+
+
+def process_results(doc: dict[str, Any], results: list[str]) -> dict[str, float]:
+    """Return the metrics of one document, ROUGE as F-measure between 0 and 1."""
+    response, summary = results[0], doc["summary"]
+    scores = _scorer().score(target=summary, prediction=response)
+    return {
+        **{name: scores[name].fmeasure for name in _METRICS},
+        "length_ratio": length_ratio(response, summary),
+    }

@@ -1,0 +1,214 @@
+"""WMT test sets through sacrebleu's registry, split by whole documents, and their metrics."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from lm_eval.api.samplers import ContextSampler
+from sacrebleu import SACREBLEU_DIR
+from sacrebleu.dataset import DATASETS
+
+from lm_eval_lora_boundary.task_metrics import length_ratio, length_ratio_characters
+
+LANGUAGES = {
+    "cs": "Czech",
+    "de": "German",
+    "en": "English",
+    "he": "Hebrew",
+    "ja": "Japanese",
+    "ru": "Russian",
+    "uk": "Ukrainian",
+    "zh": "Chinese",
+}
+
+Row = dict[str, str]
+
+_HELD_OUT = 5  # one document in five is for validation
+_BLOCK = 10  # segments that stand in for a document where the data names none
+
+
+def load(langpair: str, **_metadata: object) -> WMTSplits:
+    """Return the splits of a language pair.
+
+    Args:
+        langpair: Source and target language, such as ``"de-en"``.
+        **_metadata: What lm-eval passes on from the task's metadata and ``--metadata``.
+    """
+    return WMTSplits(langpair)
+
+
+class WMTSplits(Mapping[str, Dataset]):
+    """The splits of one language pair, each read when it is first asked for.
+
+    ``test`` is WMT23; ``validation`` and ``train`` are WMT22, which a zero-shot evaluation thus
+    never downloads. A pair that WMT22 lacks has no ``train``, and its ``validation`` is taken
+    from WMT23. Splits share neither a document nor a source text.
+    """
+
+    def __init__(self, langpair: str) -> None:
+        """Read nothing yet."""
+        self._langpair = langpair
+        self._has_wmt22 = langpair in DATASETS["wmt22"].langpairs
+
+    def __getitem__(self, split: str) -> Dataset:
+        """Return a split, reading and keeping it if need be."""
+        if split not in self:
+            raise KeyError(split)
+        dataset: Dataset = getattr(self, f"_{split}")
+        return dataset
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names of the splits."""
+        return iter(("train", "validation", "test") if self._has_wmt22 else ("validation", "test"))
+
+    def __len__(self) -> int:
+        """Return the number of splits."""
+        return sum(1 for _ in self)
+
+    def __contains__(self, split: object) -> bool:
+        """Return whether there is such a split, without reading it."""
+        return split in tuple(self)
+
+    @cached_property
+    def _wmt23(self) -> list[Row]:
+        return read_test_set("wmt23", self._langpair)
+
+    @cached_property
+    def _parts(self) -> tuple[list[Row], list[Row]]:
+        return split_documents(
+            read_test_set("wmt22", self._langpair) if self._has_wmt22 else self._wmt23
+        )
+
+    @cached_property
+    def _test(self) -> Dataset:
+        return Dataset.from_list(self._wmt23 if self._has_wmt22 else self._parts[1])
+
+    @cached_property
+    def _validation(self) -> Dataset:
+        return Dataset.from_list(without_sources(self._parts[0], self._test))
+
+    @cached_property
+    def _train(self) -> Dataset:
+        return Dataset.from_list(
+            without_sources(self._parts[1], chain(self._validation, self._test))
+        )
+
+
+def read_test_set(name: str, langpair: str) -> list[Row]:
+    """Return the segments of an official test set; sacrebleu downloads and verifies it.
+
+    Raises:
+        TaskDataError: The data cannot be downloaded or is damaged.
+    """
+    test_set = DATASETS[name]
+    try:
+        files = dict(zip(test_set.fieldnames(langpair), test_set.get_files(langpair), strict=True))
+        paths = (files["docid"], files["src"], test_set.get_reference_files(langpair)[0])
+        columns = [Path(path).read_text(encoding="utf-8").splitlines() for path in paths]
+        segments = list(zip(*columns, strict=True))
+        if not segments:
+            raise ValueError("the files hold no segment")
+    # sacrebleu ends the process on a wrong checksum, and lets all else through: network, archive,
+    # XML, file system
+    except (Exception, SystemExit) as error:
+        from lm_eval_lora_boundary.errors import TaskDataError
+
+        reason = (
+            "sacrebleu gave up on the download, most likely over its checksum"
+            if isinstance(error, SystemExit)
+            else " ".join(f"{type(error).__name__}: {error}".split())
+        )
+        raise TaskDataError(
+            f"Cannot read the test set {name} {langpair} through sacrebleu ({reason}). Check the "
+            f"network, delete {Path(SACREBLEU_DIR, name)} if a download was cut short, or set "
+            "SACREBLEU to a folder that already holds the test set."
+        ) from error
+    source_language, target_language = (LANGUAGES[code] for code in langpair.split("-"))
+    return [
+        {
+            "id": f"{name}/{langpair}/{index}",
+            "docid": docid.strip(),
+            "source_language": source_language,
+            "target_language": target_language,
+            "source": source.strip(),
+            "reference": reference.strip(),
+        }
+        for index, (docid, source, reference) in enumerate(segments)
+    ]
+
+
+def split_documents(rows: list[Row]) -> tuple[list[Row], list[Row]]:
+    """Return the rows of one document in five, chosen by a hash of its id, and the other rows.
+
+    Language pairs of the same documents thus hold out the same ones. Where the data gives all
+    segments one document id, blocks of about ten neighbouring segments stand in for documents.
+    """
+    keys = [row["docid"] for row in rows]
+    if len(set(keys)) == 1:
+        blocks = max(_HELD_OUT, len(rows) // _BLOCK)
+        keys = [f"block {index * blocks // len(rows)}" for index in range(len(rows))]
+    ranked = sorted(set(keys), key=lambda key: hashlib.sha256(key.encode()).digest())
+    held_out = set(ranked[: max(1, len(ranked) // _HELD_OUT)])
+    parts: tuple[list[Row], list[Row]] = [], []
+    for key, row in zip(keys, rows, strict=True):
+        parts[key not in held_out].append(row)
+    return parts
+
+
+def without_sources(rows: list[Row], other_rows: Iterable[Row]) -> list[Row]:
+    """Return the rows that have both texts and whose source stands in none of the others.
+
+    Short segments ("Thank you.") return in many documents; letter case and whitespace apart, none
+    may be seen in training and then be scored.
+    """
+    seen = {_key(row["source"]) for row in other_rows}
+    return [
+        row
+        for row in rows
+        if row["source"] and row["reference"] and _key(row["source"]) not in seen
+    ]
+
+
+def _key(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
+class TrainSplitSampler(ContextSampler):
+    """Draws few-shot examples from the train split, read when the first one is asked for.
+
+    lm-eval reads ``fewshot_split`` while it builds a task, which would download WMT22 for
+    zero-shot runs too. Here the task's ``samples`` hold the arguments of `load` instead.
+    """
+
+    def fewshot_docs(self) -> list[Row]:
+        """Return the documents of the train split."""
+        if not self._loaded:
+            self.replace_df([row for arguments in self.df for row in load(**arguments)["train"]])
+        return self.df
+
+    def replace_df(self, df: list[Row]) -> TrainSplitSampler:
+        """Draw from these documents from now on."""
+        self.df = df
+        self._loaded = True
+        return self
+
+
+def process_results(doc: Row, results: list[str]) -> dict[str, Any]:
+    """Return what the corpus metrics need of one document, and its length ratio in words."""
+    response = results[0].strip()
+    item = (doc["reference"], response)
+    return {"bleu": item, "chrf": item, "length_ratio": length_ratio(response, doc["reference"])}
+
+
+def process_results_characters(doc: Row, results: list[str]) -> dict[str, Any]:
+    """Return the same with the length ratio in characters, for Chinese and Japanese."""
+    return {
+        **process_results(doc, results),
+        "length_ratio": length_ratio_characters(results[0], doc["reference"]),
+    }

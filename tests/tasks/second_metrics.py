@@ -1,0 +1,122 @@
+"""The metrics once more, written another way, straight from their definitions."""
+
+from __future__ import annotations
+
+import math
+import re
+import string
+from itertools import groupby
+
+from nltk.stem.porter import PorterStemmer
+from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
+
+
+def squad_tokens(text: str) -> list[str]:
+    kept = "".join(c for c in text.lower() if c not in set(string.punctuation))
+    runs = ["".join(run) for _, run in groupby(kept, lambda c: c.isalnum() or c == "_")]
+    return "".join(" " if run in ("a", "an", "the") else run for run in runs).split()
+
+
+def exact_match(response: str, answer: str) -> float:
+    return 1.0 if squad_tokens(response) == squad_tokens(answer) else 0.0
+
+
+def f1(response: str, answer: str) -> float:
+    got, gold = squad_tokens(response), squad_tokens(answer)
+    for special in (["yes"], ["no"], ["noanswer"]):
+        if special in (got, gold) and got != gold:
+            return 0.0
+    left, shared = list(gold), 0
+    for token in got:
+        if token in left:
+            left.remove(token)
+            shared += 1
+    # the harmonic mean of shared/len(got) and shared/len(gold)
+    return 2 * shared / (len(got) + len(gold)) if shared else 0.0
+
+
+def subspan_em(response: str, answer: str) -> float:
+    got, gold = squad_tokens(response), squad_tokens(answer)
+    if not gold:
+        return float(not got)
+    return float(any(got[i : i + len(gold)] == gold for i in range(len(got))))
+
+
+def rouge_tokens(text: str) -> list[str]:
+    stem = PorterStemmer().stem
+    words = re.findall("[a-z0-9]+", text.lower())
+    return [stem(word) if len(word) > 3 else word for word in words]
+
+
+def rouge_n(response: str, summary: str, n: int) -> float:
+    got, gold = (
+        [tuple(t[i : i + n]) for i in range(len(t) - n + 1)]
+        for t in (rouge_tokens(response), rouge_tokens(summary))
+    )
+    shared = sum(min(got.count(gram), gold.count(gram)) for gram in set(got))
+    return 2 * shared / (len(got) + len(gold)) if shared else 0.0
+
+
+def rouge_l(response: str, summary: str) -> float:
+    got, gold = rouge_tokens(response), rouge_tokens(summary)
+    table = [[0] * (len(gold) + 1) for _ in range(len(got) + 1)]
+    for i, a in enumerate(got):
+        for j, b in enumerate(gold):
+            table[i + 1][j + 1] = (
+                table[i][j] + 1 if a == b else max(table[i][j + 1], table[i + 1][j])
+            )
+    common = table[-1][-1]
+    return 2 * common / (len(got) + len(gold)) if common else 0.0
+
+
+def matches(got, gold, n: int) -> tuple[int, int, int]:
+    """Return how many n-grams the two share, and how many each has."""
+    grams = [[tuple(x[i : i + n]) for i in range(len(x) - n + 1)] for x in (got, gold)]
+    rest, shared = list(grams[1]), 0
+    for gram in grams[0]:
+        if gram in rest:
+            rest.remove(gram)
+            shared += 1
+    return shared, len(grams[0]), len(grams[1])
+
+
+def bleu_13a(items: list[tuple[str, str]]) -> float:
+    """Return corpus BLEU; some 4-gram must match, so that nothing needs smoothing."""
+    tokenize = Tokenizer13a()
+    pairs = [(tokenize(got).split(), tokenize(gold).split()) for gold, got in items]
+    log_precision = 0.0
+    for n in range(1, 5):
+        counts = [matches(got, gold, n) for got, gold in pairs]
+        log_precision += math.log(sum(c[0] for c in counts) / sum(c[1] for c in counts)) / 4
+    got_length, gold_length = (sum(len(pair[side]) for pair in pairs) for side in (0, 1))
+    return 100 * math.exp(log_precision + min(0.0, 1 - gold_length / got_length))
+
+
+def chrf(items: list[tuple[str, str]]) -> float:
+    pairs = [("".join(got.split()), "".join(gold.split())) for gold, got in items]
+    precisions, recalls = [], []
+    for n in range(1, 7):
+        counts = [matches(got, gold, n) for got, gold in pairs]
+        shared, of_got, of_gold = (sum(c[side] for c in counts) for side in range(3))
+        if of_got and of_gold:
+            precisions.append(shared / of_got)
+            recalls.append(shared / of_gold)
+    precision, recall = (sum(x) / len(x) for x in (precisions, recalls))
+    return 100 * 5 * precision * recall / (4 * precision + recall)
+
+
+def perturb(text: str, i: int, other: str) -> str:
+    """Return a response whose score against the text depends on i."""
+    words = text.split()
+    return (
+        text,
+        text.upper(),
+        " ".join(words[: max(1, 2 * len(words) // 3)]),
+        f"It is {text}, I think.",
+        " ".join(reversed(words)),
+        text[: max(1, 3 * len(text) // 4)],
+        f"{text} {other}",
+        other,
+        "",
+        "The " + " ".join(words[1:]) + " a",
+    )[i % 10]

@@ -1,0 +1,70 @@
+"""What the tests of the bundled tasks share."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from lm_eval.api.model import LM
+from lm_eval.tasks import TaskManager
+
+ROOT = Path(__file__).resolve().parents[2]
+TASKS = ROOT / "tasks"
+SHARED = ROOT.parent / "shared"
+
+
+class ScriptedLM(LM):
+    """Answers each document with what a function makes of it."""
+
+    def __init__(self, answer):
+        super().__init__()
+        self.answer = answer
+        self.prompts = []
+
+    def generate_until(self, requests, disable_tqdm=False):
+        self.prompts += [request.args[0] for request in requests]
+        return [self.answer(request.doc) for request in requests]
+
+    def loglikelihood(self, requests, disable_tqdm=False):
+        raise AssertionError("no bundled task asks for likelihoods")
+
+    loglikelihood_rolling = loglikelihood
+
+    @property
+    def tokenizer_name(self):
+        return "scripted"
+
+    def chat_template(self, chat_template=False):
+        return "<role>content</role>"
+
+    def apply_chat_template(self, chat_history, add_generation_prompt=True):
+        turns = "".join(f"<{turn['role']}>{turn['content']}</>" for turn in chat_history)
+        return turns + "<assistant>" * add_generation_prompt
+
+
+def load_utils(folder: str) -> ModuleType:
+    """Return the module beside a task's YAML file."""
+    name = f"lora_boundary_tasks_{folder}"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, TASKS / folder / "utils.py")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+    return sys.modules[name]
+
+
+def task_manager(*more_paths):
+    return TaskManager(include_path=[str(TASKS), *map(str, more_paths)], include_defaults=False)
+
+
+def load_task(name: str):
+    return task_manager().load(name)["tasks"][name]
+
+
+needs_official = pytest.mark.skipif(
+    not (SHARED / "hub").is_dir() or not (SHARED / "sacrebleu").is_dir(),
+    reason="no official rows beside the repository",
+)

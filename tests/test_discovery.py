@@ -1,0 +1,224 @@
+"""Discovery on a released lm-eval: from a wheel, from an editable install, after uninstall.
+
+Every case runs in its own virtual environment that sees the packages of this one, so that the
+interpreter start is the one that users have.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import site
+import subprocess
+import sys
+import venv
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lm_eval_lora_boundary import discovery
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder)]
+    subprocess.run([*build, str(ROOT)], check=True, capture_output=True)
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+class Environment:
+    """A fresh virtual environment with lm-eval visible and this package installed or not."""
+
+    def __init__(self, folder: Path) -> None:
+        venv.create(folder, symlinks=True)
+        self.python = folder / "bin" / "python"
+        version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+        self.packages = folder / "lib" / version / "site-packages"
+        # paths only: a .pth file here would let this environment's own .pth files run as well
+        self.path = os.pathsep.join(site.getsitepackages())
+
+    def pip(self, *arguments: str, build: bool = False) -> None:
+        pip = [sys.executable, "-m", "pip", "--python", str(self.python)]
+        # the build backend is in the environment of the tests, as lm-eval is
+        env = os.environ | ({"PYTHONPATH": self.path} if build else {})
+        subprocess.run([*pip, *arguments], check=True, capture_output=True, env=env)
+
+    def run(self, code: str, *, cwd: Path) -> str:
+        env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+        env |= {"PYTHONPATH": self.path, "PYTHONWARNINGS": "error::ImportWarning"}
+        run = subprocess.run(
+            [str(self.python), "-c", code],
+            capture_output=True,
+            text=True,
+            env=env,
+            cwd=cwd,
+            check=False,
+        )
+        assert run.returncode == 0, run.stderr
+        return run.stdout.strip()
+
+
+@pytest.fixture(scope="module", params=["wheel", "editable"])
+def installed(request: Any, wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    environment = Environment(tmp_path_factory.mktemp(request.param) / "venv")
+    if request.param == "wheel":
+        environment.pip("install", "--no-deps", str(wheel))
+    else:
+        environment.pip("install", "--no-deps", "--no-build-isolation", "-e", str(ROOT), build=True)
+    return environment
+
+
+def test_model_is_found_and_built_ins_stay(installed: Environment, tmp_path: Path) -> None:
+    out = installed.run(
+        """
+import sys
+assert "torch" not in sys.modules and "lm_eval" not in sys.modules
+from lm_eval.api.registry import get_model, model_registry
+try: get_model("?")  # fills the registry
+except ValueError: pass
+from lm_eval.models import MODEL_MAPPING
+assert set(MODEL_MAPPING) < set(model_registry), "built-in models stay"
+print(model_registry._objs["lora_boundary"], "lm_eval_lora_boundary.model" in sys.modules)
+print(get_model("lora_boundary").__name__, get_model("hf").__name__)
+""",
+        cwd=tmp_path,
+    )
+    assert out.splitlines() == [
+        "lm_eval_lora_boundary.model:LoraBoundaryLM False",
+        "LoraBoundaryLM HFLM",
+    ]
+
+
+def test_tasks_are_found_and_built_ins_stay(installed: Environment, tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "task.yaml").write_text("task: own_task\ndataset_path: nowhere\n")
+    out = installed.run(
+        """
+import logging
+logging.basicConfig(level="WARNING", format="WARNED %(message)s", stream=__import__("sys").stdout)
+from lm_eval.tasks import TaskManager
+ours = TaskManager().all_tasks
+assert {"gsm8k", "lora_boundary", "lora_boundary_gsm8k"} <= set(ours)
+assert not any(n.startswith("lora_boundary") for n in TaskManager(include_defaults=False).all_tasks)
+own = TaskManager(include_path="own")
+assert own.include_path == "own" and {"own_task", "lora_boundary"} <= set(own.all_tasks)
+from lm_eval_lora_boundary.discovery import tasks_folder
+again = TaskManager(include_path=str(tasks_folder()))
+assert "lora_boundary" in again.all_tasks
+print(tasks_folder().is_dir())
+""",
+        cwd=tmp_path,
+    )
+    assert out == "True"
+
+
+def test_interpreter_start_imports_next_to_nothing(installed: Environment, tmp_path: Path) -> None:
+    out = installed.run(
+        "import sys; print(*sorted(m for m in sys.modules if 'lora' in m or m in "
+        "('torch', 'lm_eval', 'typing', 'importlib.metadata', 'inspect', 'logging')))",
+        cwd=tmp_path,
+    )
+    assert out == "lm_eval_lora_boundary lm_eval_lora_boundary.discovery"
+
+
+def test_steps_aside_where_lm_eval_discovers_by_itself(
+    installed: Environment, tmp_path: Path
+) -> None:
+    out = installed.run(
+        """
+import lm_eval.api.registry as registry
+registry.load_plugins = lambda *_: []
+import lm_eval.models
+print("lora_boundary" in registry.model_registry)
+""",
+        cwd=tmp_path,
+    )
+    assert out == "False"
+
+
+def test_built_in_names_win(installed: Environment, tmp_path: Path) -> None:
+    out = installed.run(
+        """
+import lm_eval_lora_boundary.discovery as discovery
+discovery.MODELS["hf"] = "nowhere:Nothing"
+from lm_eval.api.registry import get_model
+print(get_model("hf").__name__)
+""",
+        cwd=tmp_path,
+    )
+    assert out == "HFLM"
+
+
+def test_an_unknown_lm_eval_gets_a_warning_only(installed: Environment, tmp_path: Path) -> None:
+    """Whatever a future lm-eval looks like, it must still import."""
+    package = tmp_path / "fake" / "lm_eval"
+    for name, text in {
+        "__init__": "",
+        "models/__init__": "",
+        "api/__init__": "",
+        "api/registry": "",
+        "tasks/__init__": "",
+        "tasks/manager": "",
+    }.items():
+        path = package / f"{name}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    out = installed.run(
+        """
+import logging, sys
+logging.basicConfig(stream=sys.stdout, format="%(message)s")
+sys.path.insert(0, "fake")
+import lm_eval.models, lm_eval.tasks.manager
+print("alive")
+""",
+        cwd=tmp_path,
+    )
+    lines = out.splitlines()
+    assert lines[-1] == "alive"
+    assert all("could not register with this lm-eval" in line for line in lines[:-1])
+    assert len(lines) == 3
+
+
+def test_uninstall_leaves_nothing_behind(wheel: Path, tmp_path: Path) -> None:
+    environment = Environment(tmp_path / "venv")
+    before = sorted(environment.packages.rglob("*"))
+    environment.pip("install", "--no-deps", str(wheel))
+    assert (environment.packages / "lm_eval_lora_boundary.pth").is_file()
+    assert (environment.packages / "lm_eval_lora_boundary" / "tasks" / "gsm8k").is_dir()
+    assert environment.run("import lm_eval_lora_boundary as p; print(p.__version__)", cwd=tmp_path)
+    environment.pip("uninstall", "-y", "lm-eval-lora-boundary")
+    assert sorted(environment.packages.rglob("*")) == before
+    assert not environment.run("pass", cwd=tmp_path)
+
+
+def test_a_half_removed_package_does_not_break_python(wheel: Path, tmp_path: Path) -> None:
+    environment = Environment(tmp_path / "venv")
+    environment.pip("install", "--no-deps", str(wheel))
+    for file in (environment.packages / "lm_eval_lora_boundary").glob("*.py"):
+        file.unlink()
+    assert environment.run("print('fine')", cwd=tmp_path) == "fine"
+
+
+def test_backport_and_entry_points_agree() -> None:
+    distribution = importlib.metadata.distribution("lm-eval-lora-boundary")
+    points = distribution.entry_points.select(group="lm_eval.models")
+    assert {point.name: point.value for point in points} == discovery.MODELS
+
+
+def test_importing_lm_eval_first_works_too(tmp_path: Path) -> None:
+    """Without the .pth line (``PYTHONPATH`` instead of an install)."""
+    code = """
+import lm_eval.models, lm_eval.tasks.manager
+import lm_eval_lora_boundary
+from lm_eval.api.registry import model_registry
+from lm_eval.tasks import TaskManager
+print("lora_boundary" in model_registry, "lora_boundary" in TaskManager().all_tasks)
+"""
+    environment = Environment(tmp_path / "venv")
+    environment.path = os.pathsep.join([environment.path, str(ROOT)])
+    assert environment.run(code, cwd=tmp_path) == "True True"
