@@ -17,7 +17,8 @@ from peft.utils.other import AuxiliaryTrainingWrapper
 from torch import nn
 
 from .adapted import AdaptedModule, Overwrite, merge_modules, replace_module
-from .errors import AdapterError, BoundaryError
+from .boundaries import check_boundary
+from .errors import AdapterError
 from .layers import DecoderStack, depths, find_decoder_stack
 
 if TYPE_CHECKING:
@@ -44,25 +45,6 @@ def check_supported(config: LoraConfig) -> None:
             "layer_replication repeats layers of the base model, so that its modules have no "
             "single depth; boundaries are not defined for this adapter"
         )
-
-
-def check_boundary(boundary: int, layers: int) -> int:
-    """Return ``boundary`` if it is one of ``-1..layers-1``.
-
-    Raises:
-        BoundaryError: It is not.
-    """
-    if isinstance(boundary, bool) or not isinstance(boundary, int):
-        raise BoundaryError(
-            f"boundary={boundary!r} is not an integer; expected -1..{layers - 1}, the last layer "
-            "whose LoRA is kept"
-        )
-    if not -1 <= boundary < layers:
-        raise BoundaryError(
-            f"boundary={boundary} is out of range: this model has {layers} layers, so expected "
-            f"-1 (keep none) to {layers - 1} (keep all)"
-        )
-    return boundary
 
 
 class LoraCut:

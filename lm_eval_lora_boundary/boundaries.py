@@ -29,6 +29,25 @@ def parse_boundary(value: object) -> int | str | None:
     )
 
 
+def check_boundary(boundary: int, layers: int) -> int:
+    """Return ``boundary`` if it is one of ``-1..layers-1``.
+
+    Raises:
+        BoundaryError: It is not.
+    """
+    if isinstance(boundary, bool) or not isinstance(boundary, int):
+        raise BoundaryError(
+            f"boundary={boundary!r} is not an integer; expected -1..{layers - 1}, the last layer "
+            "whose LoRA is kept"
+        )
+    if not -1 <= boundary < layers:
+        raise BoundaryError(
+            f"boundary={boundary} is out of range: this model has {layers} layers, so expected "
+            f"-1 (keep none) to {layers - 1} (keep all)"
+        )
+    return boundary
+
+
 def parse_boundaries(text: str, layers: int) -> list[int]:
     """Return the boundaries that ``all``, a list such as ``-1,10,20`` or ranges ``0-29`` name.
 

@@ -18,9 +18,9 @@ from lm_eval.models.utils import Collator
 from tqdm import tqdm
 
 from .adapted import has_effect
-from .adapter import LoraCut, check_boundary
+from .adapter import LoraCut
 from .adapter_folder import AdapterFolder, open_adapter, recorded_boundary
-from .boundaries import parse_boundary
+from .boundaries import check_boundary, parse_boundary
 from .errors import AdapterError, BoundaryError, LoraBoundaryError, ModelError
 from .layers import number_of_layers
 from .loading import check_fits, load_adapter

@@ -1,0 +1,30 @@
+"""The command line ``lora-boundary``: one module per command, this one for what they share."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from ..errors import LoraBoundaryError
+from . import demo, tasks, train
+
+app = typer.Typer(
+    name="lora-boundary",
+    help="Test, choose and ship the boundary layer of a LoRA adapter.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+for command in (train, demo, tasks):
+    command.register(app)
+
+
+def main() -> None:
+    """Run the command line; a user's mistake ends in one line and exit status 2."""
+    try:
+        app()
+    except LoraBoundaryError as error:
+        print(f"lora-boundary: error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None

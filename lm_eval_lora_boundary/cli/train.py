@@ -1,0 +1,170 @@
+"""``lora-boundary train``."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_BASE = "Base model"
+_DATA = "Prompts and data"
+_LORA = "LoRA"
+_RUN = "Optimisation"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command("train")(train)
+
+
+def train(
+    pretrained: Annotated[
+        str, typer.Option(help="Hub id or local folder of the base model.", rich_help_panel=_BASE)
+    ],
+    task: Annotated[
+        str,
+        typer.Option(
+            help="lm-eval task of output type generate_until with a training split.",
+            rich_help_panel=_DATA,
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option(help="Adapter folder to write; the same command again resumes in it.")
+    ],
+    model_args: Annotated[
+        str,
+        typer.Option(
+            help="Arguments of lm-eval's `hf` model, k=v,…: revision, gguf_file, tokenizer, "
+            "subfolder, trust_remote_code, dtype (of the weights), add_bos_token, …",
+            rich_help_panel=_BASE,
+        ),
+    ] = "",
+    include_path: Annotated[
+        str | None, typer.Option(help="Folder with further tasks.", rich_help_panel=_DATA)
+    ] = None,
+    num_fewshot: Annotated[
+        int | None,
+        typer.Option(
+            help="Examples in each prompt. Default: what the task says.", rich_help_panel=_DATA
+        ),
+    ] = None,
+    apply_chat_template: Annotated[
+        bool,
+        typer.Option(
+            "--apply-chat-template",
+            help="Use the tokenizer's chat template; examples become turns.",
+            rich_help_panel=_DATA,
+        ),
+    ] = False,
+    system_instruction: Annotated[
+        str | None, typer.Option(help="System message.", rich_help_panel=_DATA)
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(help="Use the first N training documents.", rich_help_panel=_DATA),
+    ] = None,
+    max_length: Annotated[
+        int,
+        typer.Option(
+            help="Most tokens of a row; prompts are cut on the left.", rich_help_panel=_DATA
+        ),
+    ] = 2048,
+    rank: Annotated[int, typer.Option(help="LoRA rank.", rich_help_panel=_LORA)] = 8,
+    alpha: Annotated[int, typer.Option(help="LoRA alpha.", rich_help_panel=_LORA)] = 16,
+    dropout: Annotated[float, typer.Option(help="LoRA dropout.", rich_help_panel=_LORA)] = 0.05,
+    target_modules: Annotated[
+        str,
+        typer.Option(
+            help="Modules to adapt, comma-separated, such as q_proj,v_proj.", rich_help_panel=_LORA
+        ),
+    ] = "all-linear",
+    boundary: Annotated[
+        int | None,
+        typer.Option(
+            help="Train layers 0..K only. Default: all layers.",
+            metavar="K",
+            rich_help_panel=_LORA,
+        ),
+    ] = None,
+    epochs: Annotated[float, typer.Option(help="Passes over the rows.", rich_help_panel=_RUN)] = 3,
+    lr: Annotated[
+        float,
+        typer.Option(help="Peak learning rate; falls linearly to zero.", rich_help_panel=_RUN),
+    ] = 1e-4,
+    weight_decay: Annotated[
+        float, typer.Option(help="Weight decay of AdamW.", rich_help_panel=_RUN)
+    ] = 0.0,
+    batch_size: Annotated[
+        int, typer.Option(help="Rows per optimizer step.", rich_help_panel=_RUN)
+    ] = 16,
+    micro_batch_size: Annotated[
+        int | None,
+        typer.Option(
+            help="Rows per forward; gradients accumulate up to the batch size. "
+            "Default: its largest divisor up to 4.",
+            rich_help_panel=_RUN,
+        ),
+    ] = None,
+    dtype: Annotated[
+        str,
+        typer.Option(
+            help="bfloat16: autocast, also on CPU. float32: weights and computation. "
+            "auto: what fits the stored weights.",
+            rich_help_panel=_RUN,
+        ),
+    ] = "auto",
+    device: Annotated[
+        str | None,
+        typer.Option(help="cpu, cuda or mps. Default: the best there is.", rich_help_panel=_RUN),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.", rich_help_panel=_RUN)] = 0,
+    save_steps: Annotated[
+        int, typer.Option(help="Optimizer steps between checkpoints.", rich_help_panel=_RUN)
+    ] = 50,
+) -> None:
+    """Fine-tune a LoRA adapter on an lm-eval task's own prompts and targets.
+
+    The model sees exactly what `lm_eval` will show it, and the loss is on the answer only.
+    The defaults are those of the paper. Interrupted, the same command resumes; what it did is in
+    `training.json` beside the adapter.
+
+    Example: `lora-boundary train --pretrained meta-llama/Llama-3.1-8B-Instruct
+    --task lora_boundary_samsum --apply-chat-template --output samsum-lora`
+    """
+    from lm_eval.utils import simple_parse_args_string
+
+    from ..train import TrainSettings
+    from ..train import train as run
+
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("lm_eval.lora_boundary").setLevel(logging.INFO)
+    settings = TrainSettings(
+        pretrained=pretrained,
+        task=task,
+        model_args=simple_parse_args_string(model_args),
+        include_path=include_path,
+        num_fewshot=num_fewshot,
+        apply_chat_template=apply_chat_template,
+        system_instruction=system_instruction,
+        limit=limit,
+        rank=rank,
+        alpha=alpha,
+        dropout=dropout,
+        target_modules=tuple(name.strip() for name in target_modules.split(",") if name.strip()),
+        boundary=boundary,
+        epochs=epochs,
+        lr=lr,
+        weight_decay=weight_decay,
+        max_length=max_length,
+        batch_size=batch_size,
+        micro_batch_size=micro_batch_size,
+        dtype=dtype,
+        device=device,
+        seed=seed,
+        save_steps=save_steps,
+    )
+    print(run(settings, output, command=shlex.join(["lora-boundary", *sys.argv[1:]])))

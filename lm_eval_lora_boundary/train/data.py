@@ -1,0 +1,150 @@
+"""The rows to train on, from the training documents of an lm-eval task."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from datasets import Dataset, Features, Value
+from datasets import Sequence as ListOf
+from lm_eval.api.task import Task
+from lm_eval.tasks import TaskManager
+from tqdm import tqdm
+
+from ..errors import LoraBoundaryError, TaskError
+from .prompts import Prompts, Row
+
+IGNORED = -100  # label of a token that the loss leaves out
+
+
+@dataclass
+class Rows:
+    """The training rows of a task, and what became of its documents.
+
+    Attributes:
+        rows: The rows, in the order of the documents.
+        documents: Number of documents looked at.
+        too_long: Documents dropped because their answer leaves no room for a prompt.
+        empty: Documents dropped because their target is empty.
+    """
+
+    rows: list[Row] = field(default_factory=list)
+    documents: int = 0
+    too_long: int = 0
+    empty: int = 0
+
+    def facts(self) -> dict[str, Any]:
+        """Return counts and a SHA-256 over all rows, for the record of the run."""
+        digest = hashlib.sha256()
+        for row in self.rows:
+            digest.update(np.array([row.prompt, len(row.tokens)], dtype="<i4").tobytes())
+            digest.update(row.tokens.astype("<i4").tobytes())
+        tokens = sum(len(row.tokens) for row in self.rows)
+        return {
+            "documents": self.documents,
+            "used": len(self.rows),
+            "dropped_too_long": self.too_long,
+            "dropped_empty_target": self.empty,
+            "truncated_prompts": sum(row.truncated for row in self.rows),
+            "tokens": tokens,
+            "answer_tokens": tokens - sum(row.prompt for row in self.rows),
+            "sha256": digest.hexdigest(),
+        }
+
+    def dataset(self) -> Dataset:
+        """Return the rows with the columns ``input_ids`` and ``labels`` that SFTTrainer takes."""
+        labels = [row.tokens.copy() for row in self.rows]
+        for row, label in zip(self.rows, labels, strict=True):
+            label[: row.prompt] = IGNORED
+        columns = {"input_ids": [row.tokens for row in self.rows], "labels": labels}
+        return Dataset.from_dict(columns, Features(dict.fromkeys(columns, ListOf(Value("int32")))))
+
+
+def load_task(name: str, include_path: str | None = None) -> Task:
+    """Load one task that can be trained on.
+
+    Args:
+        name: Name of a task that lm-eval knows (the bundled ones included), or a YAML file.
+        include_path: Folder with further tasks.
+
+    Raises:
+        TaskError: The task is unknown, a group, generates no text, has no training documents, or
+            its data cannot be loaded.
+    """
+    if include_path is not None and not Path(include_path).is_dir():
+        raise TaskError(f"include_path={include_path} is not a folder")
+    manager = TaskManager(include_path=include_path)
+    if name in manager.all_groups or name in manager.all_tags:
+        raise TaskError(
+            f"task {name} is a group; training takes one task. `lm_eval ls subtasks` lists them."
+        )
+    if name not in manager.all_subtasks and not Path(name).is_file():
+        near = difflib.get_close_matches(name, manager.all_subtasks, n=3)
+        hint = f"did you mean {' or '.join(near)}?" if near else "see `lm_eval ls subtasks`"
+        raise TaskError(f"task {name} is unknown; {hint}")
+    try:
+        loaded = list(manager.load([name])["tasks"].values())
+    except LoraBoundaryError:
+        raise
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise TaskError(
+            f"task {name}: its data cannot be loaded ({type(error).__name__}: {reason}); check "
+            "the network, or the paths in its YAML"
+        ) from error
+    if len(loaded) != 1:
+        raise TaskError(f"{name} holds {len(loaded)} tasks; training takes one")
+    _check_trainable(loaded[0], name)
+    return loaded[0]
+
+
+def _check_trainable(task: Task, name: str) -> None:
+    if task.OUTPUT_TYPE != "generate_until":
+        raise TaskError(
+            f"task {name} is of output_type {task.OUTPUT_TYPE}; training needs generate_until, "
+            "a task whose answer is a text"
+        )
+    if not task.has_training_docs():
+        raise TaskError(
+            f"task {name} has no training split; choose a task with training_split, or add one "
+            "to a copy of its YAML and pass --include-path"
+        )
+    if getattr(task, "MULTIMODAL", False):
+        raise TaskError(f"task {name} needs images or sound; training is for text")
+
+
+def build_rows(prompts: Prompts, docs: Any, max_length: int, limit: int | None = None) -> Rows:
+    """Make training rows of documents.
+
+    Args:
+        prompts: Prompts of the task.
+        docs: Its training documents.
+        max_length: Most tokens of a row.
+        limit: Number of documents to take, from the first on; None for all.
+
+    Raises:
+        TaskError: No row is left.
+    """
+    result = Rows()
+    for doc in tqdm(islice(docs, limit), desc="Building rows", total=limit, delay=2):
+        result.documents += 1
+        target = prompts.target(doc)
+        if not target:
+            result.empty += 1
+            continue
+        row = prompts.row(prompts.context(doc), target, max_length)
+        if row is None:
+            result.too_long += 1
+            continue
+        result.rows.append(row)
+    if not result.rows:
+        raise TaskError(
+            f"no training row is left: of {result.documents} documents, {result.empty} have no "
+            f"target and {result.too_long} do not fit into max_length={max_length}"
+        )
+    return result

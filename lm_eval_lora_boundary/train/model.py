@@ -1,0 +1,166 @@
+"""The model to train: a base model as lm-eval's ``hf`` loads it, with a fresh LoRA."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from typing import Any
+
+import torch
+import transformers
+from lm_eval.models.huggingface import HFLM
+from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import nn
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from ..adapter import LoraCut
+from ..boundaries import check_boundary
+from ..errors import AdapterError, BoundaryError, LoraBoundaryError, ModelError
+from ..layers import DecoderStack, find_decoder_stack, number_of_layers
+from .settings import ALL_LINEAR, TrainSettings
+
+
+class _Base(HFLM):  # type: ignore[misc]
+    """lm-eval's ``hf`` model, which refuses a wrong boundary before it loads weights."""
+
+    def __init__(self, pretrained: str, *, boundary: int | None, **kwargs: Any) -> None:
+        self._boundary = boundary
+        super().__init__(pretrained, **kwargs)
+
+    def _get_config(self, *args: Any, **kwargs: Any) -> None:
+        super()._get_config(*args, **kwargs)
+        if kwargs.get("gguf_file") and hasattr(transformers, "GgufConfig"):
+            # newer transformers would keep the weights packed, where they cannot be trained on
+            self._config.quantization_config = transformers.GgufConfig(dequantize=True)
+        layers = number_of_layers(self._config)
+        if self._boundary is None:
+            return
+        if check_boundary(self._boundary, layers) < 0:
+            raise BoundaryError("boundary=-1 keeps no layer, so there is nothing to train")
+
+
+def load_base(settings: TrainSettings) -> HFLM:
+    """Load the base model and its tokenizer, as an evaluation would.
+
+    Raises:
+        BoundaryError: The boundary is out of range, or leaves nothing to train.
+        ModelError: The model cannot be loaded, or is no decoder-only model.
+    """
+    device = settings.device or (
+        "cuda"
+        if torch.cuda.is_available()
+        else "mps"
+        if torch.backends.mps.is_available()
+        else "cpu"
+    )
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ModelError("device=cuda, but torch finds no GPU here; leave out --device")
+    arguments = {"dtype": "float32" if settings.dtype == "float32" else "auto"}
+    arguments |= settings.model_args
+    try:
+        base = _Base(settings.pretrained, boundary=settings.boundary, device=device, **arguments)
+    except LoraBoundaryError:
+        raise
+    except (OSError, ValueError, TypeError, ImportError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ModelError(
+            f"pretrained={settings.pretrained} cannot be loaded ({type(error).__name__}: "
+            f"{reason}); check the name, your access, and --model-args"
+        ) from error
+    quantizer = getattr(base.model, "hf_quantizer", None)
+    if quantizer is not None and settings.model_args.get("gguf_file"):
+        # the weights are plain tensors now, but the mark of a quantised model bars training
+        quantizer.remove_quantization_config(base.model)
+    return base
+
+
+def base_identity(base: HFLM, settings: TrainSettings) -> dict[str, Any]:
+    """Return what tells one base model from another, however it was named."""
+    config = base.config.to_dict()
+    for name in ("_name_or_path", "transformers_version"):
+        config.pop(name, None)
+    digest = hashlib.sha256()
+    for name, tensor in base.model.state_dict().items():
+        sample = tensor.flatten()[:256].float().cpu().numpy()
+        digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
+        digest.update(sample.tobytes())
+    return {
+        "name": settings.pretrained,
+        "revision": settings.model_args.get("revision"),
+        "commit": getattr(base.config, "_commit_hash", None),
+        "gguf_file": settings.model_args.get("gguf_file"),
+        "config_sha256": hashlib.sha256(
+            json.dumps(config, sort_keys=True, default=str).encode()
+        ).hexdigest(),
+        # of the first 256 values of every tensor
+        "weights_sample_sha256": digest.hexdigest(),
+        "dtype": str(base.model.dtype).removeprefix("torch."),
+    }
+
+
+def add_lora(model: PreTrainedModel, settings: TrainSettings) -> PeftModel:
+    """Put a fresh LoRA on a base model, in the layers up to the boundary.
+
+    Raises:
+        AdapterError: A target module is not there, or cannot be adapted.
+    """
+    stack = find_decoder_stack(model)
+    last = stack.count - 1 if settings.boundary is None else settings.boundary
+    targets = list(settings.target_modules)
+    if targets == [ALL_LINEAR]:
+        targets = _linear_names(model, stack, last)
+    config = LoraConfig(
+        task_type="CAUSAL_LM",
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        target_modules=targets,
+        # PEFT honours the layers with short names only, which these are
+        layers_to_transform=None if settings.boundary is None else list(range(last + 1)),
+        layers_pattern=None if settings.boundary is None else stack.path.rpartition(".")[2],
+        fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),
+        revision=settings.model_args.get("revision"),
+    )
+    try:
+        with warnings.catch_warnings():
+            # PEFT asks for a property that transformers has renamed
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+            peft_model = get_peft_model(model, config)
+    except ValueError as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise AdapterError(f"target_modules={','.join(targets)}: {reason}") from error
+    _check_adapted(peft_model, targets, last)
+    return peft_model
+
+
+def _linear_names(model: PreTrainedModel, stack: DecoderStack, last: int) -> list[str]:
+    """Return the short names of the linear modules in the layers ``0..last``."""
+    names = set()
+    for name, module in model.named_modules():
+        layer = stack.layer_of(name)
+        if layer is not None and layer <= last and isinstance(module, (nn.Linear, Conv1D)):
+            parent, _, short = name.rpartition(".")
+            # a bare number would also match layers and experts
+            names.add(f"{parent.rpartition('.')[2]}.{short}" if short.isdigit() else short)
+    return sorted(names)
+
+
+def _check_adapted(model: PeftModel, targets: list[str], last: int) -> None:
+    adapted = LoraCut(model).modules
+    deepest = max(adapted, key=lambda module: module.depth)
+    if deepest.depth > last:
+        raise AdapterError(
+            f"boundary={last}, but {deepest.name} of layer {deepest.depth} was adapted too; name "
+            "the modules of the decoder layers with --target-modules"
+        )
+    for target in targets:  # PEFT is content if any of them matches
+        if not any(f".{module.name}".endswith(f".{target}") for module in adapted):
+            raise AdapterError(
+                f"target_modules: {target} matches no module up to layer {last} of "
+                f"{type(model.get_base_model()).__name__}"
+            )
+    if isinstance(model.get_output_embeddings(), BaseTunerLayer):
+        raise AdapterError("target_modules: TRL cannot train LoRA on the output embeddings")

@@ -1,0 +1,222 @@
+"""Prompts and answers of an lm-eval task, as text and as tokens, as evaluation shows them.
+
+lm-eval builds the prompt text and its ``hf`` model tokenises it; here the two are only put
+together with the target, so that training and evaluation cannot drift apart.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from lm_eval.api.task import ConfigurableTask, Task
+from lm_eval.api.utils import maybe_delimit
+from lm_eval.models.huggingface import HFLM
+
+from ..errors import ModelError, TaskError
+
+logger = logging.getLogger("lm_eval.lora_boundary")
+
+_CONTENT = "CONTENT"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One training row.
+
+    Attributes:
+        tokens: ``(length,)`` int32: prompt, then answer, then what ends the answer.
+        prompt: Number of prompt tokens, which the loss leaves out.
+        truncated: Whether the left end of the prompt is missing.
+    """
+
+    tokens: np.ndarray[Any, np.dtype[np.int32]]
+    prompt: int
+    truncated: bool
+
+
+class Prompts:
+    """The prompts and answers of a task, as text and as tokens.
+
+    Attributes:
+        ending: Tokens after every answer, so that the model learns to stop.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        model: HFLM,
+        *,
+        num_fewshot: int | None = None,
+        system_instruction: str | None = None,
+        apply_chat_template: bool = False,
+        seed: int = 0,
+    ) -> None:
+        """Set the task up as ``lm_eval`` does with the options of the same names.
+
+        Args:
+            task: The task; its few-shot sampling is changed.
+            model: lm-eval's model, for its tokenizer.
+            num_fewshot: Examples before each question; None for what the task says. As in
+                lm-eval, a task that says 0 keeps 0.
+            system_instruction: System message, or text in front of the prompt.
+            apply_chat_template: Use the tokenizer's chat template; examples become turns.
+            seed: Seed of the choice of examples.
+
+        Raises:
+            ModelError: The tokenizer has no chat template or no token to end an answer with.
+        """
+        if apply_chat_template and not model.tokenizer.chat_template:
+            raise ModelError(
+                f"the tokenizer of {model.pretrained} has no chat template; leave out "
+                "--apply-chat-template"
+            )
+        self._task = task
+        self._model = model
+        self._chat = apply_chat_template
+        own = task.get_config("num_fewshot")
+        if num_fewshot and own == 0:
+            logger.warning("the task fixes num_fewshot=0; num_fewshot=%d is ignored", num_fewshot)
+        self.num_fewshot: int = own or 0 if num_fewshot is None or own == 0 else num_fewshot
+        self._system_instruction = system_instruction
+        self.ending = _ending(model, chat=apply_chat_template)
+        task.set_fewshot_seed(seed)
+        self._examples = _Examples(task) if self.num_fewshot else None
+
+    def context(self, doc: Any) -> str:
+        """Return the prompt of a document, exactly as an evaluation request would have it."""
+        if self._examples:
+            self._examples.asked = doc
+        context = self._task.fewshot_context(
+            doc,
+            num_fewshot=self.num_fewshot,
+            system_instruction=self._system_instruction,
+            apply_chat_template=self._chat,
+            fewshot_as_multiturn=self._chat,
+            chat_template=self._model.apply_chat_template if self._chat else None,
+            gen_prefix=self._task.doc_to_prefix(doc),
+        )
+        if not isinstance(context, str):
+            raise TaskError("the task has several prompts per document; training needs one")
+        return context
+
+    def target(self, doc: Any) -> str:
+        """Return the answer that follows the prompt, or an empty string if there is none.
+
+        What separates the two is what lm-eval puts between them in few-shot examples.
+        """
+        answer = self._task.doc_to_target(doc)
+        if isinstance(answer, int) and self._task.get_config("doc_to_choice"):
+            answer = self._task.doc_to_choice(doc)[answer]
+        elif isinstance(answer, (list, tuple)):
+            answer = answer[0] if answer else ""
+        answer = "" if answer is None else str(answer)
+        if not answer.strip():
+            return ""
+        if prefix := self._task.doc_to_prefix(doc):
+            return str(maybe_delimit(prefix, answer))[len(prefix) :]
+        # after a generation prompt there is no delimiter; tasks in Python bring their own
+        if self._chat or not isinstance(self._task, ConfigurableTask):
+            return answer
+        return f"{self._task.config.target_delimiter}{answer}"
+
+    def row(self, context: str, target: str, max_length: int) -> Row | None:
+        """Return the tokens of a prompt and its answer, or None if there is no room for both.
+
+        The prompt is what lm-eval would feed the model; where it is too long, its left end goes,
+        as in lm-eval.
+        """
+        prompt = self._encode(context)
+        joint = self._encode(context + target)
+        # where the last token of the prompt would merge with the answer, the prompt wins
+        if joint[: len(prompt)] == prompt and len(joint) > len(prompt):
+            answer = joint[len(prompt) :]
+        else:
+            answer = self._model.tokenizer.encode(target, add_special_tokens=False)
+        if answer[-len(self.ending) :] != self.ending:  # some tokenizers add it
+            answer = answer + self.ending
+        room = max_length - len(answer)
+        if room < 1:
+            return None
+        kept = prompt[-room:]
+        tokens = np.array(kept + answer, dtype=np.int32)
+        return Row(tokens, len(kept), truncated=len(kept) < len(prompt))
+
+    def _encode(self, text: str) -> list[int]:
+        tokens, _ = self._model.tok_batch_encode([text])  # (1, length)
+        return [int(token) for token in tokens[0]]
+
+
+class _Examples:
+    """Draws few-shot examples for training documents: never the document that is asked.
+
+    lm-eval leaves the document out only where examples come from the test split.
+
+    Attributes:
+        asked: The document.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self.asked: Any = None
+        self._task = task
+        self._draw: Callable[[int], Sequence[Any]]
+        if isinstance(task, ConfigurableTask):
+            self._draw = task.sampler.sample
+            task.sampler = self
+        else:
+            examples = task.fewshot_examples
+            self._draw = lambda n: examples(k=n, rnd=task.fewshot_rnd)
+            task.fewshot_examples = lambda k, rnd: self.sample(k)
+
+    def sample(self, n: int, **_: Any) -> list[Any]:
+        """Return ``n`` examples; lm-eval's further arguments are about test documents."""
+        question = self._task.doc_to_text(self.asked)
+        extra = 1
+        while True:
+            try:
+                drawn = self._draw(n + extra)
+            except (ValueError, AssertionError) as error:
+                raise TaskError(
+                    f"num_fewshot={n}, and the task has too few other documents to take examples "
+                    f"from ({error}); give a smaller --num-fewshot"
+                ) from error
+            if len(drawn) < n + extra:
+                raise TaskError(f"num_fewshot={n}, and the task has only {len(drawn)} examples")
+            others = [doc for doc in drawn if doc != self.asked and self._text(doc) != question]
+            if len(others) >= n:
+                return others[:n]
+            extra *= 2
+
+    def _text(self, example: Any) -> Any:
+        if isinstance(self._task, ConfigurableTask):
+            return self._task.doc_to_text(example, self._task.fewshot_cfg.doc_to_text)
+        return self._task.doc_to_text(example)
+
+
+def _ending(model: HFLM, *, chat: bool) -> list[int]:
+    """Return the tokens that end an answer.
+
+    In a chat this is what the template puts after an assistant's message, up to its first special
+    token (which need not be the tokenizer's EOS); elsewhere the EOS.
+    """
+    tokenizer = model.tokenizer
+    if chat:
+        messages = [
+            {"role": "user", "content": _CONTENT},
+            {"role": "assistant", "content": _CONTENT},
+        ]
+        text = tokenizer.apply_chat_template(messages, tokenize=False, **model.chat_template_args)
+        after = tokenizer.encode(text.rpartition(_CONTENT)[2], add_special_tokens=False)
+        special = {*tokenizer.all_special_ids, *getattr(tokenizer, "added_tokens_decoder", ())}
+        for position, token in enumerate(after):
+            if token in special:
+                return [int(each) for each in after[: position + 1]]
+    if tokenizer.eos_token_id is None:
+        raise ModelError(
+            f"the tokenizer of {model.pretrained} has no EOS token, so the model cannot learn to "
+            "stop; give another with --model-args tokenizer=…"
+        )
+    return [tokenizer.eos_token_id]

@@ -1,0 +1,119 @@
+"""What a training run is asked to do.
+
+The defaults are those of the paper (rank 8 on all linear modules, 3 epochs, learning rate 1e-4,
+2048 tokens, batch 16); where it is silent: alpha 16, dropout 0.05, AdamW without weight decay, and
+a learning rate that falls linearly without warmup.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from ..errors import LoraBoundaryError, ModelError
+
+ALL_LINEAR = "all-linear"
+_DTYPES = ("auto", "float32", "bfloat16")
+_DEVICES = (None, "cpu", "cuda", "mps")
+_MICRO_BATCH = 4  # rows per forward where nothing is said
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    """Everything that decides what a training run produces.
+
+    Attributes:
+        pretrained: Base model: hub id or local folder.
+        task: lm-eval task of output type ``generate_until`` with a training split.
+        model_args: Arguments of lm-eval's ``hf`` model: revision, gguf_file, tokenizer, ….
+        include_path: Folder with further tasks.
+        num_fewshot: Examples in each prompt; None for what the task says.
+        apply_chat_template: Use the tokenizer's chat template.
+        system_instruction: System message.
+        limit: Use the first so many training documents; None for all.
+        rank: LoRA rank.
+        alpha: LoRA alpha.
+        dropout: LoRA dropout.
+        target_modules: Names of the modules to adapt, or ``("all-linear",)`` for all linear
+            modules of the decoder layers.
+        boundary: Train layers 0..boundary only; None for all layers.
+        epochs: Passes over the rows.
+        lr: Peak learning rate; falls linearly to zero.
+        weight_decay: Weight decay of AdamW.
+        max_length: Most tokens of a row; prompts are cut on the left.
+        batch_size: Rows per optimizer step.
+        micro_batch_size: Rows per forward; divides ``batch_size``. None: the largest divisor up
+            to 4.
+        dtype: ``bfloat16`` computes under autocast, ``float32`` loads and computes in float32,
+            ``auto`` does what fits the weights as stored.
+        device: ``cpu``, ``cuda`` or ``mps``; None for the best there is.
+        seed: Seed of initialisation, data order, dropout and choice of few-shot examples.
+        save_steps: Optimizer steps between checkpoints.
+    """
+
+    pretrained: str
+    task: str
+    model_args: Mapping[str, Any] = field(default_factory=dict)
+    include_path: str | None = None
+    num_fewshot: int | None = None
+    apply_chat_template: bool = False
+    system_instruction: str | None = None
+    limit: int | None = None
+    rank: int = 8
+    alpha: int = 16
+    dropout: float = 0.05
+    target_modules: tuple[str, ...] = (ALL_LINEAR,)
+    boundary: int | None = None
+    epochs: float = 3
+    lr: float = 1e-4
+    weight_decay: float = 0.0
+    max_length: int = 2048
+    batch_size: int = 16
+    micro_batch_size: int | None = None
+    dtype: str = "auto"
+    device: str | None = None
+    seed: int = 0
+    save_steps: int = 50
+
+    def __post_init__(self) -> None:
+        """Refuse values that no run can have."""
+        at_least_1 = ("rank", "alpha", "max_length", "batch_size", "save_steps")
+        rules = [(name, getattr(self, name) >= 1, "at least 1") for name in at_least_1]
+        rules += [
+            ("limit", self.limit is None or self.limit >= 1, "at least 1"),
+            ("num_fewshot", self.num_fewshot is None or self.num_fewshot >= 0, "at least 0"),
+            ("epochs", self.epochs > 0, "more than 0"),
+            ("lr", self.lr > 0, "more than 0"),
+            ("weight_decay", self.weight_decay >= 0, "at least 0"),
+            ("dropout", 0 <= self.dropout < 1, "from 0 to below 1"),
+            ("target_modules", bool(self.target_modules), "at least one name"),
+            ("dtype", self.dtype in _DTYPES, "auto, float32 or bfloat16"),
+            ("device", self.device in _DEVICES, "cpu, cuda or mps"),
+            ("micro_batch_size", self._divides(), f"a divisor of batch_size={self.batch_size}"),
+        ]
+        for name, holds, expected in rules:
+            if not holds:
+                raise LoraBoundaryError(f"{name}={getattr(self, name)!r}; expected {expected}")
+        if reserved := {"pretrained", "peft", "delta", "boundary", "merge"} & set(self.model_args):
+            raise ModelError(
+                f"model_args sets {', '.join(sorted(reserved))}; training starts from the base "
+                "model given as pretrained"
+            )
+
+    def _divides(self) -> bool:
+        micro = self.micro_batch_size
+        return micro is None or (micro >= 1 and self.batch_size % micro == 0)
+
+    @property
+    def micro(self) -> int:
+        """Rows per forward."""
+        if self.micro_batch_size is not None:
+            return self.micro_batch_size
+        return max(n for n in range(1, _MICRO_BATCH + 1) if self.batch_size % n == 0)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the settings as ``training.json`` holds them."""
+        settings: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str))
+        return settings
