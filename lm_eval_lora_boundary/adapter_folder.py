@@ -50,11 +50,17 @@ class AdapterFolder:
         These are saved copies of modules, trained biases and embeddings that PEFT saved because
         the vocabulary was resized.
         """
+        adapter_only = (".lora_", ".trainable_tokens_", ".modules_to_save.", ".original_module.")
         return {
-            name.replace(".base_layer.", "."): shape
+            name.replace(".token_adapter.", ".").replace(".base_layer.", "."): shape
             for name, shape in self.shapes.items()
-            if ".lora_" not in name and "token_adapter." not in name
+            if not any(part in name for part in adapter_only)
         }
+
+    def saved_originals(self) -> set[str]:
+        """Return the names of base tensors that PEFT saved although a copy was trained."""
+        part = ".original_module."
+        return {name.replace(part, ".") for name in self.shapes if part in name}
 
 
 def open_adapter(source: str | Path, revision: str | None = None) -> AdapterFolder:
@@ -80,6 +86,10 @@ def open_adapter(source: str | Path, revision: str | None = None) -> AdapterFold
     shapes: dict[str, tuple[int, ...]] = {}
     tensors = _read_tensors(weights)
     for name in sorted(tensors):
+        if not isinstance(tensors[name], torch.Tensor):
+            raise AdapterError(
+                f"{weights} holds {name}, which is no tensor; save the adapter again"
+            )
         tensor = tensors[name].contiguous()
         shapes[name.removeprefix(_PREFIX)] = tuple(tensor.shape)
         digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
@@ -157,7 +167,10 @@ def _read_config(path: Path) -> LoraConfig:
             f"{path} is an adapter of peft_type={kind}; a boundary needs LoRA modules in the "
             "decoder layers (peft_type=LORA). Use --model hf for other adapters."
         )
-    config = LoraConfig.from_pretrained(str(path))
+    try:
+        config = LoraConfig.from_pretrained(str(path))
+    except (TypeError, ValueError) as error:
+        raise AdapterError(f"{path / CONFIG} is no LoRA config of this PEFT: {error}") from error
     check_supported(config)
     return config
 

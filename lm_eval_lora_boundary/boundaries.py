@@ -22,6 +22,9 @@ def parse_boundary(value: object) -> int | str | None:
             pass
     elif isinstance(value, int) and not isinstance(value, bool):
         return value
+    elif isinstance(value, float) and value < 0 and value.is_integer():
+        # lm-eval's command line reads digits as an integer, but "-1" as the float -1.0
+        return int(value)
     given = "empty" if value == "" else repr(value)
     raise BoundaryError(
         f"boundary is {given}; expected an integer (the last layer whose LoRA is kept, -1 for "

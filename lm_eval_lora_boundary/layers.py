@@ -73,15 +73,16 @@ def find_decoder_stack(model: nn.Module) -> DecoderStack:
     config: Any = model.config
     count = number_of_layers(config)
     decoder = model.get_decoder() if hasattr(model, "get_decoder") else None  # type: ignore[operator]
-    prefix = next((name for name, module in model.named_modules() if module is decoder), "")
-    found = [
+    prefix = next((f"{n}." for n, module in model.named_modules() if n and module is decoder), "")
+    lists = [
         name
         for name, module in model.named_modules()
         if isinstance(module, nn.ModuleList)
         and len(module) == count
-        and name.startswith(prefix)
         and not any(part.isdigit() for part in name.split("."))
     ]
+    # other modalities may have a list of the same length
+    found = [name for name in lists if name.startswith(prefix)] or lists
     shortest = min((name.count(".") for name in found), default=0)
     found = [name for name in found if name.count(".") == shortest]
     if len(found) != 1:
@@ -137,7 +138,9 @@ def _run_after_decoder(model: nn.Module, stack: DecoderStack, names: set[str]) -
     try:
         model.eval()
         embedding: nn.Module = model.get_input_embeddings()  # type: ignore[operator]
-        device = next(embedding.parameters()).device
+        # an offloaded embedding has no device of its own while it rests
+        hook = getattr(embedding, "_hf_hook", None)
+        device = getattr(hook, "execution_device", None) or next(embedding.parameters()).device
         with torch.no_grad():
             model(input_ids=torch.zeros((1, 1), dtype=torch.long, device=device), use_cache=False)
     finally:

@@ -7,13 +7,12 @@ What it changed is recorded here, so that a dropped module is the base model's m
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from peft import PeftModel, get_peft_model_state_dict
-from peft.tuners.lora.layer import ParamWrapper
 from torch import nn
 
 from .adapted import Overwrite
@@ -21,6 +20,7 @@ from .adapter import LoraCut, rewrites_base
 from .adapter_folder import AdapterFolder
 from .errors import AdapterError
 from .layers import DecoderStack, depths, find_decoder_stack
+from .vocabulary import embeddings, grow, growing
 
 # path of the owner, attribute, depth, original parameter, whether the file holds the tensor
 _Candidate = tuple[str, str, int, nn.Parameter, bool]
@@ -45,18 +45,9 @@ def load_adapter(model: nn.Module, adapter: AdapterFolder, *, boundary: int | No
     stack = find_decoder_stack(model)
     limit = stack.count - 1 if boundary is None else boundary
     candidates = list(_candidates(model, stack, adapter, limit))
-    _grow_vocabulary(model, adapter)
     owners = dict(model.named_modules())  # before PEFT moves them under its own
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        peft_model = PeftModel.from_pretrained(model, str(adapter.path))
-    for warning in caught:
-        if "missing adapter keys" in str(warning.message):
-            raise AdapterError(
-                f"{adapter.path}: {warning.message} The config names modules that the file holds "
-                "no tensors for; write config and tensors together, as `save_pretrained` does."
-            )
-        warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+    grow(model, adapter)
+    peft_model = _load(model, adapter)
     _refuse_unused(peft_model, adapter)
     peft_model.eval()
     overwrites = [
@@ -64,7 +55,35 @@ def load_adapter(model: nn.Module, adapter: AdapterFolder, *, boundary: int | No
         for path, attribute, depth, original, counts in candidates
         for owner in [owners[path]]
     ]
-    return LoraCut(peft_model, overwrites)
+    return LoraCut(peft_model, overwrites, lowest=limit)
+
+
+def _load(model: nn.Module, adapter: AdapterFolder) -> PeftModel:
+    """Let PEFT load the adapter; what it refuses, or warns that it misses, is the adapter's fault.
+
+    Raises:
+        AdapterError: PEFT cannot load it, or misses tensors.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            peft_model = PeftModel.from_pretrained(model, str(adapter.path))
+        except (RuntimeError, ValueError, KeyError, TypeError) as error:
+            reason = " ".join(str(error).split())
+            raise AdapterError(
+                f"PEFT cannot load {adapter.path} onto this base model ({type(error).__name__}: "
+                f"{reason[:300]}); check that config and tensors belong together and to this base"
+            ) from error
+    for warning in caught:
+        if match := re.search(r"missing adapter keys.*?: \[(.*)\]", str(warning.message)):
+            missing = match[1].split(", ")
+            raise AdapterError(
+                f"{adapter.path} holds no tensors for {len(missing)} of the LoRA tensors that its "
+                f"config asks for (first: {missing[0]}); write config and tensors together, as "
+                "save_pretrained does"
+            )
+        warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+    return peft_model
 
 
 def check_fits(model: nn.Module, adapter: AdapterFolder) -> None:
@@ -94,6 +113,8 @@ def check_fits(model: nn.Module, adapter: AdapterFolder) -> None:
     for name in sorted(present):
         weight = getattr(modules[name], "weight", None)
         found = _delta_shape(adapter, name)
+        if modules[name] in embeddings(model):
+            continue  # its rows may be those of a grown vocabulary
         # 4-bit weights are packed and say nothing; Conv1D keeps its weight transposed
         if weight is None or found is None or not torch.is_floating_point(weight):
             continue
@@ -126,10 +147,9 @@ def _candidates(
         name
         for name in adapter.whole_tensors()
         if not any(_names_module(name.rpartition(".")[0], saved) for saved in saved_modules)
-    }
+    } | adapter.saved_originals()
     rewritten = adapter.lora_modules() if rewrites_base(adapter.config) else set()
-    if _rows_in_file(model, adapter):  # growing replaces both embedding tensors
-        rewritten |= {name for name, m in model.named_modules() if m in _embeddings(model)}
+    rewritten |= {name for name, _, _ in growing(model, adapter)}
     owners = dict(model.named_modules())
     wanted = [
         (name, owner, attribute)
@@ -150,15 +170,17 @@ def _candidates(
     where = depths(model, stack, {name for name, _, _ in wanted})
     for name, owner, attribute in wanted:
         parameter = getattr(owner, attribute)
+        full = f"{name}.{attribute}"
         original = parameter
-        if where[name] > limit:
+        # needed above the boundary, and to tell whether a trained tensor differs at all
+        if where[name] > limit or full in in_file:
             if parameter.is_meta:
                 raise AdapterError(
                     f"{adapter.path} overwrites {name}.{attribute}, which is offloaded; load the "
                     "model without offloading to cut this adapter"
                 )
             original = nn.Parameter(parameter.detach().clone(), requires_grad=False)
-        yield name, attribute, where[name], original, f"{name}.{attribute}" in in_file
+        yield name, attribute, where[name], original, full in in_file
 
 
 def _names_module(path: str, name: str) -> bool:
@@ -169,53 +191,32 @@ def _names_module(path: str, name: str) -> bool:
     )
 
 
-def _embeddings(model: Any) -> list[nn.Module]:
-    return [m for m in (model.get_input_embeddings(), model.get_output_embeddings()) if m]
-
-
-def _rows_in_file(model: Any, adapter: AdapterFolder) -> int | None:
-    """Return the vocabulary size that the adapter's saved embeddings have, if it is larger."""
-    rows = set()
-    names = {m: name for name, m in model.named_modules()}
-    for module in _embeddings(model):
-        shape = adapter.whole_tensors().get(f"{names[module]}.weight")
-        if shape is not None:
-            rows.add(shape[0])
-        embedding_a = adapter.shapes.get(f"{names[module]}.lora_embedding_A")
-        if embedding_a is not None:
-            rows.add(embedding_a[1])
-    current = model.get_input_embeddings().weight.shape[0]
-    if not rows or rows == {current}:
-        return None
-    if len(rows) > 1 or max(rows) < current:
-        raise AdapterError(
-            f"{adapter.path} was made for another vocabulary: its embeddings have "
-            f"{', '.join(map(str, sorted(rows)))} rows, this base model has {current}. Use the "
-            "base it was trained on; the vocabulary is never shrunk to fit."
-        )
-    return max(rows)
-
-
-def _grow_vocabulary(model: Any, adapter: AdapterFolder) -> None:
-    rows = _rows_in_file(model, adapter)
-    if rows is not None:
-        model.resize_token_embeddings(rows, mean_resizing=False)
-
-
 def _refuse_unused(model: PeftModel, adapter: AdapterFolder) -> None:
-    """Refuse a file with LoRA tensors that nothing in the model uses."""
-    if any(isinstance(module, ParamWrapper) for module in model.modules()):
-        return  # PEFT fused the tensors of single experts; it checked them while doing so
+    """Refuse a file with tensors that nothing in the model uses."""
     loaded = {
         name.removeprefix("base_model.model.")
         for name in get_peft_model_state_dict(model, save_embedding_layers=False)
-        if ".lora_" in name
     }
-    in_file = {name for name in adapter.shapes if ".lora_" in name}
-    # names may differ where transformers has renamed modules; then the numbers agree
-    if len(in_file) > len(loaded):
-        unused = sorted(in_file - loaded)
+    # PEFT fuses the tensors of single experts, and checks them while doing so
+    in_file, in_model = (
+        {name for name in names if ".lora_" in name and ".experts." not in name}
+        for names in (adapter.shapes, loaded)
+    )
+    unused = sorted(in_file - in_model)
+    if len(in_file) > len(in_model):  # the same number: transformers has renamed modules
         raise AdapterError(
             f"{adapter.path}: {len(unused)} of {len(in_file)} LoRA tensors match no module that "
             f"the config selects in this base model (first: {unused[0]})"
+        )
+    if unused:
+        return
+    base = {
+        name.replace(".token_adapter.", ".").replace(".base_layer.", ".")
+        for name in model.get_base_model().state_dict()
+    }
+    strange = sorted(adapter.whole_tensors().keys() - base - loaded)
+    if strange:
+        raise AdapterError(
+            f"{adapter.path}: {len(strange)} tensors match nothing in this base model (first: "
+            f"{strange[0]})"
         )

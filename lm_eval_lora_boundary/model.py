@@ -7,7 +7,6 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,17 +16,20 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.models.utils import Collator
 from tqdm import tqdm
 
-from .adapted import has_effect
-from .adapter import LoraCut
 from .adapter_folder import AdapterFolder, open_adapter, recorded_boundary
 from .boundaries import check_boundary, parse_boundary
+from .checks import USED, refuse_adapted, refuse_no_effect, refuse_tokens_without_rows
 from .errors import AdapterError, BoundaryError, LoraBoundaryError, ModelError
+from .facts import describe, hub_commit, signature
 from .layers import number_of_layers
 from .loading import check_fits, load_adapter
 from .scoring import Batch, Request, log_softmax, order, score, scored_logits, shared_input
+from .vocabulary import growing
 
 # lm-eval's command line shows the loggers below "lm_eval" only
 logger = logging.getLogger("lm_eval.lora_boundary")
+
+_CACHE_KEY = "lora_boundary: answers of"
 
 _Model = TypeVar("_Model", bound="LoraBoundaryLM")
 
@@ -56,7 +58,8 @@ class LoraBoundaryLM(HFLM):  # type: ignore[misc]
         """Load the base model and the adapter, and cut it.
 
         Args:
-            pretrained: Base model: hub id, local folder, or a loaded model.
+            pretrained: Base model: hub id, local folder, or a loaded model, which is changed in
+                place.
             peft: LoRA adapter: hub id or local folder.
             boundary: Last layer whose LoRA is kept, ``-1..N-1``; ``"auto"`` for the one that a
                 sweep recorded in the adapter folder; None for the full adapter.
@@ -72,26 +75,34 @@ class LoraBoundaryLM(HFLM):  # type: ignore[misc]
             ModelError: The model is no decoder-only model.
         """
         asked = parse_boundary(boundary)
+        if peft == "":
+            raise AdapterError("peft= is empty; give an adapter, or leave it out")
         if peft is None and (asked is not None or merge or peft_revision is not None):
             raise BoundaryError(
                 f"boundary={boundary!r}, merge={merge}, peft_revision={peft_revision!r} without "
                 "peft=; give the adapter, or use --model hf"
             )
         if not isinstance(merge, bool):
-            raise BoundaryError(f"merge={merge!r}; expected True or False")
+            raise LoraBoundaryError(f"merge={merge!r}; expected True or False")
         if kwargs.get("delta") and peft:
             raise AdapterError("peft= and delta= exclude each other; give one of them")
         if kwargs.get("backend", "default") == "seq2seq":
             raise ModelError("backend=seq2seq; boundaries are defined for decoder-only models")
-        self._adapter: AdapterFolder | None = open_adapter(peft, peft_revision) if peft else None
+        # lm-eval turns names and revisions that consist of digits into numbers
+        revision = None if peft_revision is None else str(peft_revision)
+        self._adapter: AdapterFolder | None = None
+        if peft is not None:
+            self._adapter = open_adapter(str(peft), revision)
         if asked == "auto" and self._adapter is not None:
             asked = recorded_boundary(self._adapter)
         self._asked = asked if isinstance(asked, int) else None
         if isinstance(pretrained, transformers.PreTrainedModel):
             self._check_layers(pretrained.config)
+            refuse_adapted(pretrained)
         super().__init__(pretrained, **kwargs)
         self._model: Any
-        self.peft = peft
+        self.peft = None if peft is None else str(peft)
+        self.peft_revision = revision
         self.merge = merge
         self.boundary: int | None = None
         self._facts: dict[str, Any] = {}
@@ -124,67 +135,57 @@ class LoraBoundaryLM(HFLM):  # type: ignore[misc]
         This comes after ``HFLM.__init__`` has tied the weights of the base model: tying them with
         saved copies of embeddings or heads in place would score the wrong weights, or crash.
         """
+        grows = bool(growing(self._model, adapter))
         cut = load_adapter(self._model, adapter, boundary=self._asked)
-        layers = cut.stack.count
-        boundary = layers - 1 if self._asked is None else self._asked
-        self._refuse_no_effect(cut, boundary)
-        kept, dropped = cut.kept(boundary), cut.dropped(boundary)
+        boundary = cut.stack.count - 1 if self._asked is None else self._asked
+        refuse_no_effect(cut, boundary)
         cut.move(boundary)
-        self._facts = {
-            "boundary": boundary,
-            "num_layers": layers,
-            "kept_modules": len(kept),
-            "dropped_modules": len(dropped),
-            "kept_parameters": sum(module.parameters for module in kept),
-            "dropped_parameters": sum(module.parameters for module in dropped),
-            "adapter_sha256": adapter.sha256,
-            "merge": self.merge,
-            "versions": {
-                name: version(name)
-                for name in ("lm-eval-lora-boundary", "lm-eval", "peft", "transformers", "torch")
-            },
-        }
+        self._facts = describe(cut, boundary, adapter, merge=self.merge)
         self._model = cut.finish(merge=self.merge)
         self._model.eval()
+        setattr(self._model, USED, self.merge and boundary >= 0)
         self.boundary = boundary
+        if grows:
+            refuse_tokens_without_rows(self._model, len(self.tokenizer), boundary)
         logger.info("%s", self.signature)
-
-    @staticmethod
-    def _refuse_no_effect(cut: LoraCut, boundary: int) -> None:
-        if boundary == -1:
-            return
-        kept = cut.kept(boundary)
-        if not kept:
-            lowest = min(module.depth for module in cut.modules)
-            raise AdapterError(
-                f"boundary={boundary} keeps no module: the adapter starts at layer {lowest}. Give "
-                f"boundary={lowest} or more, or boundary=-1 for the base model."
-            )
-        if not has_effect(kept):
-            raise AdapterError(
-                f"the adapter has no effect: all {len(kept)} kept modules add zero. It looks "
-                "untrained; check the folder."
-            )
 
     @property
     def signature(self) -> str:
         """One line that says exactly what is being evaluated."""
-        facts = self._facts
-        if not facts:
-            return "no adapter"
-        versions = " ".join(f"{name}={number}" for name, number in facts["versions"].items())
-        return (
-            f"boundary {facts['boundary']} of {facts['num_layers']} layers | kept "
-            f"{facts['kept_modules']} modules {facts['kept_parameters']:,} parameters | dropped "
-            f"{facts['dropped_modules']} modules {facts['dropped_parameters']:,} parameters | "
-            f"adapter {facts['adapter_sha256'][:12]} | {self._model.dtype} | "
-            f"merge={facts['merge']} | {versions}"
-        )
+        return signature(self._facts, self._model.dtype) if self._facts else "no adapter"
 
     def get_model_info(self) -> dict[str, Any]:
         """Return lm-eval's facts about the model and those of the cut, for the results JSON."""
-        info: dict[str, Any] = super().get_model_info()
+        # hf looks the adapter up under the revision of the base model
+        adapter, self.peft = self.peft, None
+        try:
+            info: dict[str, Any] = super().get_model_info()
+        finally:
+            self.peft = adapter
+        if adapter is not None:
+            info["peft_sha"] = hub_commit(adapter, self.peft_revision)
         return info | self._facts
+
+    def set_cache_hook(self, cache_hook: Any) -> None:
+        """Use lm-eval's response cache, but only one that this very model has filled.
+
+        lm-eval's ``--use_cache`` does not know which model an answer is from: at another boundary
+        it would return the answers of the first.
+
+        Raises:
+            LoraBoundaryError: The cache holds answers of something else.
+        """
+        answers = getattr(cache_hook, "dbdict", None)
+        if answers is not None:
+            identity = f"{self.pretrained} {self.revision} {self.peft} {self.signature}"
+            with _one_line_for_mistakes():
+                if answers.get(_CACHE_KEY, identity if not len(answers) else "") != identity:
+                    raise LoraBoundaryError(
+                        "--use_cache holds answers of another model or boundary; give each its own"
+                    )
+            answers[_CACHE_KEY] = identity
+            answers.commit()
+        super().set_cache_hook(cache_hook)
 
     def _loglikelihood_tokens(
         self,

@@ -7,25 +7,31 @@ including the order of requests and the sharing of one-token continuations, is l
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import nn
 
+from .errors import ModelError
+
+# lm-eval's command line shows the loggers below "lm_eval" only
+logger = logging.getLogger("lm_eval.lora_boundary")
+
 
 def scored_logits(
-    forward: Callable[[torch.Tensor], torch.Tensor], head: nn.Module, batch: Batch
+    forward: Callable[[torch.Tensor], torch.Tensor], head: nn.Module | None, batch: Batch
 ) -> torch.Tensor:
     """Run a model and return its logits at the scored positions, shape (scored, vocab).
 
     Args:
         forward: Takes token ids (batch, seq), returns logits (batch, seq, vocab).
-        head: The model's output embeddings.
+        head: The model's output embeddings, if it names them.
         batch: The inputs.
     """
-    with head_at(head, batch.rows, batch.positions):
+    with head_at(head, batch.rows, batch.positions) if head is not None else nullcontext():
         logits = forward(batch.inputs)
     if logits.shape[:2] == (1, len(batch.rows)):
         return logits[0]
@@ -80,7 +86,26 @@ class Batch:
                 the left, as lm-eval does.
             max_length: Longest input of the model, in tokens.
             device: Where the tensors go.
+
+        Raises:
+            ModelError: A continuation alone is longer than ``max_length``.
         """
+        longest = max(len(rest) for _, rest in pairs)
+        if longest > max_length:
+            raise ModelError(
+                f"a continuation of {longest} tokens cannot be scored with "
+                f"max_length={max_length}; raise max_length"
+            )
+        for context, rest in pairs:
+            if (total := len(context) + len(rest)) > max_length + 1:
+                logger.warning(
+                    "Combined length of context (%d) and continuation (%d) exceeds "
+                    "max_length (%d). Truncating %d tokens from the left.",
+                    len(context),
+                    len(rest),
+                    max_length,
+                    total - max_length - 1,
+                )
         # the last token is never an input, and the token before the continuation predicts it
         sequences = [(context + rest)[-(max_length + 1) :][:-1] for context, rest in pairs]
         self.lengths = [len(rest) for _, rest in pairs]

@@ -10,10 +10,16 @@ from typing import Any
 import peft
 import pytest
 import torch
-from conftest import ARCHITECTURES, LAYERS, VOCABULARY, lora_config, randomise, tiny_model
-from peft.tuners.lora import LoraLayer
 from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils.other import AuxiliaryTrainingWrapper
+from tiny_models import (
+    ARCHITECTURES,
+    LAYERS,
+    disable_above,
+    lora_config,
+    randomise,
+    tiny_model,
+)
 
 from lm_eval_lora_boundary import apply_boundary
 from lm_eval_lora_boundary.adapted import has_effect
@@ -32,15 +38,6 @@ def adapted(architecture: str = "llama", *, tied: bool = False, **config: Any) -
 def logits(model: Any) -> torch.Tensor:
     with torch.no_grad():
         return model(TOKENS).logits
-
-
-def disable_above(model: Any, boundary: int) -> None:
-    """Second implementation: PEFT's switch on every layer whose name has a deeper index."""
-    for name, module in model.named_modules():
-        if isinstance(module, LoraLayer):
-            side = 0 if name.endswith("project_in") else LAYERS - 1
-            layer = next((int(part) for part in name.split(".") if part.isdigit()), side)
-            module.enable_adapters(layer <= boundary)
 
 
 @pytest.mark.parametrize("tied", [False, True])
@@ -275,7 +272,3 @@ def test_refuses_models_without_one_stack_of_layers() -> None:
     model.config.num_hidden_layers = LAYERS + 1
     with pytest.raises(ModelError, match=f"one list of {LAYERS + 1} decoder layers"):
         find_decoder_stack(model)
-
-
-def test_vocabulary_of_the_tests() -> None:
-    assert int(TOKENS.max()) < VOCABULARY

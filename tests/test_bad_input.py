@@ -16,8 +16,8 @@ import pytest
 import safetensors.torch
 import torch
 import transformers
-from conftest import LAYERS, lora_config, randomise, tiny_model
 from lm_eval.models.huggingface import HFLM
+from tiny_models import LAYERS, lora_config, randomise, tiny_model
 
 from lm_eval_lora_boundary import LoraBoundaryLM
 from lm_eval_lora_boundary.adapter_folder import open_adapter
@@ -161,6 +161,37 @@ def test_adapter_that_is_a_file(model: dict[str, Any]) -> None:
 
 
 @pytest.mark.usefixtures("no_weights")
+@pytest.mark.parametrize("boundary", [None, 2])
+def test_empty_adapter_name(model: dict[str, Any], boundary: int | None) -> None:
+    """As ``peft=$ADAPTER`` gives with the variable unset."""
+    with pytest.raises(AdapterError, match="peft= is empty"):
+        LoraBoundaryLM(boundary=boundary, **(model | {"peft": ""}))
+
+
+@pytest.mark.usefixtures("no_weights")
+def test_names_of_digits(model: dict[str, Any]) -> None:
+    with pytest.raises(AdapterError, match="peft=123 is neither"):
+        LoraBoundaryLM(peft_revision=1234567, **(model | {"peft": 123}))
+
+
+def test_whole_tensors_that_nothing_uses(model: dict[str, Any], tmp_path: Path) -> None:
+    shutil.copytree(model["peft"], tmp_path, dirs_exist_ok=True)
+    tensors = safetensors.torch.load_file(tmp_path / "adapter_model.safetensors")
+    tensors["base_model.model.model.nrom.weight"] = torch.ones(32)
+    safetensors.torch.save_file(tensors, tmp_path / "adapter_model.safetensors")
+    with pytest.raises(AdapterError, match=r"match nothing .*model\.nrom\.weight"):
+        LoraBoundaryLM(boundary=1, **(model | {"peft": str(tmp_path)}))
+
+
+def test_what_peft_refuses_is_one_line(model: dict[str, Any], tmp_path: Path) -> None:
+    shutil.copytree(model["peft"], tmp_path, dirs_exist_ok=True)
+    lora_config(r=8).save_pretrained(tmp_path)
+    with pytest.raises(AdapterError, match=r"PEFT cannot load .*size mismatch") as error:
+        LoraBoundaryLM(boundary=1, **(model | {"peft": str(tmp_path)}))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.usefixtures("no_weights")
 def test_encoder_decoder(model: dict[str, Any], tmp_path: Path) -> None:
     config = transformers.T5Config(
         d_model=16, num_layers=1, num_heads=2, vocab_size=64, decoder_start_token_id=0
@@ -183,6 +214,25 @@ def test_untrained_adapter_has_no_effect(model: dict[str, Any], tmp_path: Path) 
     with pytest.raises(AdapterError, match=r"no effect: all 14 kept modules add zero"):
         LoraBoundaryLM(boundary=1, **(model | {"peft": str(tmp_path)}))
     LoraBoundaryLM(boundary=-1, **(model | {"peft": str(tmp_path)}))  # the base was asked for
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"use_dora": True},
+        {"modules_to_save": ["lm_head"]},
+        {"trainable_token_indices": [5]},
+        {"target_modules": ["q_proj", "lm_head"]},
+    ],
+    ids=str,
+)
+@pytest.mark.filterwarnings("ignore:.*save_embedding_layers.*:UserWarning")
+def test_untrained_adapters_of_other_kinds(
+    model: dict[str, Any], tmp_path: Path, config: dict[str, Any]
+) -> None:
+    peft.get_peft_model(tiny_model(), lora_config(**config)).save_pretrained(tmp_path)
+    with pytest.raises(AdapterError, match="no effect"):
+        LoraBoundaryLM(**(model | {"peft": str(tmp_path)}))
 
 
 def test_boundary_below_the_adapter(model: dict[str, Any], tmp_path: Path) -> None:

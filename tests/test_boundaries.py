@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from lm_eval._cli.utils import key_val_to_dict
+from lm_eval.utils import simple_parse_args_string
 
 from lm_eval_lora_boundary.boundaries import parse_boundaries, parse_boundary
 from lm_eval_lora_boundary.errors import BoundaryError
@@ -46,7 +48,14 @@ def test_lists_come_back_sorted_and_distinct(boundaries: list[int]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "expected"), [(None, None), ("auto", "auto"), (3, 3), ("-1", -1), ("007", 7)]
+    ("value", "expected"),
+    [(None, None), ("auto", "auto"), (3, 3), ("-1", -1), ("007", 7), (-1.0, -1)],
 )
 def test_one(value: Any, expected: Any) -> None:
     assert parse_boundary(value) == expected
+
+
+def test_minus_one_as_lm_eval_reads_it() -> None:
+    arguments = simple_parse_args_string("boundary=-1")
+    assert parse_boundary(arguments["boundary"]) == -1
+    assert parse_boundary(key_val_to_dict("boundary=-1")["boundary"]) == -1

@@ -12,7 +12,7 @@ from typing import Any
 import lm_eval
 import pytest
 import yaml
-from conftest import LAYERS
+from tiny_models import LAYERS
 
 TASK = "lora_boundary_demo"
 

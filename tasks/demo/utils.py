@@ -1,7 +1,8 @@
 """Questions about a world that does not exist, so that no model can know the answers.
 
-Every document lists facts about four people: where each works, and in which town that workplace
-is. A question asks for the town that one of them works in, so that two facts have to be combined.
+Every document tells of four people where each works and, before or after it, in which town that
+workplace is. A question asks for the town that one of them works in, so that two facts have to be
+combined.
 The splits share no name of a person, workplace or town.
 """
 
@@ -52,9 +53,11 @@ def document(split: str, index: int) -> dict[str, str]:
         (f"{person} {family}", f"the {place} {rng.choice(_WORKPLACES[split])}", town)
         for person, family, town, place in zip(people, families, towns, places, strict=True)
     ]
-    facts = [f"{person} works at {place}." for person, place, _ in rows]
-    facts += [f"{place[0].upper()}{place[1:]} is in {town}." for _, place, town in rows]
-    rng.shuffle(facts)
+    facts = []
+    for person, place, town in rows:
+        pair = [f"{person} works at {place}.", f"{place[0].upper()}{place[1:]} is in {town}."]
+        rng.shuffle(pair)
+        facts += pair
     person, _, town = rng.choice(rows)
     return {
         "facts": " ".join(facts),
