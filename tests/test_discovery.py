@@ -48,6 +48,13 @@ class Environment:
         env = os.environ | ({"PYTHONPATH": self.path} if build else {})
         subprocess.run([*pip, *arguments], check=True, capture_output=True, env=env)
 
+    def install(self, wheel: Path | None) -> None:
+        """Install a wheel, or without one this checkout, editable."""
+        if wheel is not None:
+            self.pip("install", "--no-deps", str(wheel))
+        else:
+            self.pip(*("install", "--no-deps", "--no-build-isolation", "-e", str(ROOT)), build=True)
+
     def run(self, code: str, *, cwd: Path) -> str:
         env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
         env |= {"PYTHONPATH": self.path, "PYTHONWARNINGS": "error::ImportWarning"}
@@ -66,10 +73,7 @@ class Environment:
 @pytest.fixture(scope="module", params=["wheel", "editable"])
 def installed(request: Any, wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
     environment = Environment(tmp_path_factory.mktemp(request.param) / "venv")
-    if request.param == "wheel":
-        environment.pip("install", "--no-deps", str(wheel))
-    else:
-        environment.pip("install", "--no-deps", "--no-build-isolation", "-e", str(ROOT), build=True)
+    environment.install(wheel if request.param == "wheel" else None)
     return environment
 
 
@@ -115,6 +119,16 @@ print(tasks_folder().is_dir())
         cwd=tmp_path,
     )
     assert out == "True"
+
+
+def test_lm_eval_ls_tasks(installed: Environment, tmp_path: Path) -> None:
+    out = installed.run(
+        "import sys; sys.argv = ['lm-eval', 'ls', 'tasks']; "
+        "from lm_eval.__main__ import cli_evaluate; cli_evaluate()",
+        cwd=tmp_path,
+    )
+    names = {cell.strip() for line in out.splitlines() for cell in line.split("|")}
+    assert {"gsm8k", "lora_boundary", "lora_boundary_gsm8k", "lora_boundary_wmt23"} <= names
 
 
 def test_interpreter_start_imports_next_to_nothing(installed: Environment, tmp_path: Path) -> None:
@@ -184,12 +198,14 @@ print("alive")
     assert len(lines) == 3
 
 
-def test_uninstall_leaves_nothing_behind(wheel: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["wheel", "editable"])
+def test_uninstall_leaves_nothing_behind(wheel: Path, tmp_path: Path, kind: str) -> None:
     environment = Environment(tmp_path / "venv")
     before = sorted(environment.packages.rglob("*"))
-    environment.pip("install", "--no-deps", str(wheel))
+    environment.install(wheel if kind == "wheel" else None)
     assert (environment.packages / "lm_eval_lora_boundary.pth").is_file()
-    assert (environment.packages / "lm_eval_lora_boundary" / "tasks" / "gsm8k").is_dir()
+    if kind == "wheel":
+        assert (environment.packages / "lm_eval_lora_boundary" / "tasks" / "gsm8k").is_dir()
     assert environment.run("import lm_eval_lora_boundary as p; print(p.__version__)", cwd=tmp_path)
     environment.pip("uninstall", "-y", "lm-eval-lora-boundary")
     assert sorted(environment.packages.rglob("*")) == before
@@ -198,7 +214,7 @@ def test_uninstall_leaves_nothing_behind(wheel: Path, tmp_path: Path) -> None:
 
 def test_a_half_removed_package_does_not_break_python(wheel: Path, tmp_path: Path) -> None:
     environment = Environment(tmp_path / "venv")
-    environment.pip("install", "--no-deps", str(wheel))
+    environment.install(wheel)
     for file in (environment.packages / "lm_eval_lora_boundary").glob("*.py"):
         file.unlink()
     assert environment.run("print('fine')", cwd=tmp_path) == "fine"
