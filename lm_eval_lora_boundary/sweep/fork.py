@@ -1,9 +1,9 @@
 """The shared forward: one pass of a batch answers it under every boundary.
 
 The rows of a batch start as one *trunk*, under LoRA. Before layer ``K+1``, a boundary ``K``
-branches off: a copy of the trunk rows that runs without LoRA from there on. All rows share one base matrix
-product per layer; LoRA arithmetic is done on the trunk rows only. With D documents and all N+1
-boundaries that is about D·(N+1)(N+2)/2 layer passes instead of D·N·(N+1).
+branches off: a copy of the trunk rows that runs without LoRA from there on. All rows share one
+base matrix product per layer; LoRA arithmetic is done on the trunk rows only. With D documents and
+all N+1 boundaries that is about D·(N+1)(N+2)/2 layer passes instead of D·N·(N+1).
 
 In generation, every cache layer ends up with its own number of rows. After the prompt they are
 brought to one row per document and boundary, and decoding goes on as an ordinary batch in which
