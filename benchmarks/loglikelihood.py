@@ -18,13 +18,14 @@ from lm_eval_lora_boundary import LoraBoundaryLM
 
 
 def requests(documents: int) -> list[Instance]:
-    """Score the solutions of GSM8K questions, and four one-token answers of each."""
+    """Return GSM8K questions as multiple choice: the right number and those of three others."""
     rows = datasets.load_dataset("openai/gsm8k", "main", split="test").select(range(documents))
-    arguments = []
-    for row in rows:
-        context = f"Question: {row['question']}\nAnswer:"
-        arguments.append((context, f" {row['answer']}"))
-        arguments += [(f"{context} {row['answer'].rpartition('#')[0]}", f" {d}") for d in "1234"]
+    numbers = [row["answer"].rpartition("#### ")[2] for row in rows]
+    arguments = [
+        (f"Question: {row['question']}\nAnswer:", f" {numbers[(i + shift) % documents]}")
+        for i, row in enumerate(rows)
+        for shift in range(4)
+    ]
     return [Instance("loglikelihood", {}, pair, i) for i, pair in enumerate(arguments)]
 
 

@@ -27,12 +27,20 @@ def demo(
 
     Example: `lora-boundary demo --boundaries -1,10,20,29`
     """
+    import logging
+    import warnings
+
+    import transformers
     from rich.console import Console
     from rich.table import Table
 
     from .. import demo as story
     from ..boundaries import parse_boundaries
 
+    # the table is the point; what lm-eval and PEFT say on the way concerns their developers
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     started = time.perf_counter()
     wanted = parse_boundaries(boundaries, layers=30)
     table = Table(title=f"{story.TASK}, {limit} documents")
