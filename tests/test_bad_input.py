@@ -309,7 +309,9 @@ def test_every_error_is_a_value_error() -> None:
 def test_one_line_and_status_2_on_the_command_line(
     model: dict[str, Any], program: list[str] | None
 ) -> None:
-    command = [sys.executable, *program] if program else [shutil.which("lm_eval") or "lm_eval"]
+    command = (
+        [sys.executable, *program] if program else [str(Path(sys.executable).parent / "lm_eval")]
+    )
     arguments = f"pretrained={model['pretrained']},peft={model['peft']},boundary=7"
     run = subprocess.run(
         [*command, "--model", "lora_boundary", "--model_args", arguments, "--tasks", "arc_easy"],

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,7 @@ def arguments(tiny: Any) -> dict[str, Any]:
 
 
 def run_lm_eval(*command: str, cwd: Path) -> dict[str, Any]:
-    script = shutil.which("lm_eval")
-    assert script
+    script = str(Path(sys.executable).parent / "lm_eval")  # also where it is not on the PATH
     env = os.environ | {"LMEVAL_LOG_LEVEL": "INFO"}
     run = subprocess.run(
         [script, *command], capture_output=True, text=True, cwd=cwd, env=env, check=False
