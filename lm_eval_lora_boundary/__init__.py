@@ -17,10 +17,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .adapter import apply_boundary
     from .model import LoraBoundaryLM
+    from .sweeps import sweep
 
-__all__ = ["LoraBoundaryLM", "apply_boundary"]
+__all__ = ["LoraBoundaryLM", "apply_boundary", "sweep"]
 
-_HOME = {"LoraBoundaryLM": "model", "apply_boundary": "adapter"}
+_HOME = {"LoraBoundaryLM": "model", "apply_boundary": "adapter", "sweep": "sweeps"}
 
 discovery.activate()
 

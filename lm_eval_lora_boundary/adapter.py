@@ -98,6 +98,11 @@ class LoraCut:
         self.boundary = self.stack.count - 1
         setattr(model, _CUT, self)
 
+    @property
+    def overwrites_base(self) -> bool:
+        """Tell whether loading the adapter changed tensors of the base model."""
+        return bool(self._overwrites)
+
     def _find_modules(self) -> Iterator[AdaptedModule]:
         found: dict[str, nn.Module] = {}
         inside = "\n"  # prefix of the adapted module being walked; names hold no newline

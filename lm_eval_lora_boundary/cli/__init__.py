@@ -7,7 +7,7 @@ import sys
 import typer
 
 from ..errors import LoraBoundaryError
-from . import demo, tasks, train
+from . import demo, sweep, tasks, train
 
 app = typer.Typer(
     name="lora-boundary",
@@ -17,7 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-for command in (train, demo, tasks):
+for command in (train, sweep, demo, tasks):
     command.register(app)
 
 

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from datasets import Dataset, Features, Value
 from datasets import Sequence as ListOf
 from lm_eval.api.task import Task
-from lm_eval.tasks import TaskManager
 from tqdm import tqdm
 
-from ..errors import LoraBoundaryError, TaskError
+from ..errors import TaskError
+from ..task_loading import find_tasks, load_tasks, task_manager
 from .prompts import Prompts, Row
 
 IGNORED = -100  # label of a token that the loss leaves out
@@ -76,27 +74,12 @@ def load_task(name: str, include_path: str | None = None) -> Task:
         TaskError: The task is unknown, a group, generates no text, has no training documents, or
             its data cannot be loaded.
     """
-    if include_path is not None and not Path(include_path).is_dir():
-        raise TaskError(f"include_path={include_path} is not a folder")
-    manager = TaskManager(include_path=include_path)
+    manager = task_manager(include_path)
     if name in manager.all_groups or name in manager.all_tags:
         raise TaskError(
             f"task {name} is a group; training takes one task. `lm_eval ls subtasks` lists them."
         )
-    if name not in manager.all_subtasks and not Path(name).is_file():
-        near = difflib.get_close_matches(name, manager.all_subtasks, n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else "see `lm_eval ls subtasks`"
-        raise TaskError(f"task {name} is unknown; {hint}")
-    try:
-        loaded = list(manager.load([name])["tasks"].values())
-    except LoraBoundaryError:
-        raise
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise TaskError(
-            f"task {name}: its data cannot be loaded ({type(error).__name__}: {reason}); check "
-            "the network, or the paths in its YAML"
-        ) from error
+    loaded = list(load_tasks(manager, find_tasks(manager, [name]))["tasks"].values())
     if len(loaded) != 1:
         raise TaskError(f"{name} holds {len(loaded)} tasks; training takes one")
     _check_trainable(loaded[0], name)

@@ -6,11 +6,15 @@ import peft
 import pytest
 import torch
 from tiny_models import ARCHITECTURES, LAYERS, lora_config, randomise, tiny_model
-from transformers import DynamicCache
 
 from lm_eval_lora_boundary.adapter import LoraCut
-from lm_eval_lora_boundary.sweep.decoding import Ending, Rows, decode_greedily, select_rows
-from lm_eval_lora_boundary.sweep.fork import ForkedModel
+from lm_eval_lora_boundary.split import SplitModel
+from lm_eval_lora_boundary.sweeps import fork_responses
+from lm_eval_lora_boundary.sweeps.branches import Branches
+from lm_eval_lora_boundary.sweeps.decoding import Ending
+from lm_eval_lora_boundary.sweeps.fork_responses import Responses
+from lm_eval_lora_boundary.sweeps.forked_model import ForkedModel
+from lm_eval_lora_boundary.sweeps.requests import Generate
 
 # OPT hands its feed-forward modules flattened rows, which PEFT cannot tell apart
 FORKABLE = [name for name in ARCHITECTURES if name != "opt"]
@@ -25,13 +29,18 @@ def cut_model(architecture: str) -> LoraCut:
     return LoraCut(randomise(model).eval())
 
 
-def prompts() -> tuple[torch.Tensor, torch.Tensor]:
-    """Left-padded prompts of mixed lengths, and their attention mask, shape (batch, seq)."""
+def prompts(shared: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Left-padded prompts of mixed lengths, and their attention mask, shape (batch, seq).
+
+    The first ``shared`` tokens are the same in all.
+    """
     generator = torch.Generator().manual_seed(7)
     tokens = torch.randint(4, 60, (DOCUMENTS, 9), generator=generator)
     mask = torch.ones_like(tokens)
     mask[1, :3] = 0
     mask[2, :6] = 0
+    for padding, row in zip((3, 6), tokens[1:], strict=True):
+        row[padding : padding + shared] = tokens[0, :shared]
     return tokens * mask, mask
 
 
@@ -63,44 +72,32 @@ def test_one_pass_equals_one_pass_per_boundary(architecture: str, boundaries: li
 
 
 @torch.no_grad()
-def generate(cut: LoraCut, boundaries: list[int], ending: Ending) -> dict[int, list[list[int]]]:
-    """Fork over the prompts, bring the cache to one row each, decode under routing."""
-    tokens, mask = prompts()
+def generate(
+    cut: LoraCut, boundaries: list[int], ending: Ending, *, drafts: bool = False, shared: int = 0
+) -> dict[int, list[list[int]]]:
+    tokens, mask = prompts(shared)
     forked = ForkedModel(cut.model, cut.stack, boundaries)
-    cache = DynamicCache(config=cut.model.config)
-    with forked.forking(DOCUMENTS):
-        logits = cut.model(
-            tokens,
-            attention_mask=mask,
-            position_ids=positions(mask),
-            past_key_values=cache,
-            use_cache=True,
-        ).logits[:, -1]
-    index = [
-        torch.cat([block * DOCUMENTS + torch.arange(DOCUMENTS) for block in forked.blocks(layer)])
-        for layer in range(LAYERS + 1)
-    ]
-    select_rows(cache, index[:LAYERS])
-    rows = Rows(
-        [boundary for boundary in forked.boundaries for _ in range(DOCUMENTS)],
-        cache,
-        mask.repeat(len(boundaries), 1),
-        logits[index[LAYERS]],
-    )
-    responses = decode_greedily(cut.model, forked, rows, ending)
-    return {
-        boundary: responses[i * DOCUMENTS : (i + 1) * DOCUMENTS]
-        for i, boundary in enumerate(forked.boundaries)
-    }
+    model = SplitModel(cut.model.get_base_model())
+    rows = [row[real.bool()].tolist() for row, real in zip(tokens, mask, strict=True)]
+    requests = [Generate(tuple(row), (), ending.limit, "{}", "", "") for row in rows]
+    prefix = Branches(model, forked, torch.zeros((1, 0), dtype=torch.long))
+    if shared:
+        prefix.read(torch.tensor([rows[0][:shared]]), torch.ones((1, shared), dtype=torch.long))
+    written = Responses(model, forked, drafts=drafts).answer(prefix, shared, requests, ending)
+    return dict(zip(forked.boundaries, written, strict=True))
 
 
+@pytest.mark.parametrize("shared", [0, 2])
+@pytest.mark.parametrize("drafts", [False, True])
 @pytest.mark.parametrize("architecture", FORKABLE)
 @torch.no_grad()
-def test_decoding_equals_generate_at_each_boundary(architecture: str) -> None:
+def test_decoding_equals_generate_at_each_boundary(
+    architecture: str, drafts: bool, shared: int
+) -> None:
     cut = cut_model(architecture)
-    tokens, mask = prompts()
+    tokens, mask = prompts(shared)
     ending = Ending(frozenset({2}), (), 12, lambda ids: " ".join(map(str, ids)))
-    responses = generate(cut, list(range(-1, LAYERS)), ending)
+    responses = generate(cut, list(range(-1, LAYERS)), ending, drafts=drafts, shared=shared)
     for boundary in range(-1, LAYERS):
         cut.move(boundary)
         written = cut.model.generate(
@@ -117,6 +114,32 @@ def test_decoding_equals_generate_at_each_boundary(architecture: str) -> None:
             assert ours[-1] == 2 or len(ours) == 12
 
 
+@pytest.mark.parametrize("draft", [1, 3, 16])
+@pytest.mark.parametrize("agreeing", [0.0, 0.6, 1.0])
+def test_drafts_never_change_a_response(
+    draft: int, agreeing: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A weak adapter: boundaries agree with the draft for a while, then one after the other not."""
+    monkeypatch.setattr(fork_responses, "_DRAFT", draft)
+    monkeypatch.setattr(fork_responses, "_AGREEING", agreeing)
+    model = peft.get_peft_model(tiny_model("llama"), lora_config("llama"))
+    cut = LoraCut(randomise(model, scale=0.12).eval())
+    boundaries = list(range(-1, LAYERS))
+
+    def text(ids: list[int]) -> str:
+        return "".join(f"<{i}>" for i in ids)
+
+    for until in ((), ("<7>",), ("><5",)):
+        ending = Ending(frozenset({2}), until, 40, text)
+        plain = generate(cut, boundaries, ending)
+        assert generate(cut, boundaries, ending, drafts=True) == plain
+    agreed = [
+        sum(a == b for a, b in zip(plain[1][i], plain[LAYERS - 1][i], strict=False))
+        for i in range(DOCUMENTS)
+    ]
+    assert any(count > 0 for count in agreed)  # there was something to accept
+
+
 def test_a_string_ends_a_response() -> None:
     cut = cut_model("llama")
 
@@ -125,7 +148,7 @@ def test_a_string_ends_a_response() -> None:
 
     long = generate(cut, [-1, 1, 3], Ending(frozenset(), (), 10, text))
     stop = text(long[1][0][4:6])
-    short = generate(cut, [-1, 1, 3], Ending(frozenset(), (stop,), 10, text))
+    short = generate(cut, [-1, 1, 3], Ending(frozenset(), (stop,), 10, text, lookback=2))
     for boundary, rows in long.items():
         for whole, ended in zip(rows, short[boundary], strict=True):
             assert ended == whole[: len(ended)]

@@ -31,6 +31,7 @@ class ForkedModel:
 
     Attributes:
         boundaries: The boundaries, descending: the order of the rows that come out.
+        layers: Number of decoder layers.
     """
 
     def __init__(self, model: PeftModel, stack: DecoderStack, boundaries: Sequence[int]) -> None:
@@ -44,6 +45,7 @@ class ForkedModel:
         base = model.get_base_model()
         self.boundaries = sorted(boundaries, reverse=True)
         self._layers: list[nn.Module] = list(base.get_submodule(stack.path))
+        self.layers = len(self._layers)
         (self._adapter,) = model.peft_config
         self._lora = [
             [m for m in layer.modules() if isinstance(m, LoraLayer)] for layer in self._layers

@@ -1,0 +1,174 @@
+"""``lora-boundary sweep``."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_BASE = "Model"
+_DATA = "Tasks and prompts"
+_RUN = "Engine"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command("sweep")(sweep)
+
+
+def sweep(
+    pretrained: Annotated[
+        str, typer.Option(help="Hub id or local folder of the base model.", rich_help_panel=_BASE)
+    ],
+    peft: Annotated[
+        str, typer.Option(help="Hub id or local folder of the adapter.", rich_help_panel=_BASE)
+    ],
+    tasks: Annotated[
+        str,
+        typer.Option(
+            help="lm-eval tasks, groups or tags, comma-separated; any that generate text or "
+            "score continuations.",
+            rich_help_panel=_DATA,
+        ),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(help="Folder to write; the same command again resumes in it."),
+    ],
+    boundaries: Annotated[
+        str, typer.Option(help="`all`, ranges such as `0-29`, or a list such as `-1,10,20`.")
+    ] = "all",
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="`validation` or `test`. Default: what lm-eval evaluates.", rich_help_panel=_DATA
+        ),
+    ] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            metavar="M[,FILTER]",
+            help="What to choose by. Default: the first metric of each task.",
+        ),
+    ] = None,
+    limit: Annotated[
+        float | None,
+        typer.Option(help="Use the first N documents of each task.", rich_help_panel=_DATA),
+    ] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            help="Rows (documents × boundaries) in a batch. Default: what memory allows.",
+            rich_help_panel=_RUN,
+        ),
+    ] = None,
+    dtype: Annotated[
+        str, typer.Option(help="Precision, as for lm-eval's `hf`.", rich_help_panel=_BASE)
+    ] = "auto",
+    device: Annotated[
+        str | None, typer.Option(help="As for lm-eval's `hf`.", rich_help_panel=_BASE)
+    ] = None,
+    engine: Annotated[
+        str,
+        typer.Option(
+            help="`fork`: all boundaries from one shared forward. `toggle`: one after another. "
+            "`auto`: fork where it can.",
+            rich_help_panel=_RUN,
+        ),
+    ] = "auto",
+    race: Annotated[
+        bool,
+        typer.Option(
+            "--race",
+            help="Drop boundaries that are statistically out on the way.",
+            rich_help_panel=_RUN,
+        ),
+    ] = False,
+    error_rate: Annotated[
+        float,
+        typer.Option(
+            help="How often the race may drop the boundary that would have won.",
+            rich_help_panel=_RUN,
+        ),
+    ] = 0.05,
+    model_args: Annotated[
+        str,
+        typer.Option(
+            help="Further arguments of lm-eval's `hf` model, k=v,…: revision, gguf_file, …",
+            rich_help_panel=_BASE,
+        ),
+    ] = "",
+    include_path: Annotated[
+        str | None, typer.Option(help="Folder with further tasks.", rich_help_panel=_DATA)
+    ] = None,
+    num_fewshot: Annotated[
+        int | None,
+        typer.Option(
+            help="Examples in each prompt. Default: what the task says.", rich_help_panel=_DATA
+        ),
+    ] = None,
+    apply_chat_template: Annotated[
+        bool,
+        typer.Option(
+            "--apply-chat-template",
+            help="Use the tokenizer's chat template; examples become turns.",
+            rich_help_panel=_DATA,
+        ),
+    ] = False,
+    system_instruction: Annotated[
+        str | None, typer.Option(help="System message.", rich_help_panel=_DATA)
+    ] = None,
+    gen_kwargs: Annotated[
+        str,
+        typer.Option(
+            help="Generation arguments, k=v,…, over those of the tasks.", rich_help_panel=_DATA
+        ),
+    ] = "",
+    save: Annotated[
+        bool,
+        typer.Option(
+            "--save", help="Write the best boundary into the adapter folder, for boundary=auto."
+        ),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be done, and stop.")
+    ] = False,
+) -> None:
+    """Score every boundary of an adapter on lm-eval tasks, from one model load.
+
+    Writes `sweep.json` and, in `boundary=K/`, lm-eval's own results and samples of every boundary
+    (-1 is the base model, N-1 the whole adapter). Interrupted, the same command goes on.
+
+    Example: `lora-boundary sweep --pretrained meta-llama/Llama-3.1-8B-Instruct --peft samsum-lora
+    --tasks lora_boundary_samsum --split validation --limit 200 --output samsum-sweep`
+    """
+    from ..sweeps import sweep as run
+
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("lm_eval").setLevel(logging.WARNING)
+    logging.getLogger("lm_eval.lora_boundary").setLevel(logging.INFO)
+    found = run(
+        pretrained,
+        peft,
+        tasks,
+        output,
+        boundaries=boundaries,
+        split=split,
+        metric=metric,
+        limit=limit,
+        batch_size=batch_size,
+        dtype=dtype,
+        device=device,
+        engine=engine,
+        race=race,
+        error_rate=error_rate,
+        model_args=model_args,
+        include_path=include_path,
+        num_fewshot=num_fewshot,
+        apply_chat_template=apply_chat_template,
+        system_instruction=system_instruction,
+        gen_kwargs=gen_kwargs,
+    )
+    del found, save, dry_run

@@ -1,0 +1,70 @@
+"""``sweep()`` for Python."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lm_eval.utils import simple_parse_args_string
+from transformers import PreTrainedModel
+
+from .run import as_names, run
+from .settings import SweepSettings
+
+
+def sweep(
+    pretrained: str | PreTrainedModel,
+    peft: str | Path,
+    tasks: str | Sequence[str],
+    output: str | Path,
+    *,
+    boundaries: str | Sequence[int] = "all",
+    model_args: str | Mapping[str, Any] = "",
+    gen_kwargs: str | Mapping[str, Any] = "",
+    **settings: Any,
+) -> dict[str, Any]:
+    """Score every boundary of an adapter on lm-eval tasks, from one model load.
+
+    >>> from lm_eval_lora_boundary import sweep  # doctest: +SKIP
+    >>> found = sweep("org/base", "org/adapter", "gsm8k", "out", limit=100)  # doctest: +SKIP
+    >>> found["tasks"]["gsm8k"]["best"]  # doctest: +SKIP
+
+    Interrupted, the same call resumes.
+
+    Args:
+        pretrained: Base model: hub id, local folder, or a loaded model, which is changed.
+        peft: LoRA adapter: hub id or local folder.
+        tasks: Names of lm-eval tasks, groups or tags; text with commas or a list.
+        output: Folder for ``sweep.json``, the stored answers, and ``boundary=K/`` with lm-eval's
+            own files for every boundary.
+        boundaries: ``"all"``, a range ``"0-29"``, a list ``"-1,10,20"`` or ``[-1, 10, 20]``.
+        model_args: Further arguments of lm-eval's ``hf`` model.
+        gen_kwargs: Generation arguments that override those of the tasks.
+        **settings: The other attributes of :class:`.SweepSettings`.
+
+    Returns:
+        The content of ``sweep.json``.
+
+    Raises:
+        LoraBoundaryError: Something that was given cannot be used; its subclass tells what.
+    """
+    loaded = pretrained if isinstance(pretrained, PreTrainedModel) else None
+    chosen = SweepSettings(
+        pretrained=str(pretrained) if loaded is None else str(loaded.config._name_or_path),
+        peft=str(peft),
+        tasks=as_names(tasks),
+        boundaries=boundaries
+        if isinstance(boundaries, str)
+        else ",".join(str(boundary) for boundary in boundaries),
+        model_args=_mapping(model_args),
+        gen_kwargs=_mapping(gen_kwargs),
+        **settings,
+    )
+    return run(chosen, Path(output).expanduser(), model=loaded)
+
+
+def _mapping(arguments: str | Mapping[str, Any]) -> dict[str, Any]:
+    if isinstance(arguments, str):
+        return dict(simple_parse_args_string(arguments))
+    return dict(arguments)

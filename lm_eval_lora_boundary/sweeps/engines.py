@@ -1,0 +1,141 @@
+"""Which engine answers which requests, and why."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from peft.tuners.lora import LoraLayer
+
+from ..errors import LoraBoundaryError, ModelError
+from .fork import Fork
+from .lm import SweepLM
+from .requests import Answers, Request, Score
+from .toggle import Toggle
+
+logger = logging.getLogger("lm_eval.lora_boundary")
+
+NAMES = ("auto", "fork", "toggle")
+# logits of a random or real model in fp32 differ by rounding of sums; half precision by far more
+_TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-3}
+_LOOSE = 0.5
+
+
+class Engine(Protocol):
+    """Answers batches of requests under several boundaries."""
+
+    name: str
+
+    def rows(self, boundaries: int) -> int:
+        """Return how many rows a request takes in a batch."""
+
+    def start(self, requests: Sequence[Request], boundaries: Sequence[int]) -> None:
+        """Get ready for batches out of these requests."""
+
+    def answer(self, requests: Sequence[Request]) -> list[Answers]:
+        """Answer a batch of requests of one kind, and of the same generation arguments."""
+
+
+class Engines:
+    """The engines that a run may use.
+
+    Attributes:
+        name: The engine of ordinary requests.
+        reason: Why it is not ``fork``, or "".
+    """
+
+    def __init__(self, lm: SweepLM, asked: str = "auto") -> None:
+        """Find out which engines work.
+
+        Args:
+            lm: The model.
+            asked: ``auto``, ``fork`` or ``toggle``.
+
+        Raises:
+            LoraBoundaryError: No such engine.
+            ModelError: ``fork`` cannot be used with this model and adapter.
+        """
+        if asked not in NAMES:
+            raise LoraBoundaryError(f"engine={asked!r}; expected one of {', '.join(NAMES)}")
+        self._lm = lm
+        self._asked = asked
+        self._toggle = Toggle(lm, lm.cut)
+        self._fork: Fork | None = None
+        self.reason = "asked for" if asked == "toggle" else _obstacle(lm)
+        if not self.reason:
+            fork = Fork(lm, lm.cut)
+            self.reason = _difference(lm, fork, self._toggle)
+            self._fork = None if self.reason else fork
+        self._said: set[str] = set()
+        if asked == "fork" and self.reason:
+            raise ModelError(f"engine=fork cannot be used: {self.reason}; use toggle or auto")
+        self.name = "toggle" if self._fork is None else "fork"
+        if asked == "auto" and self.reason:
+            logger.info("engine toggle, since %s", self.reason)
+
+    def engine(self, request: Request) -> Engine:
+        """Return the engine that answers a request.
+
+        Raises:
+            ModelError: ``fork`` was asked for and cannot answer it.
+        """
+        if self._fork is None:
+            return self._toggle
+        if isinstance(request, Score):
+            return self._fork
+        special = request.special_options + self._lm.unusual_decoding
+        if not special:
+            return self._fork
+        reason = f"these generation arguments are more than greedy decoding: {', '.join(special)}"
+        if self._asked == "fork":
+            raise ModelError(f"engine=fork cannot be used: {reason}; use toggle or auto")
+        if reason not in self._said:
+            logger.info("engine toggle, since %s", reason)
+            self._said.add(reason)
+        return self._toggle
+
+
+def _obstacle(lm: SweepLM) -> str:
+    """Return what keeps rows of different boundaries from sharing a pass, or ""."""
+    for module in lm.cut.modules:
+        if lm.cut.stack.layer_of(module.name) is None:
+            return f"the adapter changes {module.name}, outside of the decoder layers"
+        if module.overwrite is not None or lm.cut.overwrites_base:
+            return f"the adapter overwrites tensors of the base model ({module.name})"
+        if not isinstance(module.adapted, LoraLayer):
+            return f"{module.name} is a {type(module.adapted).__name__}, not a LoRA layer"
+        if module.adapted.lora_variant:
+            variant = next(iter(module.adapted.lora_variant.values()))
+            return f"{module.name} is a variant of LoRA ({type(variant).__name__})"
+    return ""
+
+
+def _difference(lm: SweepLM, fork: Fork, toggle: Toggle) -> str:
+    """Compare the engines on a few made-up tokens; return what is wrong with ``fork``, or ""."""
+    top = lm.layers - 1
+    boundaries = sorted({-1, top // 2, top})
+    vocabulary = len(lm.tokenizer)
+    tokens = [(7 * i + 3) % vocabulary for i in range(12)]
+    requests = [Score(tuple(tokens[:n]), tuple(tokens[n : n + 2])) for n in (3, 9)]
+    try:
+        fork.start(requests, boundaries)
+        ours = fork.answer(requests)
+    except LoraBoundaryError as error:
+        return str(error)
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        # an architecture that nobody has tried: what it cannot do shows here and nowhere else
+        return f"this architecture cannot fork ({type(error).__name__}: {str(error)[:200]})"
+    toggle.start(requests, boundaries)
+    tolerance = _TOLERANCE.get(lm.model.dtype, _LOOSE)
+    for found, expected in zip(ours, toggle.answer(requests), strict=True):
+        for boundary in boundaries:
+            a, b = found[boundary], expected[boundary]
+            assert not isinstance(a, str) and not isinstance(b, str)
+            if not abs(a[0] - b[0]) <= tolerance * max(1.0, abs(b[0])):
+                return (
+                    f"a trial at boundary {boundary} scored {a[0]:.4f} instead of {b[0]:.4f} with "
+                    "this architecture"
+                )
+    return ""

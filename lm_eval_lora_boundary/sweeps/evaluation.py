@@ -1,0 +1,120 @@
+"""lm-eval's evaluation of one boundary, from stored answers or by having them answered."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import lm_eval
+
+from ..errors import ModelError
+from ..task_loading import LoadedTasks
+from .lm import SweepLM
+from .results import write_results
+from .settings import SweepSettings
+
+_OF_EVALUATE = {
+    *("results", "group_subtasks", "groups", "configs", "versions", "n-shot"),
+    *("higher_is_better", "n-samples", "samples"),
+}
+
+
+class Evaluation:
+    """Evaluates tasks at one boundary after another.
+
+    Attributes:
+        tasks: The tasks.
+    """
+
+    def __init__(self, lm: SweepLM, tasks: LoadedTasks, settings: SweepSettings) -> None:
+        """Prepare.
+
+        Args:
+            lm: The model.
+            tasks: The tasks.
+            settings: The sweep.
+
+        Raises:
+            ModelError: A chat template is asked for and there is none.
+        """
+        if settings.apply_chat_template and not lm.tokenizer.chat_template:
+            raise ModelError(
+                f"the tokenizer of {settings.pretrained} has no chat template; leave out "
+                "--apply-chat-template"
+            )
+        self._lm = lm
+        self.tasks = tasks
+        self._settings = settings
+        self._header: dict[str, Any] = {}  # what simple_evaluate says besides results
+
+    def at(
+        self,
+        boundary: int,
+        samples: Mapping[str, Sequence[int]] | None = None,
+        *,
+        predict_only: bool = False,
+    ) -> dict[str, Any]:
+        """Evaluate a boundary.
+
+        Args:
+            boundary: The boundary.
+            samples: Documents of each task; None for those of the settings.
+            predict_only: Compute no metrics.
+
+        Returns:
+            What ``lm_eval.simple_evaluate`` returns, with samples.
+        """
+        self._lm.at(boundary)
+        settings = self._settings
+        limit = settings.documents if samples is None else None
+        chosen = None if samples is None else {task: list(ids) for task, ids in samples.items()}
+        if not self._header or predict_only:
+            results = lm_eval.simple_evaluate(
+                model=self._lm,
+                tasks=list(self.tasks.names),
+                task_manager=self.tasks,
+                num_fewshot=settings.num_fewshot,
+                limit=limit,
+                samples=chosen,
+                bootstrap_iters=settings.bootstrap_iters,
+                system_instruction=settings.system_instruction,
+                apply_chat_template=settings.apply_chat_template,
+                fewshot_as_multiturn=settings.multiturn,
+                gen_kwargs=dict(settings.gen_kwargs) or None,
+                predict_only=predict_only,
+            )
+            assert results is not None  # None is for other processes than the first
+            self._header = {key: results[key] for key in results.keys() - _OF_EVALUATE}
+            return dict(results)
+        # the same again: seeds and settings are in the tasks, and what simple_evaluate finds out
+        # about machine, libraries and hub takes a second and does not change
+        results = lm_eval.evaluate(
+            lm=self._lm,
+            task_dict=self.tasks.loaded,
+            limit=limit,
+            samples=chosen,
+            bootstrap_iters=settings.bootstrap_iters,
+            system_instruction=settings.system_instruction,
+            apply_chat_template=settings.apply_chat_template,
+            fewshot_as_multiturn=settings.multiturn,
+        )
+        assert results is not None
+        header = copy.deepcopy(self._header)
+        header["config"] |= self._lm.facts | {"limit": limit}
+        return {**results, **header}
+
+    def write(self, output: Path, boundary: int, results: dict[str, Any]) -> None:
+        """Write lm-eval's files of a boundary."""
+        settings = self._settings
+        chat = settings.apply_chat_template
+        write_results(
+            output,
+            boundary,
+            results,
+            settings.model_arguments() | {"boundary": boundary},
+            system_instruction=settings.system_instruction,
+            chat_template=self._lm.chat_template(chat) if chat else None,
+            fewshot_as_multiturn=settings.multiturn,
+        )

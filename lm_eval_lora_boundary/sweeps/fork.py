@@ -1,0 +1,130 @@
+"""Engine ``fork``: one shared forward answers a batch under every boundary.
+
+See :mod:`.forked_model` for the forward pass itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from ..adapter import LoraCut
+from ..split import SplitModel
+from .branches import Branches
+from .decoding import Ending
+from .fork_responses import Responses
+from .fork_scores import Scores
+from .forked_model import ForkedModel
+from .requests import Answers, Generate, Request, Score, common_beginning
+from .rows import padded
+
+if TYPE_CHECKING:
+    from .lm import SweepLM
+
+
+class Fork:
+    """Answers batches from shared forward passes.
+
+    The beginning that all requests of a task share (few-shot examples, system text, the head of
+    a chat template) is read once.
+    """
+
+    name = "fork"
+
+    def __init__(
+        self, lm: SweepLM, cut: LoraCut, *, prefixes: bool = True, drafts: bool = True
+    ) -> None:
+        """Use a model with the full adapter, in its decoder layers only.
+
+        Args:
+            lm: The lm-eval model around it.
+            cut: The cut, at the full adapter.
+            prefixes: Read shared beginnings once.
+            drafts: Use the highest boundary's response as a draft for the others.
+
+        Raises:
+            ModelError: The model does not name its decoder.
+        """
+        self._lm = lm
+        self._cut = cut
+        self._model = SplitModel(cut.model.get_base_model())
+        self._prefixes = prefixes
+        self._drafts = drafts
+        self._forked: ForkedModel
+        self._beginning: tuple[int, ...] = ()
+        self._prefix: Branches
+
+    def rows(self, boundaries: int) -> int:
+        """Return how many rows a request takes in a batch."""
+        return boundaries
+
+    @torch.no_grad()
+    def start(self, requests: Sequence[Request], boundaries: Sequence[int]) -> None:
+        """Get ready for batches of these requests.
+
+        Args:
+            requests: All requests of a task and kind, so that a run that is taken up again does
+                exactly the same arithmetic.
+            boundaries: The boundaries.
+        """
+        self._forked = ForkedModel(self._cut.model, self._cut.stack, boundaries)
+        length = max((request.length for request in requests), default=0)
+        self._roomy = _unlimited(self._model, length)
+        shared = common_beginning(requests) if self._prefixes and self._roomy else ()
+        self._beginning = shared if len(requests) > 1 else ()
+        tokens, mask = padded([self._beginning], "left", self._lm.device)
+        self._prefix = Branches(self._model, self._forked, mask[:, :0])
+        if self._beginning:
+            with self._lm.precision():
+                self._prefix.read(tokens, mask)
+
+    @torch.no_grad()
+    def answer(self, requests: Sequence[Request]) -> list[Answers]:
+        """Answer a batch of requests of one kind, and of the same generation arguments."""
+        scores = [request for request in requests if isinstance(request, Score)]
+        skipped = len(self._beginning)
+        with self._lm.precision():
+            if scores:
+                scoring = Scores(self._model, self._forked.boundaries, self._lm.softmax_dtype)
+                return scoring.answer(self._prefix, skipped, scores)
+            prompts = [request for request in requests if isinstance(request, Generate)]
+            writing = Responses(self._model, self._forked, drafts=self._drafts and self._roomy)
+            ending = self._ending(prompts[0])
+            responses = writing.answer(self._prefix, skipped, prompts, ending)
+        return [
+            {
+                boundary: self._lm.text(row[number], request.until)
+                for boundary, row in zip(self._forked.boundaries, responses, strict=True)
+            }
+            for number, request in enumerate(prompts)
+        ]
+
+    def _ending(self, request: Generate) -> Ending:
+        tokenizer = self._lm.tokenizer
+        lengths = [len(tokenizer.encode(text, add_special_tokens=False)) for text in request.until]
+        return Ending(
+            self._lm.end_tokens,
+            request.until,
+            request.max_new_tokens,
+            tokenizer.decode,
+            # a string can begin within a token, and a token can hold little of it
+            lookback=max([0, *lengths, *map(len, request.until)]) + 2,
+        )
+
+
+def _unlimited(model: SplitModel, length: int) -> bool:
+    """Tell whether positions alone decide what tokens see of each other up to a length.
+
+    Sliding windows count padding, and some position embeddings change with the length of what is
+    read at once; batches are then read as ``generate`` reads them, prompt first, in one piece.
+    """
+    config = model.decoder.config.get_text_config(decoder=True)
+    window = getattr(config, "sliding_window", None)
+    if window is not None and getattr(config, "use_sliding_window", True) and length >= window:
+        return False
+    parameters = getattr(config, "rope_parameters", None) or {}
+    nested = [value for value in parameters.values() if isinstance(value, dict)]
+    types = {part.get("rope_type") for part in [parameters, *nested]}
+    return not types & {"dynamic", "longrope"}

@@ -1,0 +1,78 @@
+"""lm-eval's own results and samples files, one folder per boundary."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from lm_eval.loggers import EvaluationTracker
+
+from ..errors import OutputError
+
+
+def boundary_folder(output: Path, boundary: int) -> Path:
+    """Return where the files of a boundary are."""
+    return output / f"boundary={boundary}"
+
+
+def write_results(
+    output: Path, boundary: int, results: dict[str, Any], model_args: dict[str, Any], **chat: Any
+) -> None:
+    """Write what ``lm_eval --output_path --log_samples`` would, and replace what was there.
+
+    Args:
+        output: Folder of the sweep.
+        boundary: The boundary.
+        results: What ``simple_evaluate`` returned; loses its samples.
+        model_args: ``--model_args`` of a separate run.
+        **chat: ``system_instruction``, ``chat_template`` and ``fewshot_as_multiturn``.
+
+    Raises:
+        OutputError: The files cannot be written; what was there before still is.
+    """
+    samples = results.pop("samples")
+    results["config"] |= {"model": "lora_boundary", "model_args": model_args}
+    folder = boundary_folder(output, boundary)
+    try:
+        with tempfile.TemporaryDirectory(dir=output, prefix=".writing-") as temporary:
+            tracker = EvaluationTracker(output_path=temporary)
+            tracker.general_config_tracker.log_experiment_args(
+                model_source="lora_boundary", model_args=model_args, **chat
+            )
+            tracker.save_results_aggregated(results=results, samples=samples)
+            for task, its_samples in samples.items():
+                tracker.save_results_samples(task_name=task, samples=its_samples)
+            # lm-eval only logs what it fails to write
+            written = list(Path(temporary).glob("*/*.json*"))
+            if len(written) != 1 + len(samples) or not all(f.stat().st_size for f in written):
+                raise OutputError(
+                    f"{folder}: the results cannot be written; make room or choose another "
+                    "--output, then run the same command again"
+                )
+            _replace(folder, written[0].parent, Path(temporary) / "old")
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be written: {error.strerror}") from error
+
+
+def _replace(folder: Path, new: Path, old: Path) -> None:
+    """Put a new folder in the place of what was there."""
+    if folder.exists():
+        folder.rename(old)
+    new.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file at once: a reader sees the old one or the new one.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.writing")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror}") from error

@@ -1,0 +1,157 @@
+"""The flow of a sweep, from settings to ``sweep.json``.
+
+lm-eval builds the requests once, an engine answers each of them under every boundary, the answers
+are stored, and lm-eval itself scores each boundary from the stored answers.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel
+
+from ..boundaries import parse_boundaries
+from ..errors import LoraBoundaryError, ModelError
+from ..task_loading import LoadedTasks, find_tasks, task_manager
+from .answering import Answering
+from .engines import Engines
+from .evaluation import Evaluation
+from .identity import identity
+from .lm import SweepLM
+from .progress import Progress
+from .results import write_text
+from .settings import SweepSettings
+from .store import AnswerStore
+from .summary import Measured, Metric, choose_metric, measure, summarise
+
+logger = logging.getLogger("lm_eval.lora_boundary")
+
+REPORT = "sweep.json"
+
+
+def run(
+    settings: SweepSettings, output: Path, *, model: PreTrainedModel | None = None
+) -> dict[str, Any]:
+    """Score every boundary and write what was found.
+
+    Args:
+        settings: The sweep.
+        output: Folder to write; the same call again resumes in it.
+        model: The base model, if it is loaded already; it is changed.
+
+    Returns:
+        The content of ``sweep.json``.
+
+    Raises:
+        LoraBoundaryError: The settings, the model, the tasks or the folder cannot be used; its
+            subclass tells which.
+    """
+    manager = task_manager(settings.include_path, settings.model_arguments())
+    names = find_tasks(manager, settings.tasks)
+    with AnswerStore(output) as store:
+        lm = load_model(settings, model)
+        boundaries = parse_boundaries(settings.boundaries, lm.layers)
+        lm.check(boundaries)
+        tasks = LoadedTasks(manager, names, settings.split)
+        engines = Engines(lm, settings.engine)
+        facts = _facts(lm, settings)
+        lm.answering = Answering(
+            engines,
+            store,
+            identity(facts),
+            boundaries,
+            settings.batch_size or 128,
+            Progress(lambda text: len(lm.tok_encode(text))),
+        )
+        evaluation = Evaluation(lm, tasks, settings)
+        measured: dict[str, list[Measured]] = {name: [] for name in tasks.tasks}
+        metrics: dict[str, Metric] = {}
+        for boundary in boundaries:
+            results = evaluation.at(boundary)
+            for task, values in measured.items():
+                if task not in metrics:
+                    metrics[task] = choose_metric(task, results, settings.metric)
+                values.append(measure(task, metrics[task], boundary, results))
+            evaluation.write(output, boundary, results)
+        summary = {
+            "signature": _signature(facts, settings, tasks, engines),
+            "settings": settings.as_json(),
+            "engine": engines.name,
+            "tasks": {
+                task: summarise(metrics[task], values, lm.layers - 1)
+                for task, values in measured.items()
+            },
+        }
+        write_text(output / REPORT, json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+    return summary
+
+
+def load_model(settings: SweepSettings, model: PreTrainedModel | None = None) -> SweepLM:
+    """Load the base model and the whole adapter.
+
+    Raises:
+        ModelError: The base model cannot be loaded, or is no decoder-only model.
+        AdapterError: The adapter cannot be used.
+    """
+    arguments = settings.model_arguments() | ({} if model is None else {"pretrained": model})
+    if settings.device is not None:
+        arguments["device"] = settings.device
+    try:
+        return SweepLM(**arguments)
+    except LoraBoundaryError:
+        raise
+    except (OSError, ValueError, TypeError, ImportError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ModelError(
+            f"pretrained={settings.pretrained} cannot be loaded ({type(error).__name__}: "
+            f"{reason}); check the name, your access, and --model-args"
+        ) from error
+
+
+def _facts(lm: SweepLM, settings: SweepSettings) -> dict[str, Any]:
+    """Return what decides an answer besides request and boundary."""
+    names = ("lm-eval-lora-boundary", "lm-eval", "peft", "transformers", "torch")
+    return {
+        "base_sha256": lm.fingerprint,
+        "adapter_sha256": lm.adapter.sha256,
+        "adapter_config": lm.adapter.config.to_dict(),
+        "dtype": str(lm.model.dtype),
+        "softmax_dtype": str(lm.softmax_dtype),
+        "mixed_precision_dtype": str(lm.mixed_precision_dtype),
+        "attention": getattr(lm.model.config, "_attn_implementation", None),
+        "device": lm.device.type,
+        "model_args": dict(settings.model_args),
+        "versions": {name: version(name) for name in names},
+    }
+
+
+def _signature(
+    facts: Mapping[str, Any], settings: SweepSettings, tasks: LoadedTasks, engines: Engines
+) -> str:
+    """Return one line that says exactly what was run."""
+    versions = " ".join(f"{name}={number}" for name, number in facts["versions"].items())
+    evaluated = ",".join(f"{name}:{task.VERSION}" for name, task in tasks.tasks.items())
+    parts = [
+        f"base {facts['base_sha256'][:12]}",
+        f"adapter {facts['adapter_sha256'][:12]}",
+        facts["dtype"],
+        f"tasks {evaluated}",
+        f"split {settings.split or 'default'}",
+        f"limit {settings.documents}",
+        f"fewshot {settings.num_fewshot}",
+        f"chat {settings.apply_chat_template}",
+        f"engine {engines.name}",
+        versions,
+    ]
+    return " | ".join(parts)
+
+
+def as_names(tasks: str | Sequence[str]) -> tuple[str, ...]:
+    """Return task names from a list, or from text with commas."""
+    parts = tasks.split(",") if isinstance(tasks, str) else tasks
+    return tuple(part.strip() for part in parts if part.strip())

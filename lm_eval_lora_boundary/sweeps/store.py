@@ -1,0 +1,144 @@
+"""Answers of a sweep in one SQLite file: resumable at any moment, never served to another run.
+
+An answer is stored under a hash of everything that decides it and its boundary. A batch is one
+transaction, in a write-ahead log: after a crash the file opens with whole batches.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+from ..errors import OutputError
+from .requests import Answer
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS answers (
+  request BLOB NOT NULL,
+  boundary INTEGER NOT NULL,
+  response TEXT,            -- of a generation
+  loglikelihood REAL,       -- of a continuation
+  is_greedy INTEGER,
+  PRIMARY KEY (request, boundary)
+) WITHOUT ROWID
+"""
+
+
+class AnswerStore:
+    """The answers of one output folder; one process at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open or create ``answers.sqlite`` in a folder.
+
+        Raises:
+            OutputError: Another process works there, or the folder cannot be written.
+        """
+        self._path = folder / "answers.sqlite"
+        self._lock = _lock(folder)
+        try:
+            self._connection = sqlite3.connect(self._path, isolation_level=None)
+            self._connection.execute("PRAGMA journal_mode=WAL")
+            self._connection.execute(_SCHEMA)
+        except sqlite3.Error as error:
+            self._lock.close()
+            raise OutputError(f"{self._path} cannot be used: {error}") from error
+
+    def get(self, requests: Sequence[bytes], boundary: int) -> dict[bytes, Answer]:
+        """Return the answers at a boundary that are there, by request key."""
+        found: dict[bytes, Answer] = {}
+        query = (
+            "SELECT response, loglikelihood, is_greedy FROM answers "
+            "WHERE request = ? AND boundary = ?"
+        )
+        for request in requests:
+            row = self._connection.execute(query, (request, boundary)).fetchone()
+            if row is not None:
+                response, value, greedy = row
+                found[request] = response if response is not None else (value, bool(greedy))
+        return found
+
+    def boundaries(self, requests: Iterable[bytes]) -> dict[bytes, set[int]]:
+        """Return the boundaries at which each request has been answered."""
+        query = "SELECT boundary FROM answers WHERE request = ?"
+        return {
+            request: {row[0] for row in self._connection.execute(query, (request,))}
+            for request in requests
+        }
+
+    def put(self, answers: Iterable[tuple[bytes, Mapping[int, Answer]]]) -> None:
+        """Store the answers of a batch, by request and boundary, in one transaction.
+
+        Raises:
+            OutputError: They cannot be written; what was stored before is safe.
+        """
+        rows = [
+            (
+                request,
+                boundary,
+                *((answer, None, None) if isinstance(answer, str) else (None, *answer)),
+            )
+            for request, by_boundary in answers
+            for boundary, answer in by_boundary.items()
+        ]
+        try:
+            with _transaction(self._connection):
+                self._connection.executemany(
+                    "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?)", rows
+                )
+        except sqlite3.Error as error:
+            raise OutputError(
+                f"{self._path} cannot be written: {error}. Answers stored so far are safe; make "
+                "room or choose another --output, then run the same command again to go on."
+            ) from error
+
+    def close(self) -> None:
+        """Close the file and let others in."""
+        self._connection.close()
+        self._lock.close()
+
+    def __enter__(self) -> AnswerStore:
+        """Return the store itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the store."""
+        self.close()
+
+
+class _transaction:  # noqa: N801 - used as a function
+    """BEGIN … COMMIT, or ROLLBACK; sqlite3's own context manager does nothing in autocommit."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def __enter__(self) -> None:
+        self._connection.execute("BEGIN IMMEDIATE")
+
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
+        self._connection.execute("COMMIT" if error is None else "ROLLBACK")
+
+
+def _lock(folder: Path) -> IO[str]:
+    """Take the folder for this process; the system frees it however the process ends."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / ".lock").open("w")
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be written: {error.strerror}") from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        raise OutputError(
+            f"another process is working in {folder}; wait for it, or choose another --output"
+        ) from error
+    return file

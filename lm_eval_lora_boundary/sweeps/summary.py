@@ -1,0 +1,141 @@
+"""What a sweep found: ``sweep.json``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import TaskError
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric of a task, after a filter.
+
+    Attributes:
+        name: Name of the metric.
+        filter: Name of the filter.
+        higher_is_better: Which way is better.
+        mean: Whether its value is the mean over documents.
+    """
+
+    name: str
+    filter: str
+    higher_is_better: bool
+    mean: bool
+
+    @property
+    def key(self) -> str:
+        """The key in lm-eval's results."""
+        return f"{self.name},{self.filter}"
+
+
+@dataclass
+class Measured:
+    """A task's values at one boundary.
+
+    Attributes:
+        boundary: The boundary.
+        value: Value of the metric over all documents.
+        stderr: lm-eval's standard error; None where it has none.
+        documents: The metric for every document, by ``doc_id``; empty for corpus metrics.
+        metrics: All of the task's values, by lm-eval's key.
+    """
+
+    boundary: int
+    value: float
+    stderr: float | None
+    documents: dict[int, float]
+    metrics: dict[str, Any] = field(repr=False)
+
+
+def choose_metric(task: str, results: Mapping[str, Any], asked: str | None) -> Metric:
+    """Return the metric to choose boundaries by.
+
+    Args:
+        task: The task.
+        results: lm-eval's results at any boundary.
+        asked: ``metric``, ``metric,filter``, or None for the first one of the task.
+
+    Raises:
+        TaskError: The task has no such metric, or it does not say which way is better.
+    """
+    directions: dict[str, bool | None] = results["higher_is_better"].get(task, {})
+    keys = [
+        tuple(key.split(",", 1))
+        for key in results["results"][task]
+        if "," in key and not key.split(",")[0].endswith("_stderr")
+    ]
+    known = [key for key in keys if directions.get(key[0]) is not None]
+    name, _, filter_name = (asked or "").partition(",")
+    matches = [k for k in known if (not name or k[0] == name) and filter_name in ("", k[1])]
+    if not matches:
+        choices = ", ".join(",".join(key) for key in known)
+        if any(key[0] == name for key in keys) and directions.get(name) is None:
+            raise TaskError(
+                f"metric={asked}: {task} does not say whether more of it is better, so nothing "
+                f"can be chosen by it; expected one of {choices}"
+            )
+        raise TaskError(f"metric={asked} is none of {task}; expected one of {choices}")
+    name, filter_name = matches[0]
+    higher = bool(directions[name])
+    config = results["configs"][task].get("metric_list") or []
+    how = next((m.get("aggregation", "mean") for m in config if m.get("metric") == name), "mean")
+    return Metric(name, filter_name, higher, how == "mean")
+
+
+def measure(task: str, metric: Metric, boundary: int, results: Mapping[str, Any]) -> Measured:
+    """Return a task's values at a boundary.
+
+    Args:
+        task: The task.
+        metric: The metric.
+        boundary: The boundary.
+        results: lm-eval's results at the boundary, with samples.
+    """
+    found = results["results"][task]
+    stderr = found.get(f"{metric.name}_stderr,{metric.filter}")
+    documents = {
+        sample["doc_id"]: sample[metric.name]
+        for sample in results["samples"][task]
+        if sample["filter"] == metric.filter and isinstance(sample.get(metric.name), (int, float))
+    }
+    return Measured(
+        boundary,
+        float(found[metric.key]),
+        float(stderr) if isinstance(stderr, (int, float)) and math.isfinite(stderr) else None,
+        {key: float(value) for key, value in documents.items()},
+        {key: value for key, value in found.items() if isinstance(value, (int, float))},
+    )
+
+
+def summarise(metric: Metric, measured: Sequence[Measured], full: int) -> dict[str, Any]:
+    """Return what ``sweep.json`` says about a task.
+
+    Args:
+        metric: The metric.
+        measured: The values at each boundary, on the same documents.
+        full: The boundary that keeps the whole adapter.
+    """
+    ordered = sorted(measured, key=lambda each: each.boundary)
+    whole = next((each for each in ordered if each.boundary == full), None)
+    sign = 1 if metric.higher_is_better else -1
+    # max takes the first of equals: the smaller boundary
+    best = max(ordered, key=lambda each: sign * each.value)
+    return {
+        "metric": metric.key,
+        "higher_is_better": metric.higher_is_better,
+        "boundaries": [
+            {
+                "boundary": each.boundary,
+                "value": each.value,
+                "stderr": each.stderr,
+                "delta_full": None if whole is None else each.value - whole.value,
+                "metrics": each.metrics,
+            }
+            for each in ordered
+        ],
+        "best": best.boundary,
+    }

@@ -1,0 +1,156 @@
+"""Find and load lm-eval tasks; what a user gets wrong is told in one line."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lm_eval.api.task import ConfigurableTask, Task
+from lm_eval.tasks import TaskManager
+
+from .errors import LoraBoundaryError, TaskError
+
+SPLITS = ("validation", "test")
+
+
+def task_manager(
+    include_path: str | None = None, metadata: Mapping[str, Any] | None = None
+) -> TaskManager:
+    """Return lm-eval's index of all tasks, the bundled ones included.
+
+    Args:
+        include_path: Folder with further tasks.
+        metadata: What tasks may want to know about the model, as ``lm_eval`` hands it to them.
+
+    Raises:
+        TaskError: The folder does not exist.
+    """
+    if include_path is not None and not Path(include_path).is_dir():
+        raise TaskError(f"include_path={include_path} is not a folder")
+    return TaskManager(include_path=include_path, metadata=dict(metadata or {}))
+
+
+def find_tasks(manager: TaskManager, names: Sequence[str]) -> list[str]:
+    """Return the tasks, groups and tags that names, patterns such as ``mmlu_*`` or files mean.
+
+    Raises:
+        TaskError: A name means nothing.
+    """
+    found: list[str] = []
+    for name in names:
+        matches = [name] if Path(name).is_file() else manager.match_tasks([name])
+        if not matches:
+            near = difflib.get_close_matches(name, manager.all_tasks, n=3)
+            hint = f"did you mean {' or '.join(near)}?" if near else "see `lm_eval ls tasks`"
+            raise TaskError(f"task {name!r} is unknown; {hint}")
+        found += matches
+    if not found:
+        raise TaskError("no task given; see `lm_eval ls tasks`")
+    return list(dict.fromkeys(found))
+
+
+def load_tasks(manager: TaskManager, names: Sequence[str]) -> Any:
+    """Load tasks with their data.
+
+    Returns:
+        lm-eval's ``TaskDict``.
+
+    Raises:
+        TaskError: The data of a task cannot be loaded.
+    """
+    try:
+        return manager.load(list(names))
+    except LoraBoundaryError:
+        raise
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise TaskError(
+            f"task {', '.join(names)}: its data cannot be loaded ({type(error).__name__}: "
+            f"{reason}); check the network, or the paths in its YAML"
+        ) from error
+
+
+class LoadedTasks:
+    """Tasks that are loaded once and evaluated many times with the same requests.
+
+    lm-eval loads its tasks and builds their requests anew at every evaluation, and a sweep has
+    one per boundary. This takes the place of its ``TaskManager``.
+
+    Attributes:
+        names: Names of the tasks, groups and tags.
+        loaded: lm-eval's ``TaskDict``.
+    """
+
+    def __init__(self, manager: TaskManager, names: Sequence[str], split: str | None) -> None:
+        """Load the tasks.
+
+        Args:
+            manager: Where to find them.
+            names: Names that :func:`find_tasks` returned.
+            split: ``validation`` or ``test``; None for what lm-eval evaluates.
+
+        Raises:
+            TaskError: Data cannot be loaded, or a task lacks the split.
+        """
+        self._manager = manager
+        self.names = list(names)
+        self.loaded = load_tasks(manager, names)
+        for name, task in self.tasks.items():
+            if getattr(task, "MULTIMODAL", False):
+                raise TaskError(f"task {name} needs images or sound; boundaries are for text")
+            _choose_split(name, task, split)
+            task.build_all_requests = _building_once(task)
+
+    @property
+    def tasks(self) -> dict[str, Task]:
+        """The tasks by name, those in groups included."""
+        tasks: dict[str, Task] = self.loaded["tasks"]
+        return tasks
+
+    def __getattr__(self, name: str) -> Any:
+        """Return anything else that lm-eval asks its ``TaskManager``."""
+        return getattr(self._manager, name)
+
+    def load(self, task_list: Any) -> Any:
+        """Return what has been loaded."""
+        del task_list
+        return self.loaded
+
+
+def _choose_split(name: str, task: Task, split: str | None) -> None:
+    """Let lm-eval evaluate a split.
+
+    Raises:
+        TaskError: The task does not have it.
+    """
+    if split is None:
+        return
+    has = task.has_validation_docs() if split == "validation" else task.has_test_docs()
+    if not has:
+        other = "test" if split == "validation" else "validation"
+        raise TaskError(f"task {name} has no {split} split; try --split {other}")
+    if split == "test":
+        return
+    if isinstance(task, ConfigurableTask):
+        # and not None: lm-eval keeps the asked document out of examples of its "test" split
+        task.config.test_split = task.config.validation_split
+    else:
+        task.has_test_docs = lambda: False
+
+
+def _building_once(task: Task) -> Callable[..., None]:
+    """Return ``build_all_requests`` that builds anew only if it is asked for something new."""
+    build = task.build_all_requests
+    built: dict[str, Any] = {}
+
+    def build_all_requests(**options: Any) -> None:
+        if built.get("options") != options:
+            build(**options)
+            built["options"] = options
+        for instance in task.instances:
+            instance.resps = []
+            instance.filtered_resps = {}
+
+    return build_all_requests

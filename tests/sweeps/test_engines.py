@@ -1,0 +1,254 @@
+"""Answers of a sweep against separate runs at each boundary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lm_eval.api.instance import Instance
+from model_helpers import requests
+from sweep_helpers import close, separately, sweep_lm
+from tiny_models import ARCHITECTURES, LAYERS, save_adapter, tiny_model, tiny_tokenizer
+
+from lm_eval_lora_boundary.errors import LoraBoundaryError, ModelError
+from lm_eval_lora_boundary.sweeps.store import AnswerStore
+
+KINDS = ("generate_until", "loglikelihood", "loglikelihood_rolling")
+EVERY = list(range(-1, LAYERS))
+Tiny = Callable[..., tuple[Path, Path]]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[AnswerStore]:
+    with AnswerStore(tmp_path / "store") as store:
+        yield store
+
+
+def check(lm: Any, base: Path, adapter: Path, work: list[Instance], **settings: Any) -> None:
+    for boundary in lm.answering.boundaries:
+        lm.at(boundary)
+        ours = getattr(lm, work[0].request_type)(work)
+        theirs = separately(base, adapter, boundary, work, **settings)
+        assert len(ours) == len(theirs)
+        for i, (mine, yours) in enumerate(zip(ours, theirs, strict=True)):
+            assert close(mine, yours), (boundary, i, mine, yours)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_answers_equal_those_of_separate_runs(
+    architecture: str, kind: str, tiny: Tiny, store: AnswerStore
+) -> None:
+    config = {"target_parameters": None} if architecture == "mixtral" else {}
+    base, adapter = tiny(architecture, **config)
+    # transformers would load another kind of tokenizer for some architectures
+    same = {"tokenizer": tiny_tokenizer()}
+    lm = sweep_lm(base, adapter, store, boundaries=EVERY, **same)
+    expected = "toggle" if architecture == "opt" else "fork"
+    assert lm.answering._engines.name == expected
+    check(lm, base, adapter, requests(kind), **same)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("boundaries", [[1], [0, 2], [-1, 3], [2, 3]], ids=str)
+@pytest.mark.parametrize("rows", [1, 3, 64])
+def test_any_boundaries_in_any_batch(
+    rows: int, boundaries: list[int], kind: str, tiny: Tiny, store: AnswerStore
+) -> None:
+    base, adapter = tiny()
+    lm = sweep_lm(base, adapter, store, boundaries=boundaries, rows=rows, engine="fork")
+    check(lm, base, adapter, requests(kind))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_toggle_gives_the_same(kind: str, tiny: Tiny, store: AnswerStore) -> None:
+    base, adapter = tiny()
+    lm = sweep_lm(base, adapter, store, boundaries=EVERY, engine="toggle")
+    check(lm, base, adapter, requests(kind))
+
+
+@pytest.mark.filterwarnings("ignore:Setting `save_embedding_layers`:UserWarning")
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"use_dora": True},
+        {"modules_to_save": ["lm_head"]},
+        {"bias": "lora_only", "architecture": "phi"},
+        {"target_modules": ["q_proj", "embed_tokens"]},
+        {"trainable_token_indices": [5, 6]},
+        {"init_lora_weights": "pissa"},
+    ],
+    ids=str,
+)
+def test_what_fork_cannot_do_is_toggled(
+    config: dict[str, Any], tiny: Tiny, store: AnswerStore
+) -> None:
+    base, adapter = tiny(**config)
+    lm = sweep_lm(base, adapter, store, boundaries=EVERY)
+    assert lm.answering._engines.name == "toggle"
+    assert lm.answering._engines.reason
+    check(lm, base, adapter, requests("loglikelihood"))
+    with pytest.raises(ModelError, match=r"engine=fork cannot be used: .*; use toggle or auto"):
+        sweep_lm(base, adapter, store, boundaries=EVERY, engine="fork")
+
+
+def test_expert_adapters_are_toggled(tiny: Tiny, store: AnswerStore) -> None:
+    base, adapter = tiny("mixtral")
+    lm = sweep_lm(base, adapter, store, boundaries=EVERY)
+    assert lm.answering._engines.name == "toggle"
+    check(lm, base, adapter, requests("generate_until"))
+
+
+def test_rank_and_alpha_patterns_and_rslora_fork(tiny: Tiny, store: AnswerStore) -> None:
+    base, adapter = tiny(rank_pattern={"q_proj": 2}, alpha_pattern={"k_proj": 3}, use_rslora=True)
+    lm = sweep_lm(base, adapter, store, boundaries=EVERY, engine="fork")
+    check(lm, base, adapter, requests("generate_until"))
+
+
+def generations(arguments: dict[str, Any], count: int = 3) -> list[Instance]:
+    text = "w5 w6 w7 w8 w9 w10 w11 w12"
+    return [
+        Instance(
+            "generate_until", {}, (f"{text} w{i} w{2 * i}", arguments), i, metadata=("t", i, 1)
+        )
+        for i in range(count)
+    ]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"repetition_penalty": 1.5},
+        {"num_beams": 2},
+        {"no_repeat_ngram_size": 2},
+        {"min_new_tokens": 5},
+    ],
+    ids=str,
+)
+def test_more_than_greedy_decoding_is_toggled(
+    arguments: dict[str, Any], tiny: Tiny, store: AnswerStore
+) -> None:
+    base, adapter = tiny()
+    work = generations({"until": [], "max_gen_toks": 8} | arguments)
+    lm = sweep_lm(base, adapter, store, boundaries=EVERY)
+    assert lm.answering._engines.name == "fork"
+    check(lm, base, adapter, work)
+    refusing = sweep_lm(base, adapter, store, boundaries=EVERY, engine="fork")
+    with pytest.raises(ModelError, match=f"engine=fork cannot be used: .*{next(iter(arguments))}"):
+        refusing.generate_until(work)
+
+
+def test_penalties_of_the_model_itself_are_toggled(
+    tiny: Tiny, store: AnswerStore, tmp_path: Path
+) -> None:
+    base, adapter = tiny("qwen2")
+    lm = sweep_lm(base, adapter, store, boundaries=EVERY)
+    lm.model.generation_config.repetition_penalty = 1.3
+    (work,) = generations({"until": [], "max_gen_toks": 8}, 1)
+    assert lm.answering._engines.engine(lm._as_prompt(*work.args)).name == "toggle"
+
+
+def test_sampling_repeats_itself_and_tells_repeats_apart(
+    tiny: Tiny, store: AnswerStore, tmp_path: Path
+) -> None:
+    base, adapter = tiny()
+    sampled = {"until": [], "max_gen_toks": 12, "do_sample": True, "temperature": 2.0}
+    work = generations(sampled, 1) * 4
+    lm = sweep_lm(base, adapter, store, boundaries=EVERY)
+    answers = lm.generate_until(work)
+    assert len(set(answers)) == 4
+    with AnswerStore(tmp_path / "other") as other:
+        again = sweep_lm(base, adapter, other, boundaries=EVERY)
+        assert again.generate_until(work) == answers
+
+
+def test_shared_prompts_and_long_ones(tiny: Tiny, store: AnswerStore) -> None:
+    """Prompts that begin alike, equal each other, or are cut from the left."""
+    base, adapter = tiny()
+    words = [f"w{i % 60}" for i in range(200)]
+    arguments = {"until": ["w3 w4"], "max_gen_toks": 9}
+    texts = [" ".join(words[:n]) for n in (20, 20, 31, 24, 200, 150)]
+    work = [Instance("generate_until", {}, (text, arguments), i) for i, text in enumerate(texts)]
+    lm = sweep_lm(base, adapter, store, boundaries=EVERY, engine="fork")
+    check(lm, base, adapter, work)
+    check(lm, base, adapter, work[:4])
+
+
+@pytest.mark.parametrize("architecture", ["mistral", "gemma2", "qwen2"])
+def test_sliding_windows(architecture: str, store: AnswerStore, tmp_path: Path) -> None:
+    extra: dict[str, Any] = {"sliding_window": 6}
+    if architecture == "qwen2":
+        extra |= {"use_sliding_window": True, "max_window_layers": 1}
+    model = tiny_model(architecture, **extra)
+    model.save_pretrained(tmp_path / "base")
+    tiny_tokenizer().save_pretrained(tmp_path / "base")
+    adapter = save_adapter(tmp_path / "adapter", model)
+    same = {"tokenizer": tiny_tokenizer()}
+    lm = sweep_lm(tmp_path / "base", adapter, store, boundaries=EVERY, engine="fork", **same)
+    # equal lengths: with padding, transformers' own window is another one in every batch
+    arguments = {"until": [], "max_gen_toks": 12}
+    work = [
+        Instance(
+            "generate_until", {}, (" ".join(f"w{(i + j) % 50}" for j in range(9)), arguments), i
+        )
+        for i in range(4)
+    ]
+    check(lm, tmp_path / "base", adapter, work, **same)
+
+
+def test_bfloat16_differs_in_few_answers(tiny: Tiny, store: AnswerStore) -> None:
+    base, adapter = tiny()
+    lm = sweep_lm(base, adapter, store, boundaries=EVERY, dtype="bfloat16")
+    work = requests("loglikelihood")
+    for boundary in EVERY:
+        lm.at(boundary)
+        for (ours, _), (theirs, _) in zip(
+            lm.loglikelihood(work),
+            separately(base, adapter, boundary, work, dtype="bfloat16"),
+            strict=True,
+        ):
+            # 8 bits of mantissa through four layers
+            assert ours == pytest.approx(theirs, rel=0.1)
+
+
+def test_out_of_memory_halves_the_batch(
+    tiny: Tiny, store: AnswerStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, adapter = tiny()
+    lm = sweep_lm(base, adapter, store, boundaries=EVERY, rows=20, engine="fork")
+    engine = lm.answering._engines._fork
+    answer = engine.answer
+    sizes = []
+
+    def limited(batch: list[Any]) -> Any:
+        sizes.append(len(batch) * len(engine._forked.boundaries))
+        if sizes[-1] > 3:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB")
+        return answer(batch)
+
+    monkeypatch.setattr(engine, "answer", limited)
+    check(lm, base, adapter, requests("generate_until"))
+    assert sizes[:3] == [20, 10, 5]
+    assert lm.answering.rows == 2
+
+
+def test_errors_other_than_memory_are_not_hidden(
+    tiny: Tiny, store: AnswerStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, adapter = tiny()
+    lm = sweep_lm(base, adapter, store, boundaries=EVERY, engine="fork")
+
+    def broken(batch: list[Any]) -> Any:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(lm.answering._engines._fork, "answer", broken)
+    with pytest.raises(RuntimeError, match="a bug"):
+        lm.loglikelihood(requests("loglikelihood"))
+
+
+def test_no_such_engine(tiny: Tiny, store: AnswerStore) -> None:
+    with pytest.raises(LoraBoundaryError, match="engine='spoon'; expected one of auto, fork"):
+        sweep_lm(*tiny(), store, boundaries=EVERY, engine="spoon")
