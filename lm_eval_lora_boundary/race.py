@@ -1,25 +1,23 @@
 """Choose the boundary that a full sweep would choose, without evaluating every boundary in full.
 
-Documents come in rounds, in random order. After each round, a boundary is dropped when the
-documents seen so far are evidence enough against its being the best over *all* documents, the
-boundary that the exhaustive sweep chooses.
+Documents come in rounds, in random order. After each round, a boundary is dropped if what was
+seen is evidence enough against its being the best over *all* documents, which is what the
+exhaustive sweep would choose.
 
 The evidence is a test by betting. Were boundary ``k`` the best, no challenger could end ahead of
-it: whatever the challenger leads by after some documents, ``k`` would win back over the
-remaining ones, on average the same part of it per document. Betting on the challenger against
-that expectation is then a fair game or worse, and the capital of a player who starts with 1
-reaches 1/α with probability at most α, however often one looks (Ville, 1939). As the documents
-run out, a lead that can hardly be won back makes the capital explode; this is the
-finite-population correction, and it needs no variance and no normal approximation. The game is
-that of Waudby-Smith & Ramdas (2024), "Estimating means of bounded random variables by betting",
-J. R. Stat. Soc. B 86, for sampling without replacement. Against each boundary the player splits
-the capital over all challengers and two sizes of bets, as Ek, Stark, Stuckey & Vukcevic (2023),
-"Adaptively weighted audits of instant-runoff voting elections", do with election candidates.
+it: what the challenger leads by after some documents, ``k`` would win back over the remaining
+ones. Betting on the challenger against that expectation is then a fair game or worse, and the
+capital of a player who starts with 1 reaches 1/α with probability at most α, however often one
+looks (Ville, 1939). A lead that the remaining documents can hardly undo makes the capital
+explode: this is the finite-population correction, without any variance or normal approximation.
+The game is that of Waudby-Smith & Ramdas (2024), "Estimating means of bounded random variables
+by betting", J. R. Stat. Soc. B 86, for sampling without replacement. Against each boundary the
+player splits the capital over all challengers and two sizes of bets, as do Ek, Stark, Stuckey &
+Vukcevic (2023), "Adaptively weighted audits of instant-runoff voting elections", E-Vote-ID.
 
-How the error rate is spent: only one boundary is the exhaustive choice, so dropping is wrong for
-that one alone, and the number of boundaries needs no correction. Ville's inequality covers all
-rounds at once. Splitting the capital covers the challengers, of which a Bonferroni correction
-would make as many tests.
+This is also how the error rate is spent. One boundary alone is the exhaustive choice, and only
+dropping that one is an error, so that the number of boundaries needs no correction; Ville's
+inequality covers all rounds; splitting the capital covers the challengers.
 """
 
 from __future__ import annotations
@@ -33,13 +31,13 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
 
-# the fewest documents worth a test: the clearest losers among 31 go after 8 to 15
+# the clearest losers among 31 boundaries are out after 8 to 15 documents
 FIRST_ROUND = 12
-# looking often costs no error rate, so that growth trades only documents against overhead
+# looking often costs no error rate, only the overhead of a round
 GROWTH = 1.2
-# parts of the largest stake that cannot lose more than it is; small edges want small bets
+# parts of the largest stake that cannot lose more than itself; small leads want small bets
 BETS = (0.5, 0.9)
-# a metric without known bounds may surprise by a difference this many times what was seen
+# a metric without known bounds may surprise by a difference this many times the range seen
 MARGIN = 2.0
 
 
@@ -52,7 +50,7 @@ class Dropped:
         documents: Number of documents that it was evaluated on.
         leader: The boundary with the best mean over these.
         difference: Mean of its values minus the leader's, in units of the metric.
-        p_value: The smallest error rate at which it would have been dropped by then.
+        p_value: Bound on the probability of as much evidence, ever, against the best boundary.
     """
 
     boundary: int
@@ -66,12 +64,13 @@ class Race:
     """Successive elimination of boundaries on paired differences.
 
     With probability at least ``1 - error_rate`` over the random order, the boundary with the best
-    mean over all documents, the smallest of them in a tie, is never dropped. This is exact at
-    every number of documents for metrics within 0 and 1. For others no test of a mean can
-    be exact; here the bets reckon with differences twice as large as the range seen so far.
+    mean over all documents, the smallest of them in a tie, is never dropped. That is exact, at
+    any number of documents, for metrics within 0 and 1. No test of a mean can be exact for
+    others, since one document may outweigh all the rest; there, the bets reckon with differences
+    twice as large as the range of values seen so far.
 
-    Boundaries with identical values cannot be told apart and stay together, to the end if they
-    lead: then the sweep's rule for ties decides.
+    Boundaries with identical values cannot be told apart and stay or go together; if they lead,
+    they stay to the end, and the sweep's rule for ties decides.
 
     Attributes:
         order: The documents in the order to evaluate them.
@@ -104,12 +103,17 @@ class Race:
         """
         if not boundaries or len(set(boundaries)) < len(boundaries):
             raise ValueError(f"expected distinct boundaries, at least one; got {boundaries!r}")
-        if documents < 1:
-            raise ValueError(f"expected at least one document; got {documents}")
-        if not 0 < error_rate < 1:
-            raise ValueError(f"expected an error rate between 0 and 1; got {error_rate}")
+        if documents < 1 or not 0 < error_rate < 1:
+            raise ValueError(
+                "expected at least one document and an error rate between 0 and 1; got "
+                f"{documents} and {error_rate}"
+            )
         self.order: list[int] = np.random.default_rng(seed).permutation(documents).tolist()
-        self.rounds = _rounds(documents)
+        # down from all documents, so that the last drop is well before the end
+        rounds = [documents]
+        while (fewer := math.ceil(rounds[-1] / GROWTH)) >= FIRST_ROUND and fewer < rounds[-1]:
+            rounds.append(fewer)
+        self.rounds = rounds[::-1]
         self.live = sorted(boundaries)
         self.dropped: list[Dropped] = []
         self.evaluations = 0
@@ -158,21 +162,16 @@ class Race:
         scores = self._sign * columns
         totals = scores.sum(axis=0)
         best = int(totals.argmax())
-        against = evidence(scores, self.rounds[-1], self._largest_differences(), self._boundaries)
+        against = evidence(scores, self.rounds[-1], self._limits(), self._boundaries)
         # evidence may outlive the lead that it came from
         out = (against >= -math.log(self._error_rate)) & (totals < totals[best])
         now = [
-            Dropped(
-                boundary=self.live[index],
-                documents=documents,
-                leader=self.live[best],
-                difference=float((columns[:, index] - columns[:, best]).mean()),
-                p_value=math.exp(-against[index]),
-            )
-            for index in np.flatnonzero(out)
+            Dropped(self.live[i], documents, self.live[best], float(gap), math.exp(-against[i]))
+            for i, gap in enumerate((columns - columns[:, [best]]).mean(axis=0))
+            if out[i]
         ]
         self.dropped += now
-        self.live = [self.live[index] for index in np.flatnonzero(~out)]
+        self.live = [boundary for i, boundary in enumerate(self.live) if not out[i]]
         return now
 
     def _columns(self, values: Mapping[int, npt.ArrayLike], documents: int) -> Array:
@@ -185,18 +184,17 @@ class Race:
         for boundary, column in zip(self.live, columns, strict=True):
             if column.shape != (documents,):
                 raise ValueError(
-                    f"expected {documents} values of boundary {boundary}; got an array of shape "
-                    f"{column.shape}"
+                    f"expected {documents} values of boundary {boundary}; got shape {column.shape}"
                 )
-            if not np.isfinite(column).all():
-                first = int(np.flatnonzero(~np.isfinite(column))[0])
-                raise ValueError(
-                    f"boundary {boundary} has the value {column[first]} on document "
-                    f"{self.order[first]}; a race needs finite values"
-                )
-        return np.stack(columns, axis=1)
+        matrix = np.stack(columns, axis=1)
+        for row, column_index in np.argwhere(~np.isfinite(matrix))[:1]:
+            raise ValueError(
+                f"boundary {self.live[column_index]} has the value {matrix[row, column_index]} on "
+                f"document {self.order[row]}; a race needs finite values"
+            )
+        return matrix
 
-    def _largest_differences(self) -> Array:
+    def _limits(self) -> Array:
         """Return the largest difference reckoned with before each document, and after the last."""
         if self._lows.min() >= 0 and self._highs.max() <= 1:
             return np.ones(len(self._lows) + 1)
@@ -204,54 +202,38 @@ class Race:
         return MARGIN * np.concatenate([[0.0], ranges])
 
 
-def _rounds(documents: int) -> list[int]:
-    """Return growing numbers of documents, up to all.
-
-    Going down from all of them keeps the last drop well before the end.
-    """
-    rounds = [documents]
-    while (fewer := math.ceil(rounds[-1] / GROWTH)) >= FIRST_ROUND and fewer < rounds[-1]:
-        rounds.append(fewer)
-    return rounds[::-1]
-
-
-def evidence(
-    scores: Array, documents: int, largest_differences: Array, boundaries: int | None = None
-) -> Array:
+def evidence(scores: Array, documents: int, limits: Array, boundaries: int) -> Array:
     """Return the evidence against each boundary's being the best over all documents.
-
-    Its expectation over random orders is at most 1 for the boundary that is.
 
     Args:
         scores: Of the documents seen so far, in random order, shape (seen, live boundaries);
             higher is better.
         documents: How many there are in all.
-        largest_differences: Between two scores, as known before each document and after the
-            last, shape (seen + 1,).
-        boundaries: How many boundaries started; those live if not given.
+        limits: Largest difference between two scores, as known before each document and after
+            the last, shape (seen + 1,).
+        boundaries: How many boundaries there were at the start.
 
     Returns:
         Natural logarithms of the player's capital, shape (live boundaries,).
     """
     seen, live = scores.shape
     remaining = documents - np.arange(seen)[:, None]
-    limits = largest_differences[:-1, None]
-    result = np.full(live, -np.inf)
+    capital = np.full(live, -np.inf)
     for challenger in range(live):
         gains = scores[:, [challenger]] - scores
         leads = gains.cumsum(axis=0)
+        # at best for the challenger, its lead melts evenly
         expected = -(leads - gains) / remaining
         # what a stake of 1 can lose at most
-        risk = limits + expected
+        risk = limits[:-1, None] + expected
         returns = np.divide(
-            gains - expected, risk, out=np.zeros_like(gains), where=risk > 1e-9 * limits
+            gains - expected, risk, out=np.zeros_like(gains), where=risk > 1e-9 * limits[:-1, None]
         )
         for bet in BETS:
             with np.errstate(divide="ignore"):  # only beyond unknown limits is all lost
-                capital = np.log1p(np.maximum(bet * returns, -1.0)).sum(axis=0)
-            capital[challenger] = -np.inf  # nothing is staked on a boundary against itself
-            result = np.logaddexp(result, capital)
+                won = np.log1p(np.maximum(bet * returns, -1.0)).sum(axis=0)
+            won[challenger] = -np.inf  # nothing is staked on a boundary against itself
+            capital = np.logaddexp(capital, won)
         # the remaining documents cannot turn the tables
-        result[leads[-1] > (1 + 1e-9) * largest_differences[-1] * (documents - seen)] = np.inf
-    started: float = math.log(len(BETS) * max((boundaries or live) - 1, 1))
-    return result - started
+        capital[leads[-1] > limits[-1] * (documents - seen + 1e-9)] = np.inf
+    return capital - math.log(len(BETS) * max(boundaries - 1, 1))

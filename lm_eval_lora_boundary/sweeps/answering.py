@@ -21,7 +21,6 @@ class Answering:
 
     Attributes:
         boundaries: The boundaries to answer under.
-        rows: Rows in a batch.
     """
 
     def __init__(
@@ -30,7 +29,7 @@ class Answering:
         store: AnswerStore,
         identity: str,
         boundaries: Sequence[int],
-        rows: int,
+        rows: int | None,
         progress: Progress,
     ) -> None:
         """Prepare.
@@ -40,15 +39,20 @@ class Answering:
             store: Where answers are kept.
             identity: What decides an answer besides the request.
             boundaries: The boundaries to answer under.
-            rows: Rows in a batch.
+            rows: Rows in a batch; None for what memory allows.
             progress: Where to report progress.
         """
         self._engines = engines
         self._store = store
         self._identity = identity
         self.boundaries = list(boundaries)
-        self.rows = rows
+        self._rows = rows
         self._progress = progress
+
+    @property
+    def rows(self) -> int:
+        """Rows in a batch."""
+        return self._rows or 1
 
     def __call__(self, requests: Sequence[Request], boundary: int, task: str) -> list[Answer]:
         """Return the answers to requests of one task and kind at a boundary."""
@@ -65,6 +69,10 @@ class Answering:
     def _fill(self, requests: Sequence[Request], boundary: int, task: str) -> None:
         """Answer what is missing, under all boundaries."""
         boundaries = {*self.boundaries, boundary}
+        if self._rows is None:
+            longest = max(request.length for request in requests)
+            # noted, since a run that is taken up again shall do exactly the same arithmetic
+            self._rows = int(self._store.note("rows", str(self._engines.rows_that_fit(longest))))
         unique = list(dict.fromkeys(requests))
         for _, same in groupby(sorted(unique, key=_settings), key=_settings):
             alike = sorted(same, key=_order)
@@ -89,6 +97,7 @@ class Answering:
             some = boundaries[first : first + at_once]
             engine.start(alike, some)
             rest = list(missing)
+            engine.learn(self._before(alike, rest[0], some))
             while rest:
                 per_request = engine.rows(len(some))
                 if per_request > self.rows:  # memory has run out
@@ -101,7 +110,21 @@ class Answering:
                 keys = [self._key(request) for request in batch]
                 self._store.put(zip(keys, answers, strict=True))
                 self._progress.answered(batch, answers)
+                engine.learn(answers)
                 rest = rest[len(batch) :]
+
+    def _before(
+        self, alike: Sequence[Request], first: Request, boundaries: Sequence[int]
+    ) -> list[Answers]:
+        """Return what is stored for the batch before ``first``, if a run was interrupted there."""
+        count = max(1, self.rows // len(boundaries))
+        batch = alike[max(0, alike.index(first) - count) : alike.index(first)]
+        keys = [self._key(request) for request in batch]
+        by_boundary = {boundary: self._store.get(keys, boundary) for boundary in boundaries}
+        return [
+            {boundary: found[each] for boundary, found in by_boundary.items() if each in found}
+            for each in keys
+        ]
 
     def _try(
         self, engine: Engine, batch: Sequence[Request], per_request: int
@@ -113,7 +136,7 @@ class Answering:
             if self.rows == 1 or not should_reduce_batch_size(error):
                 raise
         # outside of the handler, which holds on to the memory
-        self.rows = max(1, min(self.rows, len(batch) * per_request) // 2)
+        self._rows = max(1, min(self.rows, len(batch) * per_request) // 2)
         logger.warning("out of memory; going on with %d rows per batch", self.rows)
         clear_device_cache(garbage_collection=True)
         return None

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from transformers import DynamicCache
 
 from ..split import SplitModel
 from .forked_model import ForkedModel
-from .growing_cache import growing
+from .growing_cache import growing_cache, reserve
+
+# tokens × rows of the widest layer in one pass: enough to keep matrix products busy, and little
+# enough for activations to stay small, whatever the length of a prompt
+_AT_ONCE = 4096
 
 
 class Branches:
@@ -25,7 +28,13 @@ class Branches:
     """
 
     def __init__(
-        self, model: SplitModel, forked: ForkedModel, mask: torch.Tensor, cache: Any | None = None
+        self,
+        model: SplitModel,
+        forked: ForkedModel,
+        mask: torch.Tensor,
+        cache: Any | None = None,
+        *,
+        piecewise: bool = True,
     ) -> None:
         """Start to read.
 
@@ -34,29 +43,46 @@ class Branches:
             forked: Its routing.
             mask: Mask of what has been read, shape (D, past); (D, 0) at the start.
             cache: What has been read.
+            piecewise: Read long texts piece by piece.
         """
         self._model = model
         self._forked = forked
+        self._piecewise = piecewise
         self.documents = len(mask)
         self.mask = mask
-        self.cache = cache or DynamicCache(config=model.decoder.config)
+        self.cache = cache or growing_cache(model.decoder.config)
 
-    def read(self, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Read on, in one forked pass.
+    def read(self, tokens: torch.Tensor, mask: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+        """Read on, in forked passes.
 
         Args:
             tokens: Token ids, shape (D, seq).
             mask: 0 for padding, shape (D, seq).
+            places: Where states are wanted: row and column, shape (places, 2).
 
         Returns:
-            States for the head, shape (boundaries, D, seq, hidden), boundaries descending.
+            States for the head, shape (boundaries, places, hidden), boundaries descending.
         """
-        self.mask = torch.cat([self.mask, mask], dim=1)
-        with self._forked.forking(self.documents):
-            states = self._model.hidden(tokens, self.mask, self.cache)
-        blocks = states.view(-1, self.documents, *states.shape[1:])
-        index = torch.tensor(self._forked.blocks(self._forked.layers), device=states.device)
-        return blocks.index_select(0, index)
+        width = tokens.shape[1]
+        step = max(1, _AT_ONCE // (self.documents * len(self._forked.boundaries)))
+        step = step if self._piecewise else width
+        reserve(self.cache, self.mask.shape[1] + width)
+        index = torch.tensor(self._forked.blocks(self._forked.layers), device=tokens.device)
+        found: torch.Tensor | None = None
+        for start in range(0, width, step):
+            piece = slice(start, start + step)
+            self.mask = torch.cat([self.mask, mask[:, piece]], dim=1)
+            with self._forked.forking(self.documents):
+                states = self._model.hidden(tokens[:, piece], self.mask, self.cache)
+            blocks = states.view(-1, self.documents, *states.shape[1:])
+            if found is None:
+                shape = (len(index), len(places), states.shape[-1])
+                found = states.new_empty(shape)
+            here = ((places[:, 1] >= start) & (places[:, 1] < start + step)).nonzero().squeeze(1)
+            rows, columns = places[here, 0], places[here, 1] - start
+            found[:, here] = blocks[:, rows, columns][index]
+        assert found is not None
+        return found
 
     def select(self, documents: Sequence[int]) -> Branches:
         """Return a copy with these documents, repeated as often as they are named."""
@@ -67,13 +93,17 @@ class Branches:
             return (blocks * self.documents + chosen).flatten()
 
         mask = self.mask[chosen.to(self.mask.device)]
-        return Branches(self._model, self._forked, mask, _selected(self.cache, rows))
+        cache = _selected(self.cache, rows)
+        return Branches(self._model, self._forked, mask, cache, piecewise=self._piecewise)
 
-    def rows(self, pairs: Sequence[tuple[int, int]]) -> tuple[Any, torch.Tensor]:
+    def rows(
+        self, pairs: Sequence[tuple[int, int]], *, last: bool = True
+    ) -> tuple[Any, torch.Tensor]:
         """Return cache and mask with one row per pair, to decode with.
 
         Args:
             pairs: Which boundary, as an index into those of the forked passes, and which document.
+            last: Forget what has been read, layer by layer, so that it is not in memory twice.
         """
         boundaries = [boundary for boundary, _ in pairs]
         documents = torch.tensor([document for _, document in pairs])
@@ -82,20 +112,21 @@ class Branches:
             blocks = torch.tensor(self._forked.blocks(number))
             return blocks[boundaries] * self.documents + documents
 
-        cache = _selected(self.cache, rows)
-        cache.layers = [growing(layer) for layer in cache.layers]
+        cache = _selected(self.cache, rows, consume=last)
         return cache, self.mask[documents.to(self.mask.device)]
 
 
-def _selected(cache: Any, rows: Any) -> Any:
+def _selected(
+    cache: Any, rows: Callable[[int, Any], torch.Tensor], *, consume: bool = False
+) -> Any:
     """Return a copy of a cache with the rows that ``rows(number, layer)`` tells for each layer."""
     chosen = copy.copy(cache)
     chosen.layers = []
     for number, layer in enumerate(cache.layers):
-        layer = copy.copy(layer)
+        selected = copy.copy(layer)
         if layer.is_initialized:
-            index = rows(number, layer).to(layer.keys.device)
-            layer.keys = layer.keys.index_select(0, index)
-            layer.values = layer.values.index_select(0, index)
-        chosen.layers.append(layer)
+            selected.batch_select_indices(rows(number, layer).to(layer.keys.device))
+            if consume:
+                layer.reset()
+        chosen.layers.append(selected)
     return chosen

@@ -12,6 +12,7 @@ from peft.tuners.lora import LoraLayer
 from ..errors import LoraBoundaryError, ModelError
 from .fork import Fork
 from .lm import SweepLM
+from .memory import rows_that_fit
 from .requests import Answers, Request, Score
 from .toggle import Toggle
 
@@ -33,6 +34,9 @@ class Engine(Protocol):
 
     def start(self, requests: Sequence[Request], boundaries: Sequence[int]) -> None:
         """Get ready for batches out of these requests."""
+
+    def learn(self, answers: Sequence[Answers]) -> None:
+        """Take note of the answers to the batch before, whoever gave them."""
 
     def answer(self, requests: Sequence[Request]) -> list[Answers]:
         """Answer a batch of requests of one kind, and of the same generation arguments."""
@@ -74,6 +78,11 @@ class Engines:
         self.name = "toggle" if self._fork is None else "fork"
         if asked == "auto" and self.reason:
             logger.info("engine toggle, since %s", self.reason)
+
+    def rows_that_fit(self, length: int) -> int:
+        """Return how many rows of up to ``length`` tokens fit into memory."""
+        model = self._lm.model
+        return rows_that_fit(model.config, model.dtype, length, self._lm.device)
 
     def engine(self, request: Request) -> Engine:
         """Return the engine that answers a request.

@@ -17,11 +17,15 @@ from .decoding import Ending
 from .fork_responses import Responses
 from .fork_scores import Scores
 from .forked_model import ForkedModel
-from .requests import Answers, Generate, Request, Score, common_beginning
+from .requests import Answers, Generate, Request, Score, common_beginning, shared_length
 from .rows import padded
 
 if TYPE_CHECKING:
     from .lm import SweepLM
+
+# mean share of a response that agrees with the draft, from which on drafts pay
+# (benchmarks/drafts.py)
+WORTH_DRAFTING = 0.4
 
 
 class Fork:
@@ -52,6 +56,7 @@ class Fork:
         self._model = SplitModel(cut.model.get_base_model())
         self._prefixes = prefixes
         self._drafts = drafts
+        self._agreement = 0.0  # with drafts, of the batch before
         self._forked: ForkedModel
         self._beginning: tuple[int, ...] = ()
         self._prefix: Branches
@@ -59,6 +64,26 @@ class Fork:
     def rows(self, boundaries: int) -> int:
         """Return how many rows a request takes in a batch."""
         return boundaries
+
+    @property
+    def _worth_drafting(self) -> bool:
+        return self._drafts and self._roomy and self._agreement >= WORTH_DRAFTING
+
+    def learn(self, answers: Sequence[Answers]) -> None:
+        """Take note of the answers to the batch before, whoever gave them.
+
+        Whether drafts are used next follows from them alone, so that a run that is taken up again
+        goes the same way.
+        """
+        top = max((boundary for found in answers for boundary in found), default=0)
+        shares = [
+            shared_length(answer, draft) / len(answer)
+            for found in answers
+            for draft in [found.get(top)]
+            for boundary, answer in found.items()
+            if boundary != top and isinstance(answer, str) and isinstance(draft, str) and answer
+        ]
+        self._agreement = sum(shares) / len(shares) if shares else 0.0
 
     @torch.no_grad()
     def start(self, requests: Sequence[Request], boundaries: Sequence[int]) -> None:
@@ -69,16 +94,17 @@ class Fork:
                 exactly the same arithmetic.
             boundaries: The boundaries.
         """
+        self._agreement = 0.0
         self._forked = ForkedModel(self._cut.model, self._cut.stack, boundaries)
         length = max((request.length for request in requests), default=0)
         self._roomy = _unlimited(self._model, length)
         shared = common_beginning(requests) if self._prefixes and self._roomy else ()
         self._beginning = shared if len(requests) > 1 else ()
         tokens, mask = padded([self._beginning], "left", self._lm.device)
-        self._prefix = Branches(self._model, self._forked, mask[:, :0])
+        self._prefix = Branches(self._model, self._forked, mask[:, :0], piecewise=self._roomy)
         if self._beginning:
             with self._lm.precision():
-                self._prefix.read(tokens, mask)
+                self._prefix.read(tokens, mask, torch.empty((0, 2), dtype=torch.long))
 
     @torch.no_grad()
     def answer(self, requests: Sequence[Request]) -> list[Answers]:
@@ -90,7 +116,7 @@ class Fork:
                 scoring = Scores(self._model, self._forked.boundaries, self._lm.softmax_dtype)
                 return scoring.answer(self._prefix, skipped, scores)
             prompts = [request for request in requests if isinstance(request, Generate)]
-            writing = Responses(self._model, self._forked, drafts=self._drafts and self._roomy)
+            writing = Responses(self._model, self._forked, drafts=self._worth_drafting)
             ending = self._ending(prompts[0])
             responses = writing.answer(self._prefix, skipped, prompts, ending)
         return [

@@ -10,13 +10,14 @@ from ..split import SplitModel
 from .branches import Branches
 from .decoding import Ending, Rows, decode_greedily
 from .forked_model import ForkedModel
-from .requests import Generate
+from .requests import Generate, shared_length
 from .rows import padded
 
-# tokens of a draft that are verified at once, and the share of documents × boundaries that must
-# still agree with it to go on verifying (see docs/sweep.md for the measurement)
+# Tokens of a draft that are read at once, and the share of documents × boundaries that must still
+# agree with it to go on. Reading a token of a draft under all boundaries costs about a third of
+# decoding it under each (benchmarks/drafts.py).
 _DRAFT = 16
-_AGREEING = 0.6
+_AGREEING = 0.4
 
 
 class Responses:
@@ -51,33 +52,39 @@ class Responses:
         branches = prefix.select([0] * len(requests))
         prompts = [request.prompt[skipped:] for request in requests]
         tokens, mask = padded(prompts, "left", branches.mask.device)
-        first = self._greedy(branches.read(tokens, mask)[:, :, -1])  # (boundaries, documents)
-        if self._drafts:
+        first = self._read(branches, tokens, mask, [tokens.shape[1] - 1]).squeeze(-1)
+        if self._drafts and (first == first[0]).float().mean() >= _AGREEING:
             return self._with_drafts(branches, first, ending)
         responses = [[[token] for token in row] for row in first.tolist()]
         self._finish(branches, responses, ending)
         return responses
 
-    def _greedy(self, states: torch.Tensor) -> torch.Tensor:
-        """Return the most likely tokens, shape (…), after states of shape (…, hidden)."""
-        return self._model.greedy(states.flatten(0, -2)).view(states.shape[:-1])
+    def _read(
+        self, branches: Branches, tokens: torch.Tensor, mask: torch.Tensor, columns: Sequence[int]
+    ) -> torch.Tensor:
+        """Read on and return the most likely next tokens, shape (boundaries, D, columns)."""
+        places = torch.cartesian_prod(torch.arange(len(tokens)), torch.tensor(columns))
+        states = branches.read(tokens, mask, places.to(tokens.device))
+        return self._model.greedy(states.flatten(0, 1)).view(len(states), len(tokens), -1)
 
     def _with_drafts(
         self, branches: Branches, first: torch.Tensor, ending: Ending
     ) -> list[list[list[int]]]:
         """Write the responses of the highest boundary, and read them under all others.
 
+        ``first`` holds the first tokens of all responses, shape (boundaries, documents).
+
         As far as a boundary agrees with the draft, its response is written; from there on it is
         decoded as usual. Reading stops when too few agree, so that little is read in vain.
         """
         drafts = [[token] for token in first[0].tolist()]
-        self._finish(branches, [drafts], ending)
+        self._finish(branches, [drafts], ending, last=False)
         end = max(map(len, drafts)) - 1  # the last token of a response is never read
         predicted = first.unsqueeze(-1)  # (boundaries, documents, read + 1)
         read = 0
         while True:
             agreed = [
-                [_agreement(row, draft) for row, draft in zip(rows, drafts, strict=True)]
+                [shared_length(row, draft) for row, draft in zip(rows, drafts, strict=True)]
                 for rows in predicted.tolist()
             ]
             whole = [min(read + 1, len(draft)) for draft in drafts]
@@ -86,7 +93,9 @@ class Responses:
                 break
             chunks = [draft[:-1][read : read + _DRAFT] for draft in drafts]
             tokens, mask = padded(chunks, "right", branches.mask.device)
-            predicted = torch.cat([predicted, self._greedy(branches.read(tokens, mask))], dim=-1)
+            predicted = torch.cat(
+                [predicted, self._read(branches, tokens, mask, range(tokens.shape[1]))], dim=-1
+            )
             read += tokens.shape[1]
         responses = [
             [
@@ -104,6 +113,8 @@ class Responses:
         responses: Sequence[Sequence[list[int]]],
         ending: Ending,
         read: int = 0,
+        *,
+        last: bool = True,
     ) -> None:
         """Decode until all responses have ended.
 
@@ -113,6 +124,7 @@ class Responses:
                 place. All of it but the last token is what the drafts begin with.
             ending: When a response ends.
             read: Number of tokens of the drafts that have been read.
+            last: The branches are not needed any more.
         """
         pairs = [
             (boundary, document)
@@ -123,7 +135,7 @@ class Responses:
         if not pairs:
             return
         written = [responses[boundary][document] for boundary, document in pairs]
-        cache, mask = branches.rows(pairs)
+        cache, mask = branches.rows(pairs, last=last)
         if read:
             # what was read of a draft beyond the response is masked, or forgotten
             valid = torch.tensor([len(response) - 1 for response in written], device=mask.device)
@@ -136,9 +148,3 @@ class Responses:
         boundaries = [self._forked.boundaries[boundary] for boundary, _ in pairs]
         rows = Rows(boundaries, written, cache, mask)
         decode_greedily(self._model, self._forked, rows, ending)
-
-
-def _agreement(predicted: Sequence[int], draft: Sequence[int]) -> int:
-    """Return how many tokens at the beginning are the same."""
-    pairs = enumerate(zip(predicted, draft, strict=False))
-    return next((i for i, (a, b) in pairs if a != b), min(len(predicted), len(draft)))

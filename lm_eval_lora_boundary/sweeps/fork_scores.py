@@ -87,7 +87,6 @@ class Scores:
     ) -> None:
         """Read passages and add what is scored on the way to the sums of the requests."""
         tokens, mask = padded([passage.tokens for passage in passages], side, branches.mask.device)
-        states = branches.read(tokens, mask)  # (boundaries, rows, seq, hidden)
         width = tokens.shape[1]
         scored = [
             (row * width + position, target, request)
@@ -97,7 +96,8 @@ class Scores:
         ]
         where, targets, requests = (torch.tensor(column) for column in zip(*scored, strict=True))
         places, place = torch.unique(where, return_inverse=True)
-        needed = states.flatten(1, 2).index_select(1, places.to(states.device)).flatten(0, 1)
+        wanted_at = torch.stack([places // width, places % width], dim=1).to(tokens.device)
+        needed = branches.read(tokens, mask, wanted_at).flatten(0, 1)
         # every target at every boundary: which row of `needed` predicts it
         count = len(self._boundaries)
         row = (torch.arange(count).unsqueeze(1) * len(places) + place).flatten()

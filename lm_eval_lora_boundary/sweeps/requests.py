@@ -115,5 +115,10 @@ def common_beginning(requests: Sequence[Request]) -> tuple[int, ...]:
     beginnings = [request.beginning for request in requests]
     # the first and the last in order differ earliest
     first, last = min(beginnings, default=()), max(beginnings, default=())
-    pairs = enumerate(zip(first, last, strict=False))
-    return first[: next((i for i, (a, b) in pairs if a != b), len(first))]
+    return first[: shared_length(first, last)]
+
+
+def shared_length(a: Sequence[object], b: Sequence[object]) -> int:
+    """Return how many items at the beginning of two sequences are the same."""
+    pairs = enumerate(zip(a, b, strict=False))
+    return next((i for i, (x, y) in pairs if x != y), min(len(a), len(b)))

@@ -65,7 +65,7 @@ def run(
             store,
             identity(facts),
             boundaries,
-            settings.batch_size or 128,
+            settings.batch_size,
             Progress(lambda text: len(lm.tok_encode(text))),
         )
         evaluation = Evaluation(lm, tasks, settings)

@@ -24,7 +24,8 @@ CREATE TABLE IF NOT EXISTS answers (
   loglikelihood REAL,       -- of a continuation
   is_greedy INTEGER,
   PRIMARY KEY (request, boundary)
-) WITHOUT ROWID
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
 
 
@@ -42,7 +43,7 @@ class AnswerStore:
         try:
             self._connection = sqlite3.connect(self._path, isolation_level=None)
             self._connection.execute("PRAGMA journal_mode=WAL")
-            self._connection.execute(_SCHEMA)
+            self._connection.executescript(_SCHEMA)
         except sqlite3.Error as error:
             self._lock.close()
             raise OutputError(f"{self._path} cannot be used: {error}") from error
@@ -90,10 +91,26 @@ class AnswerStore:
                     "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?)", rows
                 )
         except sqlite3.Error as error:
-            raise OutputError(
-                f"{self._path} cannot be written: {error}. Answers stored so far are safe; make "
-                "room or choose another --output, then run the same command again to go on."
-            ) from error
+            raise self._failure(error) from error
+
+    def note(self, name: str, default: str) -> str:
+        """Return what was noted under a name in this folder first, ``default`` if nothing was.
+
+        Raises:
+            OutputError: It cannot be written.
+        """
+        try:
+            self._connection.execute("INSERT OR IGNORE INTO notes VALUES (?, ?)", (name, default))
+        except sqlite3.Error as error:
+            raise self._failure(error) from error
+        query = "SELECT value FROM notes WHERE name = ?"
+        return str(self._connection.execute(query, (name,)).fetchone()[0])
+
+    def _failure(self, error: sqlite3.Error) -> OutputError:
+        return OutputError(
+            f"{self._path} cannot be written: {error}. Answers stored so far are safe; make room "
+            "or choose another --output, then run the same command again to go on."
+        )
 
     def close(self) -> None:
         """Close the file and let others in."""

@@ -135,7 +135,7 @@ def test_more_than_greedy_decoding_is_toggled(
     work = generations({"until": [], "max_gen_toks": 8} | arguments)
     lm = sweep_lm(base, adapter, store, boundaries=EVERY)
     assert lm.answering._engines.name == "fork"
-    check(lm, base, adapter, work)
+    check(lm, base, adapter, work, batch_size=len(work))
     refusing = sweep_lm(base, adapter, store, boundaries=EVERY, engine="fork")
     with pytest.raises(ModelError, match=f"engine=fork cannot be used: .*{next(iter(arguments))}"):
         refusing.generate_until(work)

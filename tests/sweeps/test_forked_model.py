@@ -9,7 +9,7 @@ from tiny_models import ARCHITECTURES, LAYERS, lora_config, randomise, tiny_mode
 
 from lm_eval_lora_boundary.adapter import LoraCut
 from lm_eval_lora_boundary.split import SplitModel
-from lm_eval_lora_boundary.sweeps import fork_responses
+from lm_eval_lora_boundary.sweeps import branches, fork_responses
 from lm_eval_lora_boundary.sweeps.branches import Branches
 from lm_eval_lora_boundary.sweeps.decoding import Ending
 from lm_eval_lora_boundary.sweeps.fork_responses import Responses
@@ -82,7 +82,8 @@ def generate(
     requests = [Generate(tuple(row), (), ending.limit, "{}", "", "") for row in rows]
     prefix = Branches(model, forked, torch.zeros((1, 0), dtype=torch.long))
     if shared:
-        prefix.read(torch.tensor([rows[0][:shared]]), torch.ones((1, shared), dtype=torch.long))
+        ones = torch.ones((1, shared), dtype=torch.long)
+        prefix.read(torch.tensor([rows[0][:shared]]), ones, torch.empty((0, 2), dtype=torch.long))
     written = Responses(model, forked, drafts=drafts).answer(prefix, shared, requests, ending)
     return dict(zip(forked.boundaries, written, strict=True))
 
@@ -120,6 +121,7 @@ def test_drafts_never_change_a_response(
     draft: int, agreeing: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A weak adapter: boundaries agree with the draft for a while, then one after the other not."""
+    monkeypatch.setattr(branches, "_AT_ONCE", draft * 15)  # pieces of one token and more
     monkeypatch.setattr(fork_responses, "_DRAFT", draft)
     monkeypatch.setattr(fork_responses, "_AGREEING", agreeing)
     model = peft.get_peft_model(tiny_model("llama"), lora_config("llama"))

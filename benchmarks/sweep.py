@@ -1,0 +1,212 @@
+"""A sweep of all boundaries against the same through lm-eval's ``hf``, on the same documents.
+
+Three sides: (a) one ``lm_eval --model hf,peft=…`` process per boundary, with adapters that were
+cut on disk; (b) one process, HFLM, the boundary moved between evaluations; (c) ``lora-boundary
+sweep --engine fork``. Answers of (c) are compared with those of (a) and (b).
+
+Run it where the task finds its data, with nothing else running:
+
+    python benchmarks/sweep.py --peft ADAPTER --task lora_boundary_samsum --documents 32
+
+(a) and (b) do the same work again for each boundary, so that ``--sample 4`` runs only four of them,
+spread evenly, and multiplies; without it, all are run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from common import conditions, small_model
+from peft import LoraConfig
+from safetensors.torch import load_file, save_file
+
+LAYERS = 30
+WORKER = """
+import json, resource, sys, time
+import lm_eval
+from lm_eval_lora_boundary.adapter import LoraCut
+from lm_eval.models.huggingface import HFLM
+options = json.loads(sys.argv[1])
+lm = HFLM(**options["model"])
+cut = LoraCut(lm.model)
+lm._model = cut.model.get_base_model()
+rows = []
+for boundary in options["boundaries"]:
+    cut.move(boundary)
+    wall, cpu = time.perf_counter(), time.process_time()
+    results = lm_eval.simple_evaluate(model=lm, **options["evaluate"])
+    rows.append([boundary, time.perf_counter() - wall, time.process_time() - cpu])
+    samples = results["samples"][options["evaluate"]["tasks"][0]]
+    with open(options["output"] + f"/{boundary}.json", "w") as file:
+        json.dump([[s["doc_id"], s["filter"], s["resps"]] for s in samples], file)
+print("ROWS", json.dumps(rows), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)
+"""
+
+
+def cut_on_disk(adapter: Path, boundary: int, folder: Path) -> Path:
+    """Write an adapter without the layers above a boundary."""
+    config = LoraConfig.from_pretrained(str(adapter))
+    config.layers_to_transform = list(range(boundary + 1))
+    tensors = load_file(adapter / "adapter_model.safetensors")
+    kept = {
+        name: tensor
+        for name, tensor in tensors.items()
+        if int(name.partition("layers.")[2].partition(".")[0]) <= boundary
+    }
+    folder.mkdir()
+    config.save_pretrained(str(folder))
+    save_file(kept, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+def run(command: list[str]) -> tuple[float, float, str]:
+    """Run a command; return wall and CPU seconds, its children included, and its output."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    started = time.perf_counter()
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    wall = time.perf_counter() - started
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    if done.returncode:
+        raise SystemExit(done.stderr[-3000:])
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return wall, cpu, done.stdout
+
+
+def answers(folder: Path, task: str) -> list[Any]:
+    (file,) = folder.rglob(f"samples_{task}_*.jsonl")
+    rows = map(json.loads, file.read_text().splitlines())
+    return [[row["doc_id"], row["filter"], row["resps"]] for row in rows]
+
+
+def same(ours: list[Any], theirs: list[Any]) -> int:
+    """Count documents with the same answers: strings, or log-likelihoods within 1e-4."""
+
+    def alike(a: Any, b: Any) -> bool:
+        if isinstance(a, list):
+            return len(a) == len(b) and all(map(alike, a, b))
+        try:
+            return a == b or abs(float(a) - float(b)) <= 1e-4 * max(1.0, abs(float(b)))
+        except ValueError:
+            return False
+
+    return sum(alike(a[2], b[2]) for a, b in zip(ours, theirs, strict=True))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--peft", type=Path, required=True)
+    parser.add_argument("--task", required=True)
+    parser.add_argument("--documents", type=int, default=32)
+    parser.add_argument("--sample", type=int, default=LAYERS + 1)
+    parser.add_argument("--separate", type=int, help="as --sample, for the processes of (a)")
+    parser.add_argument("--batch-size", type=int, default=8, help="documents, for (a) and (b)")
+    parser.add_argument("--rows", type=int, default=248, help="documents × boundaries, for (c)")
+    parser.add_argument("--num-fewshot", type=int, default=0)
+    parser.add_argument("--gen-kwargs", default="")
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--include-path")
+    options = parser.parse_args()
+    model = small_model()
+    folder = Path(tempfile.mkdtemp(prefix="sweep-"))
+    count = LAYERS + 1
+    sample = sorted({round(i * LAYERS / (options.sample - 1)) - 1 for i in range(options.sample)})
+    separate = options.separate or options.sample
+    chosen = sorted({round(i * LAYERS / separate) - 1 for i in range(1, separate + 1)})
+    arguments = f"gguf_file={model['gguf_file']}"
+    more = ["--num_fewshot", str(options.num_fewshot)]
+    more += ["--gen_kwargs", options.gen_kwargs] if options.gen_kwargs else []
+    more += ["--include_path", options.include_path] if options.include_path else []
+    try:
+        ours = folder / "c"
+        wall_c, cpu_c, _ = run(
+            [sys.executable, "-m", "lm_eval_lora_boundary", "sweep"]
+            + ["--pretrained", model["pretrained"], "--peft", str(options.peft)]
+            + ["--tasks", options.task, "--output", str(ours), "--model-args", arguments]
+            + ["--limit", str(options.documents), "--dtype", options.dtype, "--device", "cpu"]
+            + ["--engine", "fork", "--batch-size", str(options.rows)]
+            + [word.replace("_", "-") if word.startswith("--") else word for word in more]
+        )
+        peak_c = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
+        report = [f"(c) sweep, {count} boundaries: wall {wall_c:.0f} s, CPU {cpu_c:.0f} s"]
+
+        (folder / "b").mkdir()
+        job = {
+            "model": model
+            | {"peft": str(options.peft), "dtype": options.dtype, "device": "cpu"}
+            | {"batch_size": options.batch_size},
+            "boundaries": sample,
+            "output": str(folder / "b"),
+            "evaluate": {
+                "tasks": [options.task],
+                "limit": options.documents,
+                "num_fewshot": options.num_fewshot,
+                "gen_kwargs": options.gen_kwargs or None,
+            },
+        }
+        wall_b, cpu_b, output = run([sys.executable, "-c", WORKER, json.dumps(job)])
+        rows, peak_b = _rows(output)
+        startup = wall_b - sum(wall for _, wall, _ in rows), cpu_b - sum(cpu for *_, cpu in rows)
+        scale = count / len(sample)
+        wall_b = startup[0] + scale * sum(wall for _, wall, _ in rows)
+        cpu_b = startup[1] + scale * sum(cpu for *_, cpu in rows)
+        report.append(
+            f"(b) one process, {len(sample)} of {count} boundaries run: wall {wall_b:.0f} s, "
+            f"CPU {cpu_b:.0f} s; (b)/(c) wall {wall_b / wall_c:.2f}x, CPU {cpu_b / cpu_c:.2f}x"
+        )
+        agree = [
+            same(
+                answers(ours / f"boundary={boundary}", options.task),
+                json.loads((folder / "b" / f"{boundary}.json").read_text()),
+            )
+            for boundary in sample
+        ]
+        report.append(f"answers of (b) and (c) that are the same, by boundary: {agree}")
+
+        walls, cpus = [], []
+        for boundary in chosen:
+            adapter = cut_on_disk(options.peft, boundary, folder / f"cut-{boundary}")
+            words = f"pretrained={model['pretrained']},{arguments},peft={adapter}"
+            wall, cpu, _ = run(
+                [
+                    *(sys.executable, "-m", "lm_eval", "--model", "hf", "--tasks", options.task),
+                    *("--model_args", f"{words},dtype={options.dtype}", "--device", "cpu"),
+                    *("--batch_size", str(options.batch_size), "--limit", str(options.documents)),
+                    *("--output_path", str(folder / f"a-{boundary}"), "--log_samples", *more),
+                ]
+            )
+            walls.append(wall)
+            cpus.append(cpu)
+            theirs = answers(folder / f"a-{boundary}", options.task)
+            agreeing = same(answers(ours / f"boundary={boundary}", options.task), theirs)
+            report.append(f"answers of (a) and (c) that are the same at {boundary}: {agreeing}")
+        scale = count / len(chosen)
+        report.append(
+            f"(a) {len(chosen)} of {count} processes run: wall {scale * sum(walls):.0f} s, CPU "
+            f"{scale * sum(cpus):.0f} s; (a)/(c) wall {scale * sum(walls) / wall_c:.2f}x, CPU "
+            f"{scale * sum(cpus) / cpu_c:.2f}x"
+        )
+        report.append(f"peak memory (c) {peak_c:.1f} GB, (b) {peak_b:.1f} GB")
+        report.append(f"{options}; {conditions()}; {os.getloadavg()}")
+        print("\n".join(report))
+    finally:
+        shutil.rmtree(folder)
+
+
+def _rows(output: str) -> tuple[list[list[float]], float]:
+    words = next(line for line in output.splitlines() if line.startswith("ROWS ")).split(" ", 1)[1]
+    rows, _, peak = words.rpartition(" ")
+    return json.loads(rows), float(peak)
+
+
+if __name__ == "__main__":
+    main()
