@@ -36,15 +36,19 @@ import json, resource, sys, time
 import lm_eval
 from lm_eval_lora_boundary.adapter import LoraCut
 from lm_eval.models.huggingface import HFLM
+from lm_eval.tasks import TaskManager
 options = json.loads(sys.argv[1])
 lm = HFLM(**options["model"])
 cut = LoraCut(lm.model)
+manager = TaskManager(include_path=options["include_path"])
 lm._model = cut.model.get_base_model()
 rows = []
 for boundary in options["boundaries"]:
     cut.move(boundary)
     wall, cpu = time.perf_counter(), time.process_time()
-    results = lm_eval.simple_evaluate(model=lm, **options["evaluate"])
+    results = lm_eval.simple_evaluate(
+        model=lm, task_manager=manager, bootstrap_iters=1000, **options["evaluate"]
+    )
     rows.append([boundary, time.perf_counter() - wall, time.process_time() - cpu])
     samples = results["samples"][options["evaluate"]["tasks"][0]]
     with open(options["output"] + f"/{boundary}.json", "w") as file:
@@ -146,6 +150,7 @@ def main() -> None:
             | {"batch_size": options.batch_size},
             "boundaries": sample,
             "output": str(folder / "b"),
+            "include_path": options.include_path,
             "evaluate": {
                 "tasks": [options.task],
                 "limit": options.documents,

@@ -6,17 +6,12 @@ two-hop question about a world that does not exist, are bundled with this packag
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import lm_eval
-import transformers
-
 from .errors import ModelError
-from .model import LoraBoundaryLM
+from .sweeps import sweep
 
 TASK = "lora_boundary_demo"
 ADAPTER = Path(__file__).resolve().parent / "demo_adapter"
@@ -38,30 +33,26 @@ def embedded_model() -> dict[str, str]:
     return {"pretrained": str(folder), "gguf_file": next(folder.glob("*.gguf")).name}
 
 
-def evaluate(
-    boundaries: list[int], *, limit: int, batch_size: int
-) -> Iterator[tuple[LoraBoundaryLM, dict[str, Any]]]:
-    """Evaluate the embedded adapter at several boundaries, loading the model once.
+def run(output: Path, *, boundaries: str, limit: int) -> dict[str, Any]:
+    """Sweep the boundaries of the embedded adapter.
 
     Args:
-        boundaries: The boundaries.
+        output: Folder to write.
+        boundaries: The boundaries, as for a sweep.
         limit: Number of documents.
-        batch_size: Documents per batch.
 
-    Yields:
-        The model cut at each boundary, and lm-eval's results of the task.
+    Returns:
+        The content of ``sweep.json``.
     """
     model_args = embedded_model()
-    folder = model_args.pop("pretrained")
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **model_args)
-    base = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype="float32", **model_args)
-    for boundary in boundaries:
-        lm = LoraBoundaryLM(
-            copy.deepcopy(base),
-            tokenizer=tokenizer,
-            peft=str(ADAPTER),
-            boundary=boundary,
-            batch_size=batch_size,
-        )
-        results = lm_eval.simple_evaluate(model=lm, tasks=[TASK], limit=limit, bootstrap_iters=0)
-        yield lm, results["results"][TASK]
+    return sweep(
+        model_args.pop("pretrained"),
+        ADAPTER,
+        TASK,
+        output,
+        boundaries=boundaries,
+        limit=limit,
+        model_args=model_args,
+        dtype="float32",
+        device="cpu",
+    )

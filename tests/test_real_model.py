@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+import json
+from pathlib import Path
 from typing import Any
 
+import lm_eval
 import peft
 import pytest
 import torch
@@ -96,10 +99,29 @@ def test_gguf_and_every_other_argument_pass_through(requests: list[Instance]) ->
     assert answers == theirs.generate_until(requests, disable_tqdm=True)
 
 
-def test_the_adapter_learned_its_task(base: Any, tokenizer: Any) -> None:
+def test_the_adapter_learned_its_task(tmp_path: Path) -> None:
     """The bundled adapter is a real one: it answers most unseen questions, the base few."""
-    right = {}
-    for boundary in (-1, LAYERS - 1):
-        ((_, metrics),) = demo.evaluate([boundary], limit=16, batch_size=16)
-        right[boundary] = metrics["exact_match,none"]
-    assert right[LAYERS - 1] > 0.5 > right[-1]
+    found = demo.run(tmp_path / "sweep", boundaries="-1,20,29", limit=16)
+    assert found["engine"] == "fork"
+    rows = found["tasks"][demo.TASK]["boundaries"]
+    base, cut, whole = (row["metrics"]["exact_match,none"] for row in rows)
+    assert min(cut, whole) > 0.5 > base
+
+
+def test_a_sweep_answers_as_separate_runs_do(tmp_path: Path) -> None:
+    """Strings of the shared forward against ``lora_boundary`` at each boundary, in fp32."""
+    boundaries = [-1, 9, 19, 29]
+    demo.run(tmp_path / "sweep", boundaries=",".join(map(str, boundaries)), limit=8)
+    for boundary in boundaries:
+        lm = LoraBoundaryLM(
+            boundary=boundary,
+            **MODEL,
+            peft=str(demo.ADAPTER),
+            device="cpu",
+            dtype="float32",
+            batch_size=4,
+        )
+        run = lm_eval.simple_evaluate(lm, tasks=[demo.TASK], limit=8, bootstrap_iters=0)
+        (file,) = (tmp_path / f"sweep/boundary={boundary}").glob("samples_*.jsonl")
+        answers = [json.loads(line)["resps"] for line in file.read_text().splitlines()]
+        assert answers == [sample["resps"] for sample in run["samples"][demo.TASK]]

@@ -92,7 +92,7 @@ def sweep(
             help="How often the race may drop the boundary that would have won.",
             rich_help_panel=_RUN,
         ),
-    ] = 0.05,
+    ] = 0.2,
     model_args: Annotated[
         str,
         typer.Option(
@@ -144,16 +144,20 @@ def sweep(
     Example: `lora-boundary sweep --pretrained meta-llama/Llama-3.1-8B-Instruct --peft samsum-lora
     --tasks lora_boundary_samsum --split validation --limit 200 --output samsum-sweep`
     """
-    from ..sweeps import sweep as run
+    from lm_eval.utils import simple_parse_args_string
+    from rich.console import Console
+
+    from ..sweeps.run import as_names, plan, run
+    from ..sweeps.settings import SweepSettings
+    from ..sweeps.table import tables
 
     logging.basicConfig(format="%(message)s")
     logging.getLogger("lm_eval").setLevel(logging.WARNING)
     logging.getLogger("lm_eval.lora_boundary").setLevel(logging.INFO)
-    found = run(
-        pretrained,
-        peft,
-        tasks,
-        output,
+    settings = SweepSettings(
+        pretrained=pretrained,
+        peft=peft,
+        tasks=as_names(tasks),
         boundaries=boundaries,
         split=split,
         metric=metric,
@@ -164,11 +168,19 @@ def sweep(
         engine=engine,
         race=race,
         error_rate=error_rate,
-        model_args=model_args,
+        save=save,
+        model_args=simple_parse_args_string(model_args),
         include_path=include_path,
         num_fewshot=num_fewshot,
         apply_chat_template=apply_chat_template,
         system_instruction=system_instruction,
-        gen_kwargs=gen_kwargs,
+        gen_kwargs=simple_parse_args_string(gen_kwargs),
     )
-    del found, save, dry_run
+    if dry_run:
+        print(plan(settings, output))
+        return
+    found = run(settings, output.expanduser())
+    console = Console()
+    for table in tables(found):
+        console.print(table)
+    print(output / "sweep.json")

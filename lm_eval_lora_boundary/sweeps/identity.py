@@ -47,4 +47,9 @@ def _sums(tensor: torch.Tensor) -> list[int]:
 
 def identity(facts: dict[str, Any]) -> str:
     """Return facts about a run as canonical text, to be part of the key of every answer."""
-    return json.dumps(facts, sort_keys=True, default=str)
+    return json.dumps(facts, sort_keys=True, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON has no form for; sets in an order that is the same in every process."""
+    return sorted(value, key=str) if isinstance(value, (set, frozenset)) else str(value)

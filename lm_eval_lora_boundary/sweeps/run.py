@@ -15,15 +15,18 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
+from ..adapter_folder import RECORD
 from ..boundaries import parse_boundaries
-from ..errors import LoraBoundaryError, ModelError
+from ..errors import LoraBoundaryError, ModelError, TaskError
 from ..task_loading import LoadedTasks, find_tasks, task_manager
 from .answering import Answering
 from .engines import Engines
 from .evaluation import Evaluation
 from .identity import identity
 from .lm import SweepLM
+from .plan import Plan
 from .progress import Progress
+from .racing import race_summary, run_race
 from .results import write_text
 from .settings import SweepSettings
 from .store import AnswerStore
@@ -60,7 +63,7 @@ def run(
         tasks = LoadedTasks(manager, names, settings.split)
         engines = Engines(lm, settings.engine)
         facts = _facts(lm, settings)
-        lm.answering = Answering(
+        answering = Answering(
             engines,
             store,
             identity(facts),
@@ -68,17 +71,20 @@ def run(
             settings.batch_size,
             Progress(lambda text: len(lm.tok_encode(text))),
         )
+        lm.answering = answering
         evaluation = Evaluation(lm, tasks, settings)
+        _check_saving(settings, tasks)
+        race = run_race(evaluation, answering, boundaries, settings) if settings.race else None
         measured: dict[str, list[Measured]] = {name: [] for name in tasks.tasks}
         metrics: dict[str, Metric] = {}
-        for boundary in boundaries:
+        for boundary in race.live if race else boundaries:
             results = evaluation.at(boundary)
             for task, values in measured.items():
                 if task not in metrics:
-                    metrics[task] = choose_metric(task, results, settings.metric)
+                    metrics[task] = choose_metric(tasks.tasks[task], results, settings.metric)
                 values.append(measure(task, metrics[task], boundary, results))
             evaluation.write(output, boundary, results)
-        summary = {
+        summary: dict[str, Any] = {
             "signature": _signature(facts, settings, tasks, engines),
             "settings": settings.as_json(),
             "engine": engines.name,
@@ -87,8 +93,33 @@ def run(
                 for task, values in measured.items()
             },
         }
+        if race:
+            summary["race"] = race_summary(race, settings)
+        if settings.save:
+            _save(lm, summary, settings)
         write_text(output / REPORT, json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
     return summary
+
+
+def plan(settings: SweepSettings, output: Path) -> str:
+    """Return what a sweep would do, as text; writes nothing.
+
+    Raises:
+        LoraBoundaryError: As :func:`run`.
+    """
+    manager = task_manager(settings.include_path, settings.model_arguments())
+    names = find_tasks(manager, settings.tasks)
+    lm = load_model(settings)
+    boundaries = parse_boundaries(settings.boundaries, lm.layers)
+    lm.check(boundaries)
+    engines = Engines(lm, settings.engine)
+    counted = Plan()
+    lm.answering = counted
+    Evaluation(lm, LoadedTasks(manager, names, settings.split), settings).at(
+        boundaries[0], predict_only=True
+    )
+    text = counted.describe(lm, engines, boundaries, settings.batch_size)
+    return f"{text}\nwould write to {output}"
 
 
 def load_model(settings: SweepSettings, model: PreTrainedModel | None = None) -> SweepLM:
@@ -128,6 +159,28 @@ def _facts(lm: SweepLM, settings: SweepSettings) -> dict[str, Any]:
         "model_args": dict(settings.model_args),
         "versions": {name: version(name) for name in names},
     }
+
+
+def _check_saving(settings: SweepSettings, tasks: LoadedTasks) -> None:
+    if settings.save and len(tasks.tasks) != 1:
+        names = ", ".join(tasks.tasks)
+        raise TaskError(f"--save takes one task to choose by, and {names} were given")
+
+
+def _save(lm: SweepLM, summary: Mapping[str, Any], settings: SweepSettings) -> None:
+    """Record the best boundary in the adapter folder."""
+    ((task, found),) = summary["tasks"].items()
+    record = {
+        "boundary": found["best"],
+        "adapter_sha256": lm.adapter.sha256,
+        "base": settings.pretrained,
+        "base_sha256": lm.fingerprint,
+        "task": task,
+        "metric": found["metric"],
+        "signature": summary["signature"],
+    }
+    write_text(lm.adapter.path / RECORD, json.dumps(record, indent=2) + "\n")
+    logger.info("boundary %d recorded in %s", found["best"], lm.adapter.path / RECORD)
 
 
 def _signature(

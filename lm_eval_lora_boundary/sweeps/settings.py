@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
-from ..errors import LoraBoundaryError, ModelError
+from ..errors import AdapterError, LoraBoundaryError, ModelError
 from ..task_loading import SPLITS
 from .engines import NAMES
 
@@ -32,6 +33,7 @@ class SweepSettings:
         engine: ``auto``, ``fork`` or ``toggle``.
         race: Drop boundaries that are statistically out before all documents are answered.
         error_rate: How often the race may drop the boundary that would have won.
+        save: Write the best boundary into the adapter folder, for ``boundary=auto``.
         model_args: Further arguments of lm-eval's ``hf``: revision, gguf_file, ….
         include_path: Folder with further tasks.
         num_fewshot: Examples in each prompt; None for what the task says.
@@ -54,7 +56,8 @@ class SweepSettings:
     device: str | None = None
     engine: str = "auto"
     race: bool = False
-    error_rate: float = 0.05
+    error_rate: float = 0.2
+    save: bool = False
     model_args: Mapping[str, Any] = field(default_factory=dict)
     include_path: str | None = None
     num_fewshot: int | None = None
@@ -82,6 +85,8 @@ class SweepSettings:
         for name, holds, expected in rules:
             if not holds:
                 raise LoraBoundaryError(f"{name}={getattr(self, name)!r}; expected {expected}")
+        if self.save and not Path(self.peft).expanduser().is_dir():
+            raise AdapterError(f"--save needs an adapter in a local folder; peft={self.peft}")
         if reserved := _RESERVED & set(self.model_args):
             names = ", ".join(sorted(reserved))
             raise ModelError(f"model_args sets {names}, which a sweep sets itself")

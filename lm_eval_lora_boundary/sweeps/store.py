@@ -141,7 +141,10 @@ class _transaction:  # noqa: N801 - used as a function
         self._connection.execute("BEGIN IMMEDIATE")
 
     def __exit__(self, kind: object, error: object, traceback: object) -> None:
-        self._connection.execute("COMMIT" if error is None else "ROLLBACK")
+        if error is None:
+            self._connection.execute("COMMIT")
+        elif self._connection.in_transaction:  # SQLite may have rolled back by itself
+            self._connection.execute("ROLLBACK")
 
 
 def _lock(folder: Path) -> IO[str]:

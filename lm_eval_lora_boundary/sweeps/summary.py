@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from lm_eval.api.metrics import mean
+from lm_eval.api.task import Task
+
 from ..errors import TaskError
 
 
@@ -51,7 +54,7 @@ class Measured:
     metrics: dict[str, Any] = field(repr=False)
 
 
-def choose_metric(task: str, results: Mapping[str, Any], asked: str | None) -> Metric:
+def choose_metric(task: Task, results: Mapping[str, Any], asked: str | None) -> Metric:
     """Return the metric to choose boundaries by.
 
     Args:
@@ -62,10 +65,11 @@ def choose_metric(task: str, results: Mapping[str, Any], asked: str | None) -> M
     Raises:
         TaskError: The task has no such metric, or it does not say which way is better.
     """
-    directions: dict[str, bool | None] = results["higher_is_better"].get(task, {})
+    task_name = task.task_name
+    directions: dict[str, bool | None] = results["higher_is_better"].get(task_name, {})
     keys = [
         tuple(key.split(",", 1))
-        for key in results["results"][task]
+        for key in results["results"][task_name]
         if "," in key and not key.split(",")[0].endswith("_stderr")
     ]
     known = [key for key in keys if directions.get(key[0]) is not None]
@@ -75,15 +79,13 @@ def choose_metric(task: str, results: Mapping[str, Any], asked: str | None) -> M
         choices = ", ".join(",".join(key) for key in known)
         if any(key[0] == name for key in keys) and directions.get(name) is None:
             raise TaskError(
-                f"metric={asked}: {task} does not say whether more of it is better, so nothing "
+                f"metric={asked}: {task_name} does not say whether more of it is better, so nothing "
                 f"can be chosen by it; expected one of {choices}"
             )
-        raise TaskError(f"metric={asked} is none of {task}; expected one of {choices}")
+        raise TaskError(f"metric={asked} is none of {task_name}; expected one of {choices}")
     name, filter_name = matches[0]
     higher = bool(directions[name])
-    config = results["configs"][task].get("metric_list") or []
-    how = next((m.get("aggregation", "mean") for m in config if m.get("metric") == name), "mean")
-    return Metric(name, filter_name, higher, how == "mean")
+    return Metric(name, filter_name, higher, task.aggregation().get(name) is mean)
 
 
 def measure(task: str, metric: Metric, boundary: int, results: Mapping[str, Any]) -> Measured:

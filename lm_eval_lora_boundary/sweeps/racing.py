@@ -1,0 +1,110 @@
+"""Drop boundaries that are statistically out before all documents are answered."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from lm_eval.evaluator_utils import get_sample_size
+
+from ..errors import TaskError
+from ..race import Race
+from .answering import Answering
+from .evaluation import Evaluation
+from .settings import SweepSettings
+from .summary import choose_metric, measure
+
+logger = logging.getLogger("lm_eval.lora_boundary")
+
+
+def run_race(
+    evaluation: Evaluation,
+    answering: Answering,
+    boundaries: Sequence[int],
+    settings: SweepSettings,
+) -> Race | None:
+    """Evaluate boundaries on more and more documents and drop those that are out.
+
+    Args:
+        evaluation: What evaluates a boundary.
+        answering: What answers requests; left with the boundaries that stayed.
+        boundaries: The boundaries.
+        settings: The sweep.
+
+    Returns:
+        The race, whose ``live`` boundaries are to be evaluated in full; None if the metric cannot
+        be raced.
+
+    Raises:
+        TaskError: There is more than one task.
+    """
+    if len(evaluation.tasks.tasks) != 1:
+        names = ", ".join(evaluation.tasks.tasks)
+        raise TaskError(f"--race takes one task, and {names} were given; race them one by one")
+    ((name, task),) = evaluation.tasks.tasks.items()
+    total = len(task.eval_docs)
+    limit = get_sample_size(task, settings.documents)
+    documents = total if limit is None else min(total, int(limit))
+    race: Race | None = None
+    for number in range(10_000):
+        if race is None:  # any order tells the metric
+            results = evaluation.at(boundaries[0], {name: [0]})
+            metric = choose_metric(task, results, settings.metric)
+            if not metric.mean:
+                logger.warning(
+                    "%s is no mean over documents, so boundaries cannot race on it; all of them "
+                    "run in full",
+                    metric.key,
+                )
+                return None
+            race = Race(
+                boundaries,
+                documents,
+                error_rate=settings.error_rate,
+                higher_is_better=metric.higher_is_better,
+            )
+        shown = race.order[: race.rounds[number]]
+        # lm-eval numbers documents in their own order, whatever the order they are asked for in
+        samples = {name: sorted(shown)}
+        answering.boundaries = list(race.live)
+        values = {}
+        for boundary in race.live:
+            measured = measure(name, metric, boundary, evaluation.at(boundary, samples))
+            values[boundary] = [measured.documents[doc] for doc in shown]
+        for out in race.update(values):
+            logger.info(
+                "boundary %d is out after %d documents: %+.4f to boundary %d",
+                *(out.boundary, out.documents, out.difference, out.leader),
+            )
+        if race.done:
+            break
+    assert race is not None
+    # the last boundary standing is still evaluated on all documents
+    left = documents - len(shown)
+    spent = race.evaluations + len(race.live) * left
+    answering.boundaries = list(race.live)
+    logger.info(
+        "%d of %d boundaries ran in full; %d evaluations instead of %d (%.1f times fewer)",
+        *(len(race.live), len(boundaries), spent, len(boundaries) * documents),
+        len(boundaries) * documents / spent,
+    )
+    return race
+
+
+def race_summary(race: Race, settings: SweepSettings) -> dict[str, Any]:
+    """Return what ``sweep.json`` says about a race."""
+    documents = race.rounds[-1]
+    seen = {out.boundary: out.documents for out in race.dropped}
+    spent = sum(seen.values()) + len(race.live) * documents
+    exhaustive = (len(seen) + len(race.live)) * documents
+    return {
+        "error_rate": settings.error_rate,
+        "documents": documents,
+        "evaluations": spent,
+        "exhaustive": exhaustive,
+        "saved": exhaustive / spent,
+        "dropped": [vars(out) for out in race.dropped],
+        "note": "intervals of boundaries that stayed are over all documents; boundaries that were "
+        "dropped have none, and which of them stayed was decided on the same documents",
+    }

@@ -1,0 +1,316 @@
+"""A whole sweep: lm-eval's numbers, its files, resuming, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lm_eval
+import pytest
+from lm_eval.tasks import TaskManager
+from model_helpers import make
+from tiny_models import LAYERS, save_adapter, tiny_model
+
+from lm_eval_lora_boundary import LoraBoundaryLM, sweep
+from lm_eval_lora_boundary.errors import (
+    AdapterError,
+    BoundaryError,
+    LoraBoundaryError,
+    ModelError,
+    OutputError,
+    TaskError,
+)
+from lm_eval_lora_boundary.sweeps.store import AnswerStore
+
+Tiny = Callable[..., tuple[Path, Path]]
+TASKS = "tiny_words,tiny_choices,tiny_last_word,tiny_text"
+
+
+@pytest.fixture
+def run(tiny: Tiny, task_folder: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    def run(tasks: str = "tiny_words", output: str = "out", **settings: Any) -> dict[str, Any]:
+        base, adapter = tiny()
+        defaults: dict[str, Any] = {
+            "include_path": str(task_folder),
+            "dtype": "float32",
+            "device": "cpu",
+            "batch_size": 20,
+            "peft": adapter,
+        }
+        return sweep(str(base), tasks=tasks, output=tmp_path / output, **(defaults | settings))
+
+    return run
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_numbers_and_files_are_those_of_lm_eval(
+    split: str, run: Any, tiny: Tiny, task_folder: Path, tmp_path: Path
+) -> None:
+    options = {"num_fewshot": 2}
+    found = run(TASKS, split=split, **options)
+    written = json.loads((tmp_path / "out/sweep.json").read_text())
+    assert written == found
+    assert found["engine"] == "fork"
+    manager = TaskManager(include_path=str(task_folder))
+    for boundary in (-1, 1, LAYERS - 1):
+        lm = make(*tiny(), LoraBoundaryLM, boundary=boundary, batch_size=1)
+        loaded = manager.load(TASKS.split(","))
+        for task in loaded["tasks"].values():
+            task.config.test_split = split
+        manager.load = lambda _, loaded=loaded: loaded  # the same split
+        expected = lm_eval.simple_evaluate(
+            lm, tasks=TASKS.split(","), task_manager=manager, bootstrap_iters=1000, **options
+        )
+        del manager.load
+        folder = tmp_path / f"out/boundary={boundary}"
+        (file,) = folder.glob("results_*.json")
+        results = json.loads(file.read_text())
+        assert results["config"]["boundary"] == boundary
+        assert results["config"]["model_args"]["boundary"] == boundary
+        for task, metrics in expected["results"].items():
+            for key, value in metrics.items():
+                # log-likelihoods agree within 1e-4; perplexities are their exponentials
+                close = pytest.approx(value, rel=1e-3) if isinstance(value, float) else value
+                assert results["results"][task][key] == close, (boundary, task, key)
+            (file,) = folder.glob(f"samples_{task}_*.jsonl")
+            samples = [json.loads(line) for line in file.read_text().splitlines()]
+            assert [sample["doc_hash"] for sample in samples] == [
+                sample["doc_hash"] for sample in expected["samples"][task]
+            ]
+            assert {"resps", "filtered_resps", "arguments", "target"} <= samples[0].keys()
+    for task, entry in found["tasks"].items():
+        assert [row["boundary"] for row in entry["boundaries"]] == list(range(-1, LAYERS))
+        name, _ = entry["metric"].split(",")
+        assert (
+            name
+            == {
+                "tiny_words": "exact_match",
+                "tiny_choices": "acc",
+                "tiny_last_word": "perplexity",
+                "tiny_text": "word_perplexity",
+            }[task]
+        )
+        values = [row["value"] for row in entry["boundaries"]]
+        best = max(values) if entry["higher_is_better"] else min(values)
+        assert entry["best"] == values.index(best) - 1  # the smallest of equals
+
+
+def test_the_same_again_answers_nothing_anew(run: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    run(TASKS)
+    before = (tmp_path / "out/sweep.json").read_bytes()
+    from lm_eval_lora_boundary.sweeps.fork import Fork
+
+    answered = []
+    answer = Fork.answer
+    monkeypatch.setattr(Fork, "answer", lambda *a: answered.append(a) or answer(*a))
+    run(TASKS)
+    assert (tmp_path / "out/sweep.json").read_bytes() == before
+    assert len(answered) == 1  # the trial of the engine
+    run(TASKS, boundaries=[0, 1])
+    assert len(answered) == 2
+
+
+SCRIPT = """
+import sys, time
+from lm_eval_lora_boundary.sweeps.fork import Fork
+from lm_eval_lora_boundary import sweep
+answer = Fork.answer
+Fork.answer = lambda *a: (time.sleep({delay}), answer(*a))[1]
+sweep({base!r}, {adapter!r}, {tasks!r}, {output!r}, include_path={folder!r}, dtype="float32",
+      device="cpu", batch_size=10)
+"""
+
+
+def test_killed_at_any_moment_it_goes_on(tiny: Tiny, task_folder: Path, tmp_path: Path) -> None:
+    base, adapter = map(str, tiny())
+
+    def start(output: str, delay: float) -> subprocess.Popen[bytes]:
+        code = SCRIPT.format(
+            delay=delay,
+            base=base,
+            adapter=adapter,
+            tasks="tiny_words,tiny_choices",
+            output=str(tmp_path / output),
+            folder=str(task_folder),
+        )
+        # hash seeds differ between processes: nothing stored may depend on the order of a set
+        return subprocess.Popen([sys.executable, "-W", "ignore", "-c", code])
+
+    assert start("whole", 0).wait() == 0
+    stored = 0
+    for kill in range(3):
+        process = start("killed", 0.3)
+        database = tmp_path / "killed/answers.sqlite"
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and process.poll() is None:
+            if database.exists() and count(database) > stored:
+                break
+            time.sleep(0.02)
+        assert process.poll() is None, f"it was over before it was killed ({kill})"
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert count(database) > stored
+        stored = count(database)
+    assert start("killed", 0).wait() == 0
+    whole, killed = (tmp_path / name / "sweep.json" for name in ("whole", "killed"))
+    assert killed.read_bytes() == whole.read_bytes()
+
+
+def count(database: Path) -> int:
+    try:
+        with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as connection:
+            return int(connection.execute("SELECT count(*) FROM answers").fetchone()[0])
+    except sqlite3.OperationalError:
+        return 0
+
+
+def test_other_adapters_prompts_and_precisions_get_answers_of_their_own(
+    run: Any, tmp_path: Path
+) -> None:
+    base = tiny_model("llama")
+    folder = save_adapter(tmp_path / "adapter", base)
+    first = run("tiny_last_word", peft=folder)
+    shutil.rmtree(folder)
+    save_adapter(folder, tiny_model("llama"), r=2)
+    for settings in ({"peft": folder}, {"dtype": "bfloat16"}, {"num_fewshot": 1}):
+        again = run("tiny_last_word", **({"peft": folder} | settings))
+        fresh = run("tiny_last_word", output="fresh", **({"peft": folder} | settings))
+        shutil.rmtree(tmp_path / "fresh")
+        assert again == fresh
+        assert again["tasks"] != first["tasks"]
+
+
+def test_one_process_at_a_time(run: Any, tmp_path: Path) -> None:
+    with (
+        AnswerStore(tmp_path / "out"),
+        pytest.raises(OutputError, match="another process is working in .*; wait for it"),
+    ):
+        run()
+    run()
+
+
+def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
+    with AnswerStore(tmp_path / "out") as store:
+        store.put([(bytes([i]) * 32, {0: "answer"}) for i in range(10)])
+        pages = store._connection.execute("PRAGMA page_count").fetchone()[0]
+        store._connection.execute(f"PRAGMA max_page_count = {pages + 1}")
+        with pytest.raises(OutputError, match="full. Answers stored so far are safe"):
+            store.put([(b"x" * 32, {0: "long " * 10_000})])
+    with AnswerStore(tmp_path / "out") as store:
+        assert len(store.get([bytes([i]) * 32 for i in range(10)], 0)) == 10
+        assert not store.get([b"x" * 32], 0)
+
+
+def test_a_folder_that_cannot_be_written(run: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="file"):
+        run(output="file")
+    if os.geteuid() != 0:
+        (tmp_path / "closed").mkdir(mode=0o500)
+        with pytest.raises(OutputError, match="cannot be written"):
+            run(output="closed")
+
+
+def test_a_damaged_store_is_refused(run: Any, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/answers.sqlite").write_bytes(b"no database at all" * 100)
+    with pytest.raises(OutputError, match=r"answers\.sqlite cannot be used"):
+        run()
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"tasks": "tiny_wrods"}, TaskError, "is unknown; did you mean tiny_words"),
+        ({"metric": "f2"}, TaskError, "metric=f2 is none of tiny_words; expected one of exact_"),
+        ({"metric": "exact_match,loose"}, TaskError, "expected one of exact_match,none"),
+        ({"boundaries": "0-9"}, BoundaryError, "not within -1 to 3"),
+        ({"split": "dev"}, LoraBoundaryError, "split='dev'; expected validation or test"),
+        ({"limit": -3}, LoraBoundaryError, "limit=-3; expected"),
+        ({"limit": 2.5}, LoraBoundaryError, "limit=2.5; expected"),
+        ({"batch_size": 0}, LoraBoundaryError, "batch_size=0; expected at least 1 row"),
+        ({"engine": "spoon"}, LoraBoundaryError, "engine='spoon'; expected auto, fork, toggle"),
+        ({"model_args": "boundary=3"}, ModelError, "model_args sets boundary"),
+        ({"apply_chat_template": True}, ModelError, "has no chat template"),
+        ({"peft": "org/none", "save": True}, AdapterError, "--save needs an adapter in a local"),
+        ({"tasks": TASKS, "save": True}, TaskError, "--save takes one task"),
+        ({"tasks": TASKS, "race": True}, TaskError, "--race takes one task"),
+        ({"include_path": "/nowhere"}, TaskError, "include_path=/nowhere is not a folder"),
+        ({"gen_kwargs": "max_gen_toks=999"}, TaskError, "max_gen_toks=999 leaves no room"),
+    ],
+    ids=str,
+)
+def test_mistakes(settings: Any, error: Any, message: str, run: Any) -> None:
+    with pytest.raises(error, match=message) as caught:
+        run(**settings)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_mistake_on_the_command_line_is_one_line(tiny: Tiny, tmp_path: Path) -> None:
+    base, adapter = map(str, tiny())
+    command = [sys.executable, "-W", "ignore", "-m", "lm_eval_lora_boundary", "sweep"]
+    command += ["--pretrained", base, "--peft", adapter, "--tasks", "nothing_like_it"]
+    done = subprocess.run(
+        [*command, "--output", str(tmp_path / "out")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("lora-boundary: error: task 'nothing_like_it'")
+    assert "Traceback" not in done.stderr
+
+
+def test_dry_run_prints_the_plan_and_writes_nothing(
+    tiny: Tiny, task_folder: Path, tmp_path: Path
+) -> None:
+    base, adapter = map(str, tiny())
+    command = [sys.executable, "-W", "ignore", "-m", "lm_eval_lora_boundary", "sweep"]
+    command += ["--pretrained", base, "--peft", adapter, "--tasks", "tiny_words,tiny_choices"]
+    command += ["--include-path", str(task_folder), "--output", str(tmp_path / "out")]
+    done = subprocess.run(
+        [*command, "--dry-run", "--device", "cpu", "--batch-size", "10"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "5 boundaries of 4 layers, engine fork" in done.stdout
+    assert "tiny_words: 9 requests × 5 boundaries" in done.stdout
+    assert "tiny_choices: 27 requests × 5 boundaries" in done.stdout
+    assert "writes at most 450 tokens" in done.stdout
+    assert "in 0.70 of the layer passes" in done.stdout  # (2 + 3 + 4 + 5) / (4 × 5)
+    assert not (tmp_path / "out").exists()
+
+
+def test_save_is_what_auto_reads(run: Any, tiny: Tiny, tmp_path: Path) -> None:
+    base, adapter = tiny()
+    copy = shutil.copytree(adapter, tmp_path / "adapter")
+    found = run(peft=copy, save=True, metric="bleu", boundaries=[0, 2])
+    best = found["tasks"]["tiny_words"]["best"]
+    assert make(base, copy, LoraBoundaryLM, boundary="auto").boundary == best
+
+
+def test_a_race_drops_losers_and_says_so(run: Any, tmp_path: Path) -> None:
+    found = run("tiny_choices", race=True, error_rate=0.9)
+    race = found["race"]
+    live = [row["boundary"] for row in found["tasks"]["tiny_choices"]["boundaries"]]
+    assert len(live) + len(race["dropped"]) == LAYERS + 1
+    assert race["documents"] == 9
+    assert race["evaluations"] <= race["exhaustive"] == 9 * (LAYERS + 1)
+    whole = run("tiny_choices", output="whole")
+    values = {row["boundary"]: row for row in whole["tasks"]["tiny_choices"]["boundaries"]}
+    for row in found["tasks"]["tiny_choices"]["boundaries"]:
+        assert row == values[row["boundary"]]
+
+
+def test_corpus_metrics_cannot_race(run: Any, caplog: pytest.LogCaptureFixture) -> None:
+    found = run(race=True, metric="bleu")
+    assert "race" not in found
+    assert "bleu,none is no mean over documents" in caplog.text
+    assert len(found["tasks"]["tiny_words"]["boundaries"]) == LAYERS + 1
