@@ -37,6 +37,7 @@ import lm_eval
 from lm_eval_lora_boundary.adapter import LoraCut
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
+from lm_eval.utils import sanitize_list
 options = json.loads(sys.argv[1])
 lm = HFLM(**options["model"])
 cut = LoraCut(lm.model)
@@ -52,7 +53,7 @@ for boundary in options["boundaries"]:
     rows.append([boundary, time.perf_counter() - wall, time.process_time() - cpu])
     samples = results["samples"][options["evaluate"]["tasks"][0]]
     with open(options["output"] + f"/{boundary}.json", "w") as file:
-        json.dump([[s["doc_id"], s["filter"], s["resps"]] for s in samples], file)
+        json.dump([[s["doc_id"], s["filter"], sanitize_list(s["resps"])] for s in samples], file)
 print("ROWS", json.dumps(rows), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)
 """
 

@@ -31,7 +31,7 @@ class SplitModel:
             model: The model, without PEFT around it (adapted layers inside are fine).
 
         Raises:
-            ModelError: The model does not name its decoder.
+            ModelError: The model does not name its decoder, or it takes no positions.
         """
         decoder = model.get_decoder() if hasattr(model, "get_decoder") else None
         names = [name for name, module in model.named_modules() if name and module is decoder]
@@ -41,7 +41,9 @@ class SplitModel:
         self.decoder: Any = decoder
         self._path = names[0]
         accepted = inspect.signature(decoder.forward).parameters
-        self._takes_positions = "position_ids" in accepted
+        if "position_ids" not in accepted:
+            # it counts columns, padding included: texts could not be put together from pieces
+            raise ModelError(f"the decoder of {type(model).__name__} takes no position_ids")
 
     def hidden(
         self, tokens: torch.Tensor, mask: torch.Tensor, cache: Any | None = None
@@ -57,10 +59,8 @@ class SplitModel:
         Returns:
             The states that the head sees, after the final norm, shape (rows, seq, hidden).
         """
-        inputs: dict[str, Any] = {"attention_mask": mask}
-        if self._takes_positions:
-            positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
-            inputs["position_ids"] = positions[:, -tokens.shape[1] :]
+        positions = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, -tokens.shape[1] :]
+        inputs: dict[str, Any] = {"attention_mask": mask, "position_ids": positions}
         if cache is not None:
             inputs["past_key_values"] = cache
         output = self.decoder(input_ids=tokens, use_cache=cache is not None, **inputs)

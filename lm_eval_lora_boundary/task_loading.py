@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from datasets.exceptions import DatasetsError
+from lm_eval.api.instance import Instance
 from lm_eval.api.task import ConfigurableTask, Task
+from lm_eval.evaluator_utils import get_sample_size
 from lm_eval.tasks import TaskManager
 
 from .errors import LoraBoundaryError, TaskError
@@ -44,7 +48,7 @@ def find_tasks(manager: TaskManager, names: Sequence[str]) -> list[str]:
         if not matches:
             near = difflib.get_close_matches(name, manager.all_tasks, n=3)
             hint = f"did you mean {' or '.join(near)}?" if near else "see `lm_eval ls tasks`"
-            raise TaskError(f"task {name!r} is unknown; {hint}")
+            raise TaskError(f"task {name} is unknown; {hint}")
         found += matches
     if not found:
         raise TaskError("no task given; see `lm_eval ls tasks`")
@@ -64,7 +68,7 @@ def load_tasks(manager: TaskManager, names: Sequence[str]) -> Any:
         return manager.load(list(names))
     except LoraBoundaryError:
         raise
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, DatasetsError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise TaskError(
             f"task {', '.join(names)}: its data cannot be loaded ({type(error).__name__}: "
@@ -83,13 +87,20 @@ class LoadedTasks:
         loaded: lm-eval's ``TaskDict``.
     """
 
-    def __init__(self, manager: TaskManager, names: Sequence[str], split: str | None) -> None:
+    def __init__(
+        self,
+        manager: TaskManager,
+        names: Sequence[str],
+        split: str | None,
+        limit: float | None = None,
+    ) -> None:
         """Load the tasks.
 
         Args:
             manager: Where to find them.
             names: Names that :func:`find_tasks` returned.
             split: ``validation`` or ``test``; None for what lm-eval evaluates.
+            limit: Most documents of each task, or the share of them below 1.
 
         Raises:
             TaskError: Data cannot be loaded, or a task lacks the split.
@@ -101,7 +112,7 @@ class LoadedTasks:
             if getattr(task, "MULTIMODAL", False):
                 raise TaskError(f"task {name} needs images or sound; boundaries are for text")
             _choose_split(name, task, split)
-            task.build_all_requests = _building_once(task)
+            task.build_all_requests = _building_once(task, limit)
 
     @property
     def tasks(self) -> dict[str, Task]:
@@ -140,17 +151,29 @@ def _choose_split(name: str, task: Task, split: str | None) -> None:
         task.has_test_docs = lambda: False
 
 
-def _building_once(task: Task) -> Callable[..., None]:
-    """Return ``build_all_requests`` that builds anew only if it is asked for something new."""
-    build = task.build_all_requests
-    built: dict[str, Any] = {}
+def _building_once(task: Task, limit: float | None) -> Callable[..., None]:
+    """Return ``build_all_requests`` that builds once, for all documents that may be asked for.
 
-    def build_all_requests(**options: Any) -> None:
-        if built.get("options") != options:
-            build(**options)
-            built["options"] = options
-        for instance in task.instances:
-            instance.resps = []
-            instance.filtered_resps = {}
+    Few-shot examples are drawn one document after the other: built for some documents only, a
+    prompt would be another one.
+    """
+    build = task.build_all_requests
+    built: list[Instance] = []
+
+    def build_all_requests(*, samples: Sequence[int] | None = None, **options: Any) -> None:
+        if not built:
+            documents = get_sample_size(task, limit)
+            build(**(options | {"limit": documents, "samples": None}))
+            built.extend(task.instances)
+        # as lm-eval does with ``samples``, which are in ascending order here
+        numbers = None if samples is None else {doc: i for i, doc in enumerate(samples)}
+        chosen = []
+        for instance in built:
+            if numbers is None or instance.doc_id in numbers:
+                fresh = copy.copy(instance)
+                fresh.resps, fresh.filtered_resps = [], {}
+                fresh.doc_id = instance.doc_id if numbers is None else numbers[instance.doc_id]
+                chosen.append(fresh)
+        task._instances = chosen
 
     return build_all_requests

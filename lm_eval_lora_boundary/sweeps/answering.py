@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import groupby
 
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
+from ..errors import ModelError
 from .engines import Engine, Engines
 from .progress import Progress
 from .requests import Answer, Answers, Generate, Request, Score, key
@@ -46,13 +49,8 @@ class Answering:
         self._store = store
         self._identity = identity
         self.boundaries = list(boundaries)
-        self._rows = rows
+        self._asked = rows
         self._progress = progress
-
-    @property
-    def rows(self) -> int:
-        """Rows in a batch."""
-        return self._rows or 1
 
     def __call__(self, requests: Sequence[Request], boundary: int, task: str) -> list[Answer]:
         """Return the answers to requests of one task and kind at a boundary."""
@@ -69,77 +67,87 @@ class Answering:
     def _fill(self, requests: Sequence[Request], boundary: int, task: str) -> None:
         """Answer what is missing, under all boundaries."""
         boundaries = {*self.boundaries, boundary}
-        if self._rows is None:
-            longest = max(request.length for request in requests)
-            # noted, since a run that is taken up again shall do exactly the same arithmetic
-            self._rows = int(self._store.note("rows", str(self._engines.rows_that_fit(longest))))
         unique = list(dict.fromkeys(requests))
         for _, same in groupby(sorted(unique, key=_settings), key=_settings):
             alike = sorted(same, key=_order)
-            by_missing: dict[tuple[int, ...], list[Request]] = {}
-            keys = [self._key(request) for request in alike]
-            present = self._store.boundaries(keys)
-            for request, each in zip(alike, keys, strict=True):
-                missing = tuple(sorted(boundaries - present.get(each, set()), reverse=True))
-                by_missing.setdefault(missing, []).append(request)
-            by_missing.pop((), None)
-            for missing, some in by_missing.items():
-                with self._progress.task(task, len(some), len(missing)):
-                    self._answer(alike, some, missing)
+            present = self._present(alike)
+            # for each of the others, everything has been answered
+            lacking = {each for each in boundaries if any(each not in p for p in present)}
+            if not lacking:
+                continue
+            longest = max(request.length for request in alike)
+            rows = self._rows(longest, len(boundaries))
+            with self._progress.task(task, len(alike), len(lacking)):
+                self._answer(alike, sorted(lacking, reverse=True), rows)
 
-    def _answer(
-        self, alike: Sequence[Request], missing: Sequence[Request], boundaries: Sequence[int]
-    ) -> None:
-        """Answer some of the requests under boundaries that all of these lack."""
-        engine = self._engines.engine(missing[0])
-        at_once = self.rows if engine.rows(2) > engine.rows(1) else len(boundaries)
+    def _rows(self, longest: int, boundaries: int) -> int:
+        """Return how many rows a batch has."""
+        if self._asked is None:
+            # noted, since a run that is taken up again shall do exactly the same arithmetic
+            identity = hashlib.sha256(self._identity.encode()).hexdigest()
+            name = f"rows for {longest} tokens, {boundaries} boundaries, {identity}"
+            return int(self._store.note(name, str(self._engines.rows_that_fit(longest))))
+        return self._asked
+
+    def _present(self, requests: Sequence[Request]) -> list[set[int]]:
+        """Return the boundaries at which each request has been answered."""
+        keys = [self._key(request) for request in requests]
+        found = self._store.boundaries(keys)
+        return [found.get(each, set()) for each in keys]
+
+    def _answer(self, alike: Sequence[Request], boundaries: Sequence[int], rows: int) -> None:
+        """Answer requests in batches that depend on the arguments alone, not on what is stored."""
+        engine = self._engines.engine(alike[0])
+        at_once = rows if engine.rows(2) > engine.rows(1) else len(boundaries)
         for first in range(0, len(boundaries), at_once):
             some = boundaries[first : first + at_once]
-            engine.start(alike, some)
-            rest = list(missing)
-            engine.learn(self._before(alike, rest[0], some))
-            while rest:
-                per_request = engine.rows(len(some))
-                if per_request > self.rows:  # memory has run out
-                    self._answer(alike, rest, some)
-                    break
-                batch = rest[: self.rows // per_request]
-                answers = self._try(engine, batch, per_request)
-                if answers is None:
-                    continue
-                keys = [self._key(request) for request in batch]
-                self._store.put(zip(keys, answers, strict=True))
-                self._progress.answered(batch, answers)
-                engine.learn(answers)
-                rest = rest[len(batch) :]
+            count = max(1, rows // engine.rows(len(some)))
+            batches = [alike[start : start + count] for start in range(0, len(alike), count)]
+            done = 0
+            if self._memory_suffices(partial(engine.start, alike, some)):
+                for batch in batches:
+                    if not self._answer_batch(engine, batch, some):
+                        break
+                    done += 1
+            if done < len(batches):
+                if rows == 1:
+                    raise ModelError(
+                        "out of memory with a single row in a batch; give a smaller model, "
+                        "shorter prompts or another --device"
+                    )
+                used = min(rows, count * engine.rows(len(some)))
+                logger.warning("out of memory; going on with %d rows per batch", used // 2)
+                clear_device_cache(garbage_collection=True)
+                self._answer(alike[done * count :], some, max(1, used // 2))
 
-    def _before(
-        self, alike: Sequence[Request], first: Request, boundaries: Sequence[int]
-    ) -> list[Answers]:
-        """Return what is stored for the batch before ``first``, if a run was interrupted there."""
-        count = max(1, self.rows // len(boundaries))
-        batch = alike[max(0, alike.index(first) - count) : alike.index(first)]
+    def _answer_batch(
+        self, engine: Engine, batch: Sequence[Request], boundaries: Sequence[int]
+    ) -> bool:
+        """Answer a batch unless it is stored; False if memory runs out."""
         keys = [self._key(request) for request in batch]
-        by_boundary = {boundary: self._store.get(keys, boundary) for boundary in boundaries}
-        return [
-            {boundary: found[each] for boundary, found in by_boundary.items() if each in found}
-            for each in keys
-        ]
+        if all(present.issuperset(boundaries) for present in self._present(batch)):
+            by_boundary = {each: self._store.get(keys, each) for each in boundaries}
+            stored = [{each: by_boundary[each][k] for each in boundaries} for k in keys]
+            engine.learn(stored)
+            self._progress.answered(batch, [])
+            return True
+        answers: list[Answers] = []
+        if not self._memory_suffices(lambda: answers.extend(engine.answer(batch))):
+            return False
+        self._store.put(zip(keys, answers, strict=True))
+        self._progress.answered(batch, answers)
+        engine.learn(answers)
+        return True
 
-    def _try(
-        self, engine: Engine, batch: Sequence[Request], per_request: int
-    ) -> list[Answers] | None:
-        """Answer a batch; None, and fewer rows from now on, if memory runs out."""
+    def _memory_suffices(self, work: Callable[[], None]) -> bool:
+        """Do something; tell whether there was memory enough."""
         try:
-            return engine.answer(batch)
+            work()
         except RuntimeError as error:
-            if self.rows == 1 or not should_reduce_batch_size(error):
+            if not should_reduce_batch_size(error):
                 raise
-        # outside of the handler, which holds on to the memory
-        self._rows = max(1, min(self.rows, len(batch) * per_request) // 2)
-        logger.warning("out of memory; going on with %d rows per batch", self.rows)
-        clear_device_cache(garbage_collection=True)
-        return None
+            return False
+        return True
 
 
 def _settings(request: Request) -> tuple[str, ...]:

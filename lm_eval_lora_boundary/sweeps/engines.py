@@ -13,7 +13,7 @@ from ..errors import LoraBoundaryError, ModelError
 from .fork import Fork
 from .lm import SweepLM
 from .memory import rows_that_fit
-from .requests import Answers, Request, Score
+from .requests import Answers, Generate, Request, Score
 from .toggle import Toggle
 
 logger = logging.getLogger("lm_eval.lora_boundary")
@@ -21,7 +21,7 @@ logger = logging.getLogger("lm_eval.lora_boundary")
 NAMES = ("auto", "fork", "toggle")
 # logits of a random or real model in fp32 differ by rounding of sums; half precision by far more
 _TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-3}
-_LOOSE = 0.5
+_LOOSE = 0.05
 
 
 class Engine(Protocol):
@@ -69,9 +69,7 @@ class Engines:
         self._fork: Fork | None = None
         self.reason = "asked for" if asked == "toggle" else _obstacle(lm)
         if not self.reason:
-            fork = Fork(lm, lm.cut)
-            self.reason = _difference(lm, fork, self._toggle)
-            self._fork = None if self.reason else fork
+            self._fork, self.reason = _tried(lm, self._toggle)
         self._said: set[str] = set()
         if asked == "fork" and self.reason:
             raise ModelError(f"engine=fork cannot be used: {self.reason}; use toggle or auto")
@@ -121,6 +119,16 @@ def _obstacle(lm: SweepLM) -> str:
     return ""
 
 
+def _tried(lm: SweepLM, toggle: Toggle) -> tuple[Fork | None, str]:
+    """Return the shared forward, or why it cannot be used."""
+    try:
+        fork = Fork(lm, lm.cut)
+    except ModelError as error:
+        return None, str(error)
+    reason = _difference(lm, fork, toggle)
+    return (None, reason) if reason else (fork, "")
+
+
 def _difference(lm: SweepLM, fork: Fork, toggle: Toggle) -> str:
     """Compare the engines on a few made-up tokens; return what is wrong with ``fork``, or ""."""
     top = lm.layers - 1
@@ -129,6 +137,9 @@ def _difference(lm: SweepLM, fork: Fork, toggle: Toggle) -> str:
     tokens = [(7 * i + 3) % vocabulary for i in range(12)]
     requests = [Score(tuple(tokens[:n]), tuple(tokens[n : n + 2])) for n in (3, 9)]
     try:
+        prompt = Generate(tuple(tokens), (), 3, "{}", "", "")
+        fork.start([prompt], boundaries)
+        fork.answer([prompt])
         fork.start(requests, boundaries)
         ours = fork.answer(requests)
     except LoraBoundaryError as error:

@@ -253,11 +253,11 @@ class SweepLM(LoraBoundaryLM):
         return found
 
 
-# keys of a generation config that mean nothing to greedy decoding with a limit of new tokens
+# keys of a generation config that mean nothing to greedy decoding up to a length
 _HARMLESS = {
     "bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id",
     "do_sample", "temperature", "top_p", "top_k", "min_p", "typical_p", "top_h",
-    "max_length", "max_new_tokens", "use_cache", "cache_implementation",
+    "max_length", "use_cache", "cache_implementation",
     "transformers_version", "_from_model_config", "return_dict_in_generate",
     "output_attentions", "output_hidden_states", "output_scores", "output_logits",
 }  # fmt: skip

@@ -38,10 +38,13 @@ class Progress:
             self._bar = None
 
     def answered(self, requests: Sequence[Request], answers: Sequence[Answers]) -> None:
-        """Count requests that have been answered; tokens as if each boundary had run alone."""
+        """Count requests that have been answered; tokens as if each boundary had run alone.
+
+        Without answers, the requests had been answered before.
+        """
         if self._bar is None or self._bar.disable:
             return
-        for request, by_boundary in zip(requests, answers, strict=True):
+        for request, by_boundary in zip(requests, answers, strict=False):
             if isinstance(request, Score):
                 self._tokens += request.length * len(by_boundary)
             elif isinstance(request, Generate):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from lm_eval.evaluator_utils import get_sample_size
 
 from ..errors import TaskError
@@ -47,6 +49,7 @@ def run_race(
     limit = get_sample_size(task, settings.documents)
     documents = total if limit is None else min(total, int(limit))
     race: Race | None = None
+    exact = True
     for number in range(10_000):
         if race is None:  # any order tells the metric
             results = evaluation.at(boundaries[0], {name: [0]})
@@ -71,7 +74,12 @@ def run_race(
         values = {}
         for boundary in race.live:
             measured = measure(name, metric, boundary, evaluation.at(boundary, samples))
-            values[boundary] = [measured.documents[doc] for doc in shown]
+            values[boundary] = [measured.documents.get(doc, math.nan) for doc in shown]
+        if not np.isfinite(list(values.values())).all():
+            logger.warning("%s is missing for some documents; all boundaries run in full", name)
+            answering.boundaries = list(boundaries)
+            return None
+        exact = exact and 0 <= np.min(list(values.values())) <= np.max(list(values.values())) <= 1
         for out in race.update(values):
             logger.info(
                 "boundary %d is out after %d documents: %+.4f to boundary %d",
@@ -84,6 +92,10 @@ def run_race(
     left = documents - len(shown)
     spent = race.evaluations + len(race.live) * left
     answering.boundaries = list(race.live)
+    if not exact:
+        logger.warning(
+            "%s is not within 0 and 1: the error rate of the race is nominal, not exact", metric.key
+        )
     logger.info(
         "%d of %d boundaries ran in full; %d evaluations instead of %d (%.1f times fewer)",
         *(len(race.live), len(boundaries), spent, len(boundaries) * documents),
@@ -106,5 +118,7 @@ def race_summary(race: Race, settings: SweepSettings) -> dict[str, Any]:
         "saved": exhaustive / spent,
         "dropped": [vars(out) for out in race.dropped],
         "note": "intervals of boundaries that stayed are over all documents; boundaries that were "
-        "dropped have none, and which of them stayed was decided on the same documents",
+        "dropped have none, and which of them stayed was decided on the same documents; "
+        "smallest_equivalent leaves dropped boundaries out; the error rate is exact for metrics "
+        "within 0 and 1, nominal for others",
     }

@@ -12,6 +12,12 @@ from lm_eval.loggers import EvaluationTracker
 from ..errors import OutputError
 
 
+def clean_up(output: Path) -> None:
+    """Remove what a killed process was writing."""
+    for folder in output.glob(".writing-*"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def boundary_folder(output: Path, boundary: int) -> Path:
     """Return where the files of a boundary are."""
     return output / f"boundary={boundary}"
@@ -41,12 +47,17 @@ def write_results(
             tracker.general_config_tracker.log_experiment_args(
                 model_source="lora_boundary", model_args=model_args, **chat
             )
+            tracker.general_config_tracker.model_name_sanitized = "results"
             tracker.save_results_aggregated(results=results, samples=samples)
             for task, its_samples in samples.items():
                 tracker.save_results_samples(task_name=task, samples=its_samples)
             # lm-eval only logs what it fails to write
-            written = list(Path(temporary).glob("*/*.json*"))
-            if len(written) != 1 + len(samples) or not all(f.stat().st_size for f in written):
+            written = list(Path(temporary).glob("results/*.json*"))
+            lines = sum(
+                file.read_bytes().count(b"\n") for file in written if file.suffix == ".jsonl"
+            )
+            expected = sum(map(len, samples.values()))
+            if len(written) != 1 + len(samples) or lines != expected:
                 raise OutputError(
                     f"{folder}: the results cannot be written; make room or choose another "
                     "--output, then run the same command again"

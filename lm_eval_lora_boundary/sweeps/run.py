@@ -6,6 +6,7 @@ are stored, and lm-eval itself scores each boundary from the stored answers.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -27,10 +28,10 @@ from .lm import SweepLM
 from .plan import Plan
 from .progress import Progress
 from .racing import race_summary, run_race
-from .results import write_text
+from .results import clean_up, write_text
 from .settings import SweepSettings
 from .store import AnswerStore
-from .summary import Measured, Metric, choose_metric, measure, summarise
+from .summary import Measured, Metric, check_metric, choose_metric, measure, summarise
 
 logger = logging.getLogger("lm_eval.lora_boundary")
 
@@ -57,10 +58,12 @@ def run(
     manager = task_manager(settings.include_path, settings.model_arguments())
     names = find_tasks(manager, settings.tasks)
     with AnswerStore(output) as store:
+        clean_up(output)
         lm = load_model(settings, model)
-        boundaries = parse_boundaries(settings.boundaries, lm.layers)
-        lm.check(boundaries)
-        tasks = LoadedTasks(manager, names, settings.split)
+        boundaries = _boundaries(lm, settings)
+        tasks = LoadedTasks(manager, names, settings.split, settings.documents)
+        for task in tasks.tasks.values():
+            check_metric(task, settings.metric)
         engines = Engines(lm, settings.engine)
         facts = _facts(lm, settings)
         answering = Answering(
@@ -95,9 +98,9 @@ def run(
         }
         if race:
             summary["race"] = race_summary(race, settings)
+        write_text(output / REPORT, json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
         if settings.save:
             _save(lm, summary, settings)
-        write_text(output / REPORT, json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
     return summary
 
 
@@ -110,16 +113,27 @@ def plan(settings: SweepSettings, output: Path) -> str:
     manager = task_manager(settings.include_path, settings.model_arguments())
     names = find_tasks(manager, settings.tasks)
     lm = load_model(settings)
-    boundaries = parse_boundaries(settings.boundaries, lm.layers)
-    lm.check(boundaries)
+    boundaries = _boundaries(lm, settings)
     engines = Engines(lm, settings.engine)
     counted = Plan()
     lm.answering = counted
-    Evaluation(lm, LoadedTasks(manager, names, settings.split), settings).at(
+    Evaluation(lm, LoadedTasks(manager, names, settings.split, settings.documents), settings).at(
         boundaries[0], predict_only=True
     )
     text = counted.describe(lm, engines, boundaries, settings.batch_size)
     return f"{text}\nwould write to {output}"
+
+
+def _boundaries(lm: SweepLM, settings: SweepSettings) -> list[int]:
+    """Return the boundaries to score; of ``all``, those that are not the base model once more."""
+    boundaries = parse_boundaries(settings.boundaries, lm.layers)
+    if settings.boundaries.strip() == "all":
+        same = [b for b in boundaries if b >= 0 and not lm.cut.kept(b)]
+        if same:
+            logger.info("boundaries up to %d keep no module: the base model", max(same))
+        boundaries = [b for b in boundaries if b not in same]
+    lm.check(boundaries)
+    return boundaries
 
 
 def load_model(settings: SweepSettings, model: PreTrainedModel | None = None) -> SweepLM:
@@ -156,9 +170,20 @@ def _facts(lm: SweepLM, settings: SweepSettings) -> dict[str, Any]:
         "mixed_precision_dtype": str(lm.mixed_precision_dtype),
         "attention": getattr(lm.model.config, "_attn_implementation", None),
         "device": lm.device.type,
+        "config": _content(lm.model.config),
+        "generation_config": _content(lm.model.generation_config),
+        "vocabulary_sha256": hashlib.sha256(
+            json.dumps(sorted(lm.tokenizer.get_vocab().items())).encode()
+        ).hexdigest(),
         "model_args": dict(settings.model_args),
         "versions": {name: version(name) for name in names},
     }
+
+
+def _content(config: Any) -> dict[str, Any]:
+    """Return a config without what does not decide answers."""
+    content: dict[str, Any] = config.to_dict()
+    return {k: v for k, v in content.items() if k not in ("_name_or_path", "transformers_version")}
 
 
 def _check_saving(settings: SweepSettings, tasks: LoadedTasks) -> None:

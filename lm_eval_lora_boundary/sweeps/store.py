@@ -7,6 +7,7 @@ transaction, in a write-ahead log: after a crash the file opens with whole batch
 from __future__ import annotations
 
 import fcntl
+import math
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -59,7 +60,12 @@ class AnswerStore:
             row = self._connection.execute(query, (request, boundary)).fetchone()
             if row is not None:
                 response, value, greedy = row
-                found[request] = response if response is not None else (value, bool(greedy))
+                found[request] = (
+                    response
+                    if response is not None
+                    # SQLite has no NaN and keeps it as NULL
+                    else (math.nan if value is None else value, bool(greedy))
+                )
         return found
 
     def boundaries(self, requests: Iterable[bytes]) -> dict[bytes, set[int]]:
@@ -88,7 +94,7 @@ class AnswerStore:
         try:
             with _transaction(self._connection):
                 self._connection.executemany(
-                    "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?)", rows
+                    "INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?)", rows
                 )
         except sqlite3.Error as error:
             raise self._failure(error) from error
@@ -156,9 +162,12 @@ def _lock(folder: Path) -> IO[str]:
         raise OutputError(f"{folder} cannot be written: {error.strerror}") from error
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+    except BlockingIOError as error:
         file.close()
         raise OutputError(
             f"another process is working in {folder}; wait for it, or choose another --output"
         ) from error
+    except OSError as error:
+        file.close()
+        raise OutputError(f"{folder} cannot be locked: {error.strerror}") from error
     return file

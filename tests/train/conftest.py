@@ -16,8 +16,8 @@ from lm_eval.tasks import TaskManager
 from tiny_models import tiny_model
 from train_helpers import CHAT, DOCS, TASK, WriteTask
 
+from lm_eval_lora_boundary import task_loading
 from lm_eval_lora_boundary.train import TrainSettings
-from lm_eval_lora_boundary.train import data as train_data
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def only_own_tasks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
     """Leave lm-eval's thousands of tasks out of the index, which takes seconds to build."""
     if request.node.name != "test_command_line":
         own = functools.partial(TaskManager, include_defaults=False)
-        monkeypatch.setattr(train_data, "TaskManager", own)
+        monkeypatch.setattr(task_loading, "TaskManager", own)
 
 
 @pytest.fixture
