@@ -15,7 +15,7 @@ from .rows import padded
 
 # Tokens of a draft that are read at once, and the share of documents × boundaries that must still
 # agree with it to go on. Reading a token of a draft under all boundaries costs about a third of
-# decoding it under each (benchmarks/drafts.py).
+# decoding it under each.
 _DRAFT = 16
 _AGREEING = 0.4
 
