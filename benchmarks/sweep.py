@@ -10,6 +10,9 @@ Run it where the task finds its data, with nothing else running:
 
 (a) and (b) do the same work again for each boundary, so that ``--sample 4`` runs only four of them,
 spread evenly, and multiplies; without it, all are run.
+
+Besides, (c) is compared with its floor: the same layer passes by the base model alone, see
+``floor.py``; and its peak memory with that of ``hf`` on a batch of as many rows.
 """
 
 from __future__ import annotations
@@ -43,15 +46,17 @@ lm = HFLM(**options["model"])
 cut = LoraCut(lm.model)
 manager = TaskManager(include_path=options["include_path"])
 lm._model = cut.model.get_base_model()
+(task,) = manager.load([options["task"]])["tasks"].values()
+task.set_config("repeats", options["repeats"])
 rows = []
 for boundary in options["boundaries"]:
     cut.move(boundary)
     wall, cpu = time.perf_counter(), time.process_time()
     results = lm_eval.simple_evaluate(
-        model=lm, task_manager=manager, bootstrap_iters=1000, **options["evaluate"]
+        model=lm, tasks=[task], task_manager=manager, bootstrap_iters=1000, **options["evaluate"]
     )
     rows.append([boundary, time.perf_counter() - wall, time.process_time() - cpu])
-    samples = results["samples"][options["evaluate"]["tasks"][0]]
+    (samples,) = results["samples"].values()
     with open(options["output"] + f"/{boundary}.json", "w") as file:
         json.dump([[s["doc_id"], s["filter"], sanitize_list(s["resps"])] for s in samples], file)
 print("ROWS", json.dumps(rows), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)
@@ -119,10 +124,15 @@ def main() -> None:
     parser.add_argument("--num-fewshot", type=int, default=0)
     parser.add_argument("--gen-kwargs", default="")
     parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--apply-chat-template", action="store_true")
     parser.add_argument("--include-path")
+    parser.add_argument("--keep", type=Path, help="where to leave the sweep")
     options = parser.parse_args()
     model = small_model()
     folder = Path(tempfile.mkdtemp(prefix="sweep-"))
+    ours = options.keep or folder / "c"
+    if ours.exists():
+        raise SystemExit(f"--keep {ours} is there already: the sweep would only resume")
     count = LAYERS + 1
     sample = sorted({round(i * LAYERS / (options.sample - 1)) - 1 for i in range(options.sample)})
     separate = options.separate or options.sample
@@ -130,10 +140,10 @@ def main() -> None:
     arguments = f"gguf_file={model['gguf_file']}"
     more = ["--num_fewshot", str(options.num_fewshot)]
     more += ["--gen_kwargs", options.gen_kwargs] if options.gen_kwargs else []
+    more += ["--apply_chat_template"] if options.apply_chat_template else []
     more += ["--include_path", options.include_path] if options.include_path else []
     try:
-        ours = folder / "c"
-        wall_c, cpu_c, _ = run(
+        command = (
             [sys.executable, "-m", "lm_eval_lora_boundary", "sweep"]
             + ["--pretrained", model["pretrained"], "--peft", str(options.peft)]
             + ["--tasks", options.task, "--output", str(ours), "--model-args", arguments]
@@ -141,8 +151,19 @@ def main() -> None:
             + ["--engine", "fork", "--batch-size", str(options.rows)]
             + [word.replace("_", "-") if word.startswith("--") else word for word in more]
         )
+        wall_c, cpu_c, _ = run(command)
         peak_c = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
         report = [f"(c) sweep, {count} boundaries: wall {wall_c:.0f} s, CPU {cpu_c:.0f} s"]
+        _, starting, _ = run([*command, "--dry-run"])
+        job = {"model": model, "folder": str(ours), "task": options.task, "rows": options.rows}
+        job |= {"dtype": options.dtype, "boundaries": count}
+        _, _, output = run([sys.executable, str(Path(__file__).parent / "floor.py"), _json(job)])
+        read, wrote, reading, writing = json.loads(_said(output, "FLOOR"))
+        report.append(
+            f"floor by layer passes: {read} tokens read {reading:.0f} s, {wrote} written "
+            f"{writing:.0f} s of CPU; (c) without its start-up of {starting:.0f} s over floor: "
+            f"{(cpu_c - starting) / (reading + writing):.2f}x"
+        )
 
         (folder / "b").mkdir()
         job = {
@@ -152,14 +173,17 @@ def main() -> None:
             "boundaries": sample,
             "output": str(folder / "b"),
             "include_path": options.include_path,
+            "task": options.task,
+            "repeats": 1,
             "evaluate": {
-                "tasks": [options.task],
                 "limit": options.documents,
                 "num_fewshot": options.num_fewshot,
                 "gen_kwargs": options.gen_kwargs or None,
+                "apply_chat_template": options.apply_chat_template,
+                "fewshot_as_multiturn": options.apply_chat_template,
             },
         }
-        wall_b, cpu_b, output = run([sys.executable, "-c", WORKER, json.dumps(job)])
+        wall_b, cpu_b, output = run([sys.executable, "-c", WORKER, _json(job)])
         rows, peak_b = _rows(output)
         startup = wall_b - sum(wall for _, wall, _ in rows), cpu_b - sum(cpu for *_, cpu in rows)
         scale = count / len(sample)
@@ -201,16 +225,35 @@ def main() -> None:
             f"{scale * sum(cpus):.0f} s; (a)/(c) wall {scale * sum(walls) / wall_c:.2f}x, CPU "
             f"{scale * sum(cpus) / cpu_c:.2f}x"
         )
-        report.append(f"peak memory (c) {peak_c:.1f} GB, (b) {peak_b:.1f} GB")
+        # the same rows in hf: every request asked for as often as there are boundaries
+        alike = max(1, options.rows // count)
+        (folder / "m").mkdir()
+        job |= {"boundaries": [LAYERS - 1], "output": str(folder / "m")}
+        job["model"] |= {"batch_size": alike * count}
+        job["repeats"] = count
+        job["evaluate"] |= {"limit": min(alike, options.documents)}
+        _, peak_m = _rows(run([sys.executable, "-c", WORKER, _json(job)])[2])
+        report.append(
+            f"peak memory (c) {peak_c:.1f} GB, (b) {peak_b:.1f} GB; hf with batches of "
+            f"{alike * count} rows {peak_m:.1f} GB, (c)/hf {peak_c / peak_m:.2f}x"
+        )
         report.append(f"{options}; {conditions()}; {os.getloadavg()}")
         print("\n".join(report))
     finally:
         shutil.rmtree(folder)
 
 
+def _json(content: Any) -> str:
+    return json.dumps(content, default=str)
+
+
+def _said(output: str, word: str) -> str:
+    """Return what a worker printed after a word."""
+    return next(li for li in output.splitlines() if li.startswith(f"{word} ")).split(" ", 1)[1]
+
+
 def _rows(output: str) -> tuple[list[list[float]], float]:
-    words = next(line for line in output.splitlines() if line.startswith("ROWS ")).split(" ", 1)[1]
-    rows, _, peak = words.rpartition(" ")
+    rows, _, peak = _said(output, "ROWS").rpartition(" ")
     return json.loads(rows), float(peak)
 
 

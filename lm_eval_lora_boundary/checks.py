@@ -1,7 +1,9 @@
-"""Refusals that need a model in memory."""
+"""Refusals that need a model in memory, or come from loading one."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from peft.tuners.tuners_utils import BaseTunerLayer
@@ -9,10 +11,31 @@ from transformers import PreTrainedModel
 
 from .adapted import has_effect
 from .adapter import LoraCut
-from .errors import AdapterError, ModelError
+from .errors import AdapterError, LoraBoundaryError, ModelError
 from .vocabulary import embeddings
 
 USED = "_lora_boundary_merged"  # attribute of a model whose weights an adapter is merged into
+
+
+@contextmanager
+def loading_base(pretrained: str) -> Iterator[None]:
+    """Turn what goes wrong while a base model is loaded into one line.
+
+    Raises:
+        ModelError: It cannot be loaded.
+    """
+    try:
+        yield
+    except LoraBoundaryError:
+        raise
+    except (OSError, ValueError, TypeError, ImportError) as error:
+        if isinstance(error, TypeError) and "unexpected keyword argument" not in str(error):
+            raise  # a bug, not an argument that the model does not have
+        reason = str(error).strip().partition("\n")[0]
+        raise ModelError(
+            f"pretrained={pretrained} cannot be loaded ({type(error).__name__}: {reason}); check "
+            "the name, your access, and --model-args"
+        ) from error
 
 
 def refuse_no_effect(cut: LoraCut, boundary: int) -> None:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import copy
 import difflib
+import random
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from datasets.exceptions import DatasetsError
 from lm_eval.api.instance import Instance
 from lm_eval.api.task import ConfigurableTask, Task
+from lm_eval.defaults import DEFAULT_OTHER_SEED, DEFAULT_RANDOM_SEED
 from lm_eval.evaluator_utils import get_sample_size
 from lm_eval.tasks import TaskManager
+from lm_eval.utils import set_torch_seed
 
 from .errors import LoraBoundaryError, TaskError
 
@@ -76,6 +80,13 @@ def load_tasks(manager: TaskManager, names: Sequence[str]) -> Any:
         ) from error
 
 
+def seed() -> None:
+    """Seed as ``lm_eval.simple_evaluate`` does; some tasks shuffle while they are loaded."""
+    random.seed(DEFAULT_RANDOM_SEED)
+    np.random.seed(DEFAULT_OTHER_SEED)
+    set_torch_seed(DEFAULT_OTHER_SEED)
+
+
 class LoadedTasks:
     """Tasks that are loaded once and evaluated many times with the same requests.
 
@@ -107,6 +118,7 @@ class LoadedTasks:
         """
         self._manager = manager
         self.names = list(names)
+        seed()
         self.loaded = load_tasks(manager, names)
         for name, task in self.tasks.items():
             if getattr(task, "MULTIMODAL", False):

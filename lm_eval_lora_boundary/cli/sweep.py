@@ -126,6 +126,14 @@ def sweep(
             help="Generation arguments, k=v,…, over those of the tasks.", rich_help_panel=_DATA
         ),
     ] = "",
+    confirm_run_unsafe_code: Annotated[
+        bool,
+        typer.Option(
+            "--confirm-run-unsafe-code",
+            help="Evaluate tasks that run what the model wrote.",
+            rich_help_panel=_DATA,
+        ),
+    ] = False,
     save: Annotated[
         bool,
         typer.Option(
@@ -175,6 +183,7 @@ def sweep(
         apply_chat_template=apply_chat_template,
         system_instruction=system_instruction,
         gen_kwargs=simple_parse_args_string(gen_kwargs),
+        confirm_run_unsafe_code=confirm_run_unsafe_code,
     )
     if dry_run:
         print(plan(settings, output))

@@ -75,9 +75,9 @@ class Branches:
             with self._forked.forking(self.documents):
                 states = self._model.hidden(tokens[:, piece], self.mask, self.cache)
             blocks = states.view(-1, self.documents, *states.shape[1:])
-            if found is None:
-                shape = (len(index), len(places), states.shape[-1])
-                found = states.new_empty(shape)
+            if found is None:  # the last layer may be on another device than the first
+                index, places = index.to(states.device), places.to(states.device)
+                found = states.new_empty((len(index), len(places), states.shape[-1]))
             here = ((places[:, 1] >= start) & (places[:, 1] < start + step)).nonzero().squeeze(1)
             rows, columns = places[here, 0], places[here, 1] - start
             found[:, here] = blocks[:, rows, columns][index]

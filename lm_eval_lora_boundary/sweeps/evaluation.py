@@ -10,7 +10,7 @@ from typing import Any
 import lm_eval
 
 from ..errors import ModelError
-from ..task_loading import LoadedTasks
+from ..task_loading import LoadedTasks, seed
 from .lm import SweepLM
 from .results import write_results
 from .settings import SweepSettings
@@ -69,37 +69,32 @@ class Evaluation:
         self._lm.at(boundary)
         settings = self._settings
         limit = settings.documents if samples is None else None
-        chosen = None if samples is None else {task: list(ids) for task, ids in samples.items()}
+        options: dict[str, Any] = {
+            "limit": limit,
+            "samples": None if samples is None else {task: list(i) for task, i in samples.items()},
+            "bootstrap_iters": settings.bootstrap_iters,
+            "system_instruction": settings.system_instruction,
+            "apply_chat_template": settings.apply_chat_template,
+            "fewshot_as_multiturn": settings.multiturn,
+            "confirm_run_unsafe_code": settings.confirm_run_unsafe_code,
+        }
         if not self._header or predict_only:
             results = lm_eval.simple_evaluate(
                 model=self._lm,
                 tasks=list(self.tasks.names),
                 task_manager=self.tasks,
                 num_fewshot=settings.num_fewshot,
-                limit=limit,
-                samples=chosen,
-                bootstrap_iters=settings.bootstrap_iters,
-                system_instruction=settings.system_instruction,
-                apply_chat_template=settings.apply_chat_template,
-                fewshot_as_multiturn=settings.multiturn,
                 gen_kwargs=dict(settings.gen_kwargs) or None,
                 predict_only=predict_only,
+                **options,
             )
             assert results is not None  # None is for other processes than the first
             self._header = {key: results[key] for key in results.keys() - _OF_EVALUATE}
             return dict(results)
         # the same again: seeds and settings are in the tasks, and what simple_evaluate finds out
         # about machine, libraries and hub takes a second and does not change
-        results = lm_eval.evaluate(
-            lm=self._lm,
-            task_dict=self.tasks.loaded,
-            limit=limit,
-            samples=chosen,
-            bootstrap_iters=settings.bootstrap_iters,
-            system_instruction=settings.system_instruction,
-            apply_chat_template=settings.apply_chat_template,
-            fewshot_as_multiturn=settings.multiturn,
-        )
+        seed()
+        results = lm_eval.evaluate(lm=self._lm, task_dict=self.tasks.loaded, **options)
         assert results is not None
         header = copy.deepcopy(self._header)
         header["config"] |= self._lm.facts | {"limit": limit}

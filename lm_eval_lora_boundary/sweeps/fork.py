@@ -143,12 +143,15 @@ class Fork:
 def _unlimited(model: SplitModel, length: int) -> bool:
     """Tell whether positions alone decide what tokens see of each other up to a length.
 
-    Sliding windows count padding, and some position embeddings change with the length of what is
-    read at once; batches are then read as ``generate`` reads them, prompt first, in one piece.
+    Sliding windows and chunks count padding, and some position embeddings change with the length
+    of what is read at once; batches are then read as ``generate`` reads them, prompt first, in one
+    piece.
     """
     config = model.decoder.config.get_text_config(decoder=True)
-    window = getattr(config, "sliding_window", None)
-    if window is not None and getattr(config, "use_sliding_window", True) and length >= window:
+    sliding = getattr(config, "use_sliding_window", True)
+    windows = [getattr(config, "sliding_window", None) if sliding else None]
+    windows.append(getattr(config, "attention_chunk_size", None))
+    if any(window is not None and length >= window for window in windows):
         return False
     parameters = getattr(config, "rope_parameters", None) or {}
     nested = [value for value in parameters.values() if isinstance(value, dict)]

@@ -23,6 +23,7 @@ from ..facts import describe
 from ..loading import load_adapter
 from ..model import LoraBoundaryLM
 from ..vocabulary import growing
+from .generation import check_arguments, unusual_settings
 from .identity import fingerprint
 from .requests import Answer, Generate, Request, Score
 
@@ -192,6 +193,7 @@ class SweepLM(LoraBoundaryLM):
                 f"{self._task}: max_gen_toks={limit} leaves no room for a prompt with "
                 f"max_length={self.max_length}; expected 1 to {self.max_length - 1}"
             )
+        check_arguments(options, self._model, self._task)
         tokens, _ = self.tok_batch_encode(
             [text], left_truncate_len=self.max_length - limit, truncation=self.truncation
         )
@@ -245,19 +247,7 @@ class SweepLM(LoraBoundaryLM):
     @property
     def unusual_decoding(self) -> list[str]:
         """Return what in the model's own settings makes greedy decoding more than that."""
-        config = self._model.generation_config
-        changed: dict[str, Any] = config.to_diff_dict()
-        found = sorted(changed.keys() - _HARMLESS)
+        found = unusual_settings(self._model)
         if isinstance(self.think_end_token, int):
             found.append("think_end_token")
         return found
-
-
-# keys of a generation config that mean nothing to greedy decoding up to a length
-_HARMLESS = {
-    "bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id",
-    "do_sample", "temperature", "top_p", "top_k", "min_p", "typical_p", "top_h",
-    "max_length", "use_cache", "cache_implementation",
-    "transformers_version", "_from_model_config", "return_dict_in_generate",
-    "output_attentions", "output_hidden_states", "output_scores", "output_logits",
-}  # fmt: skip

@@ -14,11 +14,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from lm_eval.tasks import TaskManager
 from transformers import PreTrainedModel
 
 from ..adapter_folder import RECORD
 from ..boundaries import parse_boundaries
-from ..errors import LoraBoundaryError, ModelError, TaskError
+from ..checks import loading_base
+from ..errors import TaskError
 from ..task_loading import LoadedTasks, find_tasks, task_manager
 from .answering import Answering
 from .engines import Engines
@@ -31,7 +33,7 @@ from .racing import race_summary, run_race
 from .results import clean_up, write_text
 from .settings import SweepSettings
 from .store import AnswerStore
-from .summary import Measured, Metric, check_metric, choose_metric, measure, summarise
+from .summary import Measured, Metric, check_metric, choose_metric, measure, numbers, summarise
 
 logger = logging.getLogger("lm_eval.lora_boundary")
 
@@ -61,9 +63,7 @@ def run(
         clean_up(output)
         lm = load_model(settings, model)
         boundaries = _boundaries(lm, settings)
-        tasks = LoadedTasks(manager, names, settings.split, settings.documents)
-        for task in tasks.tasks.values():
-            check_metric(task, settings.metric)
+        tasks = _load(manager, names, settings)
         engines = Engines(lm, settings.engine)
         facts = _facts(lm, settings)
         answering = Answering(
@@ -80,12 +80,16 @@ def run(
         race = run_race(evaluation, answering, boundaries, settings) if settings.race else None
         measured: dict[str, list[Measured]] = {name: [] for name in tasks.tasks}
         metrics: dict[str, Metric] = {}
+        groups: dict[str, list[dict[str, Any]]] = {}
         for boundary in race.live if race else boundaries:
             results = evaluation.at(boundary)
             for task, values in measured.items():
                 if task not in metrics:
                     metrics[task] = choose_metric(tasks.tasks[task], results, settings.metric)
                 values.append(measure(task, metrics[task], boundary, results))
+            for group, found in results.get("groups", {}).items():
+                row = {"boundary": boundary, "metrics": numbers(found)}
+                groups.setdefault(group, []).append(row)
             evaluation.write(output, boundary, results)
         summary: dict[str, Any] = {
             "signature": _signature(facts, settings, tasks, engines),
@@ -96,6 +100,8 @@ def run(
                 for task, values in measured.items()
             },
         }
+        if groups:
+            summary["groups"] = {name: {"boundaries": rows} for name, rows in groups.items()}
         if race:
             summary["race"] = race_summary(race, settings)
         write_text(output / REPORT, json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
@@ -117,11 +123,23 @@ def plan(settings: SweepSettings, output: Path) -> str:
     engines = Engines(lm, settings.engine)
     counted = Plan()
     lm.answering = counted
-    Evaluation(lm, LoadedTasks(manager, names, settings.split, settings.documents), settings).at(
-        boundaries[0], predict_only=True
-    )
+    evaluation = Evaluation(lm, _load(manager, names, settings), settings)
+    evaluation.at(boundaries[0], predict_only=True)
     text = counted.describe(lm, engines, boundaries, settings.batch_size)
     return f"{text}\nwould write to {output}"
+
+
+def _load(manager: TaskManager, names: Sequence[str], settings: SweepSettings) -> LoadedTasks:
+    """Load the tasks and refuse those that cannot be evaluated."""
+    tasks = LoadedTasks(manager, names, settings.split, settings.documents)
+    for name, task in tasks.tasks.items():
+        check_metric(task, settings.metric)
+        if getattr(task, "UNSAFE_CODE", False) and not settings.confirm_run_unsafe_code:
+            raise TaskError(
+                f"task {name} runs code that the model wrote; give --confirm-run-unsafe-code if "
+                "that is safe here"
+            )
+    return tasks
 
 
 def _boundaries(lm: SweepLM, settings: SweepSettings) -> list[int]:
@@ -146,16 +164,8 @@ def load_model(settings: SweepSettings, model: PreTrainedModel | None = None) ->
     arguments = settings.model_arguments() | ({} if model is None else {"pretrained": model})
     if settings.device is not None:
         arguments["device"] = settings.device
-    try:
+    with loading_base(settings.pretrained):
         return SweepLM(**arguments)
-    except LoraBoundaryError:
-        raise
-    except (OSError, ValueError, TypeError, ImportError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise ModelError(
-            f"pretrained={settings.pretrained} cannot be loaded ({type(error).__name__}: "
-            f"{reason}); check the name, your access, and --model-args"
-        ) from error
 
 
 def _facts(lm: SweepLM, settings: SweepSettings) -> dict[str, Any]:

@@ -42,6 +42,7 @@ class SweepSettings:
         system_instruction: System message, or text in front of the prompt.
         gen_kwargs: Generation arguments that override those of the tasks.
         bootstrap_iters: Draws for standard errors that need them.
+        confirm_run_unsafe_code: Evaluate tasks that run what the model wrote.
     """
 
     pretrained: str
@@ -66,6 +67,7 @@ class SweepSettings:
     system_instruction: str | None = None
     gen_kwargs: Mapping[str, Any] = field(default_factory=dict)
     bootstrap_iters: int = 1000
+    confirm_run_unsafe_code: bool = False
 
     def __post_init__(self) -> None:
         """Refuse values that no sweep can have."""

@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO
+from typing import IO, Any
 
 from ..errors import OutputError
 from .requests import Answer
@@ -50,16 +50,18 @@ class AnswerStore:
             raise OutputError(f"{self._path} cannot be used: {error}") from error
 
     def get(self, requests: Sequence[bytes], boundary: int) -> dict[bytes, Answer]:
-        """Return the answers at a boundary that are there, by request key."""
+        """Return the answers at a boundary that are there, by request key.
+
+        Raises:
+            OutputError: The file cannot be read.
+        """
         found: dict[bytes, Answer] = {}
         query = (
             "SELECT response, loglikelihood, is_greedy FROM answers "
             "WHERE request = ? AND boundary = ?"
         )
         for request in requests:
-            row = self._connection.execute(query, (request, boundary)).fetchone()
-            if row is not None:
-                response, value, greedy = row
+            for response, value, greedy in self._rows(query, request, boundary):
                 found[request] = (
                     response
                     if response is not None
@@ -69,12 +71,25 @@ class AnswerStore:
         return found
 
     def boundaries(self, requests: Iterable[bytes]) -> dict[bytes, set[int]]:
-        """Return the boundaries at which each request has been answered."""
+        """Return the boundaries at which each request has been answered.
+
+        Raises:
+            OutputError: The file cannot be read.
+        """
         query = "SELECT boundary FROM answers WHERE request = ?"
         return {
-            request: {row[0] for row in self._connection.execute(query, (request,))}
+            request: {boundary for (boundary,) in self._rows(query, request)}
             for request in requests
         }
+
+    def _rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        try:
+            return self._connection.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            raise OutputError(
+                f"{self._path} cannot be read: {error}. If the file is damaged, remove it or "
+                "choose another --output, and run the same command again."
+            ) from error
 
     def put(self, answers: Iterable[tuple[bytes, Mapping[int, Answer]]]) -> None:
         """Store the answers of a batch, by request and boundary, in one transaction.
@@ -110,7 +125,7 @@ class AnswerStore:
         except sqlite3.Error as error:
             raise self._failure(error) from error
         query = "SELECT value FROM notes WHERE name = ?"
-        return str(self._connection.execute(query, (name,)).fetchone()[0])
+        return str(self._rows(query, name)[0][0])
 
     def _failure(self, error: sqlite3.Error) -> OutputError:
         return OutputError(

@@ -138,8 +138,17 @@ def measure(task: str, metric: Metric, boundary: int, results: Mapping[str, Any]
         float(found[metric.key]),
         float(stderr) if isinstance(stderr, (int, float)) and math.isfinite(stderr) else None,
         {key: float(value) for key, value in documents.items()},
-        {key: value for key, value in found.items() if isinstance(value, (int, float))},
+        numbers(found),
     )
+
+
+def numbers(found: Mapping[str, Any]) -> dict[str, float]:
+    """Return what is a number among lm-eval's results of a task or group."""
+    return {
+        key: value
+        for key, value in found.items()
+        if isinstance(value, (int, float)) and math.isfinite(value)
+    }
 
 
 def summarise(metric: Metric, measured: Sequence[Measured], full: int) -> dict[str, Any]:

@@ -18,7 +18,8 @@ from transformers.pytorch_utils import Conv1D
 
 from ..adapter import LoraCut
 from ..boundaries import check_boundary
-from ..errors import AdapterError, BoundaryError, LoraBoundaryError, ModelError
+from ..checks import loading_base
+from ..errors import AdapterError, BoundaryError, ModelError
 from ..layers import DecoderStack, find_decoder_stack, number_of_layers
 from .settings import ALL_LINEAR, TrainSettings
 
@@ -60,16 +61,8 @@ def load_base(settings: TrainSettings) -> HFLM:
         raise ModelError("device=cuda, but torch finds no GPU here; leave out --device")
     arguments = {"dtype": "float32" if settings.dtype == "float32" else "auto"}
     arguments |= settings.model_args
-    try:
+    with loading_base(settings.pretrained):
         base = _Base(settings.pretrained, boundary=settings.boundary, device=device, **arguments)
-    except LoraBoundaryError:
-        raise
-    except (OSError, ValueError, TypeError, ImportError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise ModelError(
-            f"pretrained={settings.pretrained} cannot be loaded ({type(error).__name__}: "
-            f"{reason}); check the name, your access, and --model-args"
-        ) from error
     quantizer = getattr(base.model, "hf_quantizer", None)
     if quantizer is not None and settings.model_args.get("gguf_file"):
         # the weights are plain tensors now, but the mark of a quantised model bars training

@@ -28,6 +28,13 @@ doc_to_text: "w1 w2 {{question}}"
 generation_kwargs: {until: ["w9"], max_gen_toks: 10}
 metric_list: [{metric: exact_match}, {metric: bleu}]
 """,
+    "unsafe": """
+output_type: generate_until
+doc_to_text: "{{question}}"
+unsafe_code: true
+generation_kwargs: {max_gen_toks: 2}
+metric_list: [{metric: exact_match}]
+""",
     "choices": """
 output_type: multiple_choice
 doc_to_text: "w1 w2 {{question}}"
@@ -72,4 +79,8 @@ def task_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             if f"{key}:" in text:
                 common = "\n".join(x for x in common.splitlines() if not x.startswith(f"{key}:"))
         (folder / f"{name}.yaml").write_text(f"task: tiny_{name}\n{common}\n{text}")
+    (folder / "group.yaml").write_text(
+        "group: tiny_group\ntask: [tiny_words, tiny_choices]\n"
+        "aggregate_metric_list: [{metric: acc, weight_by_size: true}]\n"
+    )
     return folder

@@ -248,6 +248,8 @@ def test_a_damaged_store_is_refused(run: Any, tmp_path: Path) -> None:
         ({"tasks": TASKS, "race": True}, TaskError, "--race takes one task"),
         ({"include_path": "/nowhere"}, TaskError, "include_path=/nowhere is not a folder"),
         ({"gen_kwargs": "max_gen_toks=999"}, TaskError, "max_gen_toks=999 leaves no room"),
+        ({"gen_kwargs": "num_beam=2"}, TaskError, "argument num_beam is unknown; did you mean num"),
+        ({"tasks": "tiny_unsafe"}, TaskError, "runs code that the model wrote; give --confirm-run"),
     ],
     ids=str,
 )
@@ -255,6 +257,15 @@ def test_mistakes(settings: Any, error: Any, message: str, run: Any) -> None:
     with pytest.raises(error, match=message) as caught:
         run(**settings)
     assert "\n" not in str(caught.value)
+
+
+def test_what_is_said_to_be_safe_runs_and_groups_are_reported(run: Any) -> None:
+    found = run("tiny_unsafe,tiny_group", confirm_run_unsafe_code=True, boundaries=[-1, 3])
+    assert found["tasks"].keys() == {"tiny_unsafe", "tiny_words", "tiny_choices"}
+    rows = found["groups"]["tiny_group"]["boundaries"]
+    assert [row["boundary"] for row in rows] == [-1, 3]
+    choices = [row["metrics"]["acc,none"] for row in found["tasks"]["tiny_choices"]["boundaries"]]
+    assert [row["metrics"]["acc,none"] for row in rows] == choices
 
 
 def test_a_mistake_on_the_command_line_is_one_line(tiny: Tiny, tmp_path: Path) -> None:

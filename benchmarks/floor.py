@@ -1,0 +1,119 @@
+"""What a sweep's layer passes cost at least: the base model alone, on as many tokens and rows.
+
+Used by ``benchmarks/sweep.py``, in a process of its own. With boundaries ``-1..N-1`` a prompt
+token goes through ``(N + 1)(N + 2) / 2 - 1`` layers: N of the trunk, which is boundary N-1, and
+those above it for each of the others. A generated token goes through N layers at each boundary.
+Beginnings that all prompts share are read once, and so are contexts that requests share.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from lm_eval_lora_boundary.split import SplitModel
+from lm_eval_lora_boundary.sweeps.growing_cache import growing_cache, reserve
+
+_AT_ONCE = 4096  # tokens in a pass over prompts
+_REPEATS = 5
+
+
+def texts(folder: Path, task: str) -> tuple[dict[str, set[str]], list[str]]:
+    """Return what a sweep read (contexts, each with its continuations) and all that it wrote."""
+    contexts: dict[str, set[str]] = {}
+    written: list[str] = []
+    for number, file in enumerate(sorted(folder.glob(f"boundary=*/samples_{task}_*.jsonl"))):
+        seen = set()
+        for row in map(json.loads, file.read_text("utf-8").splitlines()):
+            if row["doc_id"] in seen:  # once more under another filter
+                continue
+            seen.add(row["doc_id"])
+            for arguments, answers in zip(row["arguments"].values(), row["resps"], strict=True):
+                generated = isinstance(answers[0], str)
+                written += answers if generated else []
+                if number == 0:
+                    rest = set() if generated else {arguments["arg_1"]}
+                    contexts.setdefault(arguments["arg_0"], set()).update(rest)
+    return contexts, written
+
+
+def tokens(tokenizer: Any, folder: Path, task: str) -> tuple[int, int, float]:
+    """Return tokens read at all boundaries, tokens written at any, and the mean prompt length."""
+    contexts, written = texts(folder, task)
+    ids = {text: tokenizer(text, add_special_tokens=False)["input_ids"] for text in contexts}
+    first, last = min(ids.values()), max(ids.values())
+    shared = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), 0)
+    read = shared + sum(len(each) - shared for each in ids.values())
+    rest = [text for continuations in contexts.values() for text in continuations]
+    read += sum(len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in rest)
+    # the first token comes with the prompt; one more than the text ends the response
+    wrote = sum(len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in written)
+    return read, wrote, sum(map(len, ids.values())) / len(ids)
+
+
+def cpu(work: Callable[[], object]) -> float:
+    """Return the median CPU time of some work, in seconds."""
+
+    def once() -> Iterator[float]:
+        for _ in range(_REPEATS):
+            before = time.process_time()
+            work()
+            yield time.process_time() - before
+
+    work()
+    return statistics.median(once())
+
+
+@torch.inference_mode()
+def main() -> None:
+    """Print the floor in CPU seconds, for a folder of a sweep."""
+    options = json.loads(sys.argv[1])
+    load = {"gguf_file": options["model"]["gguf_file"]}
+    path = options["model"]["pretrained"]
+    tokenizer = AutoTokenizer.from_pretrained(path, **load)
+    base = AutoModelForCausalLM.from_pretrained(path, **load)
+    base = base.to(getattr(torch, options["dtype"])).eval()
+    model = SplitModel(base)
+    read, wrote, length = tokens(tokenizer, Path(options["folder"]), options["task"])
+    layers, rows, seq = base.config.num_hidden_layers, options["rows"], max(1, round(length))
+    generator = torch.Generator().manual_seed(1)
+
+    def ids(batch: int, width: int) -> torch.Tensor:
+        return torch.randint(0, base.config.vocab_size, (batch, width), generator=generator)
+
+    batch = max(1, _AT_ONCE // seq)
+    prompt, mask = ids(batch, seq), torch.ones(batch, seq, dtype=torch.long)
+    reading = cpu(lambda: model.hidden(prompt, mask, growing_cache(base.config)))
+    reading /= batch * seq * layers  # per token and layer
+    writing = 0.0
+    if wrote:
+        cache: Any = growing_cache(base.config)
+        reserve(cache, seq + _REPEATS + 2)
+        one = growing_cache(base.config)
+        model.hidden(ids(1, seq), torch.ones(1, seq, dtype=torch.long), one)
+        for layer, single in zip(cache.layers, one.layers, strict=True):
+            shape = (rows, -1, -1, -1)
+            layer.update(single.keys.expand(shape), single.values.expand(shape))
+        ones = torch.ones(rows, seq + _REPEATS + 2, dtype=torch.long)
+
+        def step() -> None:
+            past = cache.get_seq_length()
+            states = model.hidden(ids(rows, 1), ones[:, : past + 1], cache)
+            model.greedy(states[:, -1])
+
+        writing = cpu(step) / rows
+    count = options["boundaries"]
+    passes = count * (count + 1) // 2 - 1
+    print("FLOOR", json.dumps([read, wrote, read * passes * reading, wrote * writing]))
+
+
+if __name__ == "__main__":
+    main()
