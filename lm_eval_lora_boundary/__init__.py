@@ -16,12 +16,20 @@ from . import discovery
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .adapter import apply_boundary
+    from .exports import export
     from .model import LoraBoundaryLM
     from .sweeps import sweep
+    from .traces import trace
 
-__all__ = ["LoraBoundaryLM", "apply_boundary", "sweep"]
+__all__ = ["LoraBoundaryLM", "apply_boundary", "export", "sweep", "trace"]
 
-_HOME = {"LoraBoundaryLM": "model", "apply_boundary": "adapter", "sweep": "sweeps"}
+_HOME = {
+    "LoraBoundaryLM": "model",
+    "apply_boundary": "adapter",
+    "export": "exports",
+    "sweep": "sweeps",
+    "trace": "traces",
+}
 
 discovery.activate()
 

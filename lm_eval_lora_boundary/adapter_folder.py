@@ -15,7 +15,7 @@ from peft import LoraConfig
 from safetensors import SafetensorError, safe_open
 
 from .adapter import check_supported
-from .errors import AdapterError, BoundaryError
+from .errors import AdapterError
 
 CONFIG = "adapter_config.json"
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
@@ -97,37 +97,6 @@ def open_adapter(source: str | Path, revision: str | None = None) -> AdapterFold
     if not shapes:
         raise AdapterError(f"{weights} holds no tensors; the adapter would have no effect")
     return AdapterFolder(path, config, shapes, digest.hexdigest())
-
-
-def recorded_boundary(adapter: AdapterFolder) -> int:
-    """Return the boundary that a sweep recorded in the adapter folder (``boundary=auto``).
-
-    Raises:
-        BoundaryError: None is recorded, or it was recorded for other tensors.
-    """
-    path = adapter.path / RECORD
-    if not path.is_file():
-        raise BoundaryError(
-            f"boundary=auto, but {adapter.path} has no {RECORD}; record one with "
-            "`lora-boundary sweep … --save`, or give boundary=K"
-        )
-    try:
-        record: Any = json.loads(path.read_text(encoding="utf-8"))
-        boundary, sha256 = record["boundary"], record["adapter_sha256"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise BoundaryError(
-            f"boundary=auto, but {path} cannot be read ({error}); expected keys boundary and "
-            "adapter_sha256. Record it again, or give boundary=K."
-        ) from error
-    if sha256 != adapter.sha256:
-        raise BoundaryError(
-            f"boundary=auto, but {path} was recorded for other adapter tensors "
-            f"({str(sha256)[:12]}…, now {adapter.sha256[:12]}…); run the sweep again, or give "
-            "boundary=K"
-        )
-    if isinstance(boundary, bool) or not isinstance(boundary, int):
-        raise BoundaryError(f"boundary=auto, but {path} records boundary={boundary!r}")
-    return boundary
 
 
 def _local(source: str | Path, revision: str | None) -> Path:

@@ -16,13 +16,14 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.models.utils import Collator
 from tqdm import tqdm
 
-from .adapter_folder import AdapterFolder, open_adapter, recorded_boundary
+from .adapter_folder import AdapterFolder, open_adapter
 from .boundaries import check_boundary, parse_boundary
 from .checks import USED, refuse_adapted, refuse_no_effect, refuse_tokens_without_rows
 from .errors import AdapterError, BoundaryError, LoraBoundaryError, ModelError
 from .facts import describe, hub_commit, signature
 from .layers import number_of_layers
 from .loading import check_fits, load_adapter
+from .record import Record, read_record
 from .scoring import Batch, Request, log_softmax, order, score, scored_logits, shared_input
 from .vocabulary import growing
 
@@ -93,8 +94,10 @@ class LoraBoundaryLM(HFLM):  # type: ignore[misc]
         self._adapter: AdapterFolder | None = None
         if peft is not None:
             self._adapter = open_adapter(str(peft), revision)
+        self._record: Record | None = None
         if asked == "auto" and self._adapter is not None:
-            asked = recorded_boundary(self._adapter)
+            self._record = read_record(self._adapter)
+            asked = self._record.boundary
         self._asked = asked if isinstance(asked, int) else None
         if isinstance(pretrained, transformers.PreTrainedModel):
             self._check_layers(pretrained.config)
@@ -135,6 +138,8 @@ class LoraBoundaryLM(HFLM):  # type: ignore[misc]
         This comes after ``HFLM.__init__`` has tied the weights of the base model: tying them with
         saved copies of embeddings or heads in place would score the wrong weights, or crash.
         """
+        if self._record is not None:
+            self._record.check_base(self._model)
         grows = bool(growing(self._model, adapter))
         cut = load_adapter(self._model, adapter, boundary=self._asked)
         boundary = cut.stack.count - 1 if self._asked is None else self._asked

@@ -96,6 +96,8 @@ class LoadedTasks:
     Attributes:
         names: Names of the tasks, groups and tags.
         loaded: lm-eval's ``TaskDict``.
+        splits: The split that each task is evaluated on.
+        to_confirm: The tasks that are evaluated on the validation split and have a test split.
     """
 
     def __init__(
@@ -104,27 +106,43 @@ class LoadedTasks:
         names: Sequence[str],
         split: str | None,
         limit: float | None = None,
+        only: str | None = None,
     ) -> None:
         """Load the tasks.
 
         Args:
             manager: Where to find them.
             names: Names that :func:`find_tasks` returned.
-            split: ``validation`` or ``test``; None for what lm-eval evaluates.
+            split: ``validation`` or ``test``; None for the first of them that a task has.
             limit: Most documents of each task, or the share of them below 1.
+            only: The one task to keep.
 
         Raises:
             TaskError: Data cannot be loaded, or a task lacks the split.
         """
         self._manager = manager
-        self.names = list(names)
+        self._limit = limit
+        self.names = list(names) if only is None else [only]
         seed()
         self.loaded = load_tasks(manager, names)
+        self._all_names = list(names)
+        if only is not None:
+            tasks = {only: self.loaded["tasks"][only]}
+            self.loaded = {"tasks": tasks, "groups": {}, "group_map": {}}
+        self.splits: dict[str, str] = {}
+        self.to_confirm: list[str] = []
         for name, task in self.tasks.items():
             if getattr(task, "MULTIMODAL", False):
                 raise TaskError(f"task {name} needs images or sound; boundaries are for text")
-            _choose_split(name, task, split)
+            self.splits[name] = split or _first_split(task)
+            if self.splits[name] == "validation" and _has_other_test_split(task):
+                self.to_confirm.append(name)
+            _choose_split(name, task, self.splits[name])
             task.build_all_requests = _building_once(task, limit)
+
+    def on_test_split(self, name: str) -> LoadedTasks:
+        """Load one of the tasks once more, to be evaluated on its test split."""
+        return LoadedTasks(self._manager, self._all_names, "test", self._limit, only=name)
 
     @property
     def tasks(self) -> dict[str, Task]:
@@ -142,14 +160,23 @@ class LoadedTasks:
         return self.loaded
 
 
-def _choose_split(name: str, task: Task, split: str | None) -> None:
+def _first_split(task: Task) -> str:
+    return "validation" if task.has_validation_docs() or not task.has_test_docs() else "test"
+
+
+def _has_other_test_split(task: Task) -> bool:
+    """Tell whether there is a test split that is not the validation split by another name."""
+    config = getattr(task, "config", None)
+    names = (getattr(config, "test_split", None), getattr(config, "validation_split", None))
+    return bool(task.has_test_docs()) and (names[0] is None or names[0] != names[1])
+
+
+def _choose_split(name: str, task: Task, split: str) -> None:
     """Let lm-eval evaluate a split.
 
     Raises:
         TaskError: The task does not have it.
     """
-    if split is None:
-        return
     has = task.has_validation_docs() if split == "validation" else task.has_test_docs()
     if not has:
         other = "test" if split == "validation" else "validation"

@@ -27,6 +27,7 @@ from lm_eval_lora_boundary.errors import (
     LoraBoundaryError,
     ModelError,
 )
+from lm_eval_lora_boundary.record import weights_sample
 
 
 @pytest.fixture
@@ -273,14 +274,16 @@ def test_recorded_boundary(model: dict[str, Any], tmp_path: Path) -> None:
     shutil.copytree(model["peft"], tmp_path, dirs_exist_ok=True)
     settings = model | {"peft": str(tmp_path), "boundary": "auto"}
     sha256 = open_adapter(tmp_path).sha256
-    record(tmp_path, json.dumps({"boundary": 2, "adapter_sha256": sha256}))
+    right = {"adapter_sha256": sha256, "base_weights_sample": weights_sample(tiny_model())}
+    record(tmp_path, json.dumps(right | {"boundary": 2}))
     assert LoraBoundaryLM(**settings).boundary == 2
     for text, message in [
         ("{", "cannot be read"),
-        ('{"boundary": 2}', "expected keys boundary and adapter_sha256"),
-        (json.dumps({"boundary": "2", "adapter_sha256": sha256}), "records boundary='2'"),
-        (json.dumps({"boundary": 9, "adapter_sha256": sha256}), "out of range"),
-        (json.dumps({"boundary": 2, "adapter_sha256": "0" * 64}), "other adapter tensors"),
+        ('{"boundary": 2}', "expected keys boundary, adapter_sha256 and"),
+        (json.dumps(right | {"boundary": "2"}), "records boundary='2'"),
+        (json.dumps(right | {"boundary": 9}), "out of range"),
+        (json.dumps(right | {"boundary": 2, "adapter_sha256": "0" * 64}), "other adapter tensors"),
+        (json.dumps(right | {"boundary": 2, "base_weights_sample": "0"}), "another base model"),
     ]:
         record(tmp_path, text)
         with pytest.raises(BoundaryError, match=message):

@@ -7,7 +7,7 @@ import sys
 import typer
 
 from ..errors import LoraBoundaryError
-from . import demo, sweep, tasks, train
+from . import compare, demo, export, report, sweep, tasks, trace, train
 
 app = typer.Typer(
     name="lora-boundary",
@@ -17,7 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-for command in (train, sweep, demo, tasks):
+for command in (train, sweep, trace, report, compare, export, demo, tasks):
     command.register(app)
 
 

@@ -43,7 +43,8 @@ def sweep(
     split: Annotated[
         str | None,
         typer.Option(
-            help="`validation` or `test`. Default: what lm-eval evaluates.", rich_help_panel=_DATA
+            help="`validation` or `test`. Default: the first of them that a task has.",
+            rich_help_panel=_DATA,
         ),
     ] = None,
     metric: Annotated[
@@ -134,6 +135,13 @@ def sweep(
             rich_help_panel=_DATA,
         ),
     ] = False,
+    confirm: Annotated[
+        bool,
+        typer.Option(
+            help="After choosing on the validation split, run the choice, the whole adapter and "
+            "the base model on the test split."
+        ),
+    ] = True,
     save: Annotated[
         bool,
         typer.Option(
@@ -176,6 +184,7 @@ def sweep(
         engine=engine,
         race=race,
         error_rate=error_rate,
+        confirm=confirm,
         save=save,
         model_args=simple_parse_args_string(model_args),
         include_path=include_path,

@@ -22,6 +22,7 @@ from ..errors import TaskError
 from ..facts import describe
 from ..loading import load_adapter
 from ..model import LoraBoundaryLM
+from ..record import weights_sample
 from ..vocabulary import growing
 from .generation import check_arguments, unusual_settings
 from .identity import fingerprint
@@ -49,6 +50,7 @@ class SweepLM(LoraBoundaryLM):
         cut: The cut, at the full adapter unless an engine is at work.
         answering: What answers requests.
         fingerprint: Hash of the base model's weights.
+        base_sample: Hash that tells base models apart in any precision.
     """
 
     def __init__(self, pretrained: Any, *, peft: str, **kwargs: Any) -> None:
@@ -64,7 +66,7 @@ class SweepLM(LoraBoundaryLM):
             ModelError: As there.
         """
         self.cut: LoraCut
-        self.fingerprint = ""
+        self.fingerprint = self.base_sample = ""
         self.answering: Answering
         self._task = ""
         self._prompts: dict[tuple[str, str], Generate] = {}
@@ -72,6 +74,7 @@ class SweepLM(LoraBoundaryLM):
 
     def _attach(self, adapter: AdapterFolder) -> None:
         self.fingerprint = fingerprint(self._model)
+        self.base_sample = weights_sample(self._model)
         self._grows = bool(growing(self._model, adapter))
         self.cut = load_adapter(self._model, adapter, boundary=-1)
         self.boundary = self.layers - 1

@@ -14,8 +14,8 @@ from ..errors import TaskError
 from ..race import Race
 from .answering import Answering
 from .evaluation import Evaluation
+from .measuring import choose_metric, measure
 from .settings import SweepSettings
-from .summary import choose_metric, measure
 
 logger = logging.getLogger("lm_eval.lora_boundary")
 
@@ -74,7 +74,7 @@ def run_race(
         values = {}
         for boundary in race.live:
             measured = measure(name, metric, boundary, evaluation.at(boundary, samples))
-            values[boundary] = [measured.documents.get(doc, math.nan) for doc in shown]
+            values[boundary] = [float(measured.items.get(doc, math.nan)) for doc in shown]
         if not np.isfinite(list(values.values())).all():
             logger.warning("%s is missing for some documents; all boundaries run in full", name)
             answering.boundaries = list(boundaries)

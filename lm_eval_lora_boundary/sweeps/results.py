@@ -10,17 +10,13 @@ from typing import Any
 from lm_eval.loggers import EvaluationTracker
 
 from ..errors import OutputError
+from ..files import boundary_folder
 
 
 def clean_up(output: Path) -> None:
     """Remove what a killed process was writing."""
     for folder in output.glob(".writing-*"):
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def boundary_folder(output: Path, boundary: int) -> Path:
-    """Return where the files of a boundary are."""
-    return output / f"boundary={boundary}"
 
 
 def write_results(
@@ -73,17 +69,3 @@ def _replace(folder: Path, new: Path, old: Path) -> None:
         folder.rename(old)
     new.rename(folder)
     shutil.rmtree(old, ignore_errors=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file at once: a reader sees the old one or the new one.
-
-    Raises:
-        OutputError: It cannot be written.
-    """
-    temporary = path.with_name(f".{path.name}.writing")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}") from error

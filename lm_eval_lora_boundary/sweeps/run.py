@@ -6,34 +6,38 @@ are stored, and lm-eval itself scores each boundary from the stored answers.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
-from importlib.metadata import version
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from lm_eval.tasks import TaskManager
 from transformers import PreTrainedModel
 
-from ..adapter_folder import RECORD
 from ..boundaries import parse_boundaries
 from ..checks import loading_base
 from ..errors import TaskError
+from ..files import write_text
+from ..report import write_report
 from ..task_loading import LoadedTasks, find_tasks, task_manager
 from .answering import Answering
+from .choice import save
+from .confirmation import confirm
 from .engines import Engines
 from .evaluation import Evaluation
 from .identity import identity
 from .lm import SweepLM
+from .measuring import check_metric
 from .plan import Plan
 from .progress import Progress
 from .racing import race_summary, run_race
-from .results import clean_up, write_text
+from .results import clean_up
+from .scoring import score, task_scores
 from .settings import SweepSettings
+from .signature import describe_run, signature
 from .store import AnswerStore
-from .summary import Measured, Metric, check_metric, choose_metric, measure, numbers, summarise
+from .summary import summarise
 
 logger = logging.getLogger("lm_eval.lora_boundary")
 
@@ -65,7 +69,7 @@ def run(
         boundaries = _boundaries(lm, settings)
         tasks = _load(manager, names, settings)
         engines = Engines(lm, settings.engine)
-        facts = _facts(lm, settings)
+        facts = describe_run(lm, settings)
         answering = Answering(
             engines,
             store,
@@ -78,35 +82,35 @@ def run(
         evaluation = Evaluation(lm, tasks, settings)
         _check_saving(settings, tasks)
         race = run_race(evaluation, answering, boundaries, settings) if settings.race else None
-        measured: dict[str, list[Measured]] = {name: [] for name in tasks.tasks}
-        metrics: dict[str, Metric] = {}
-        groups: dict[str, list[dict[str, Any]]] = {}
-        for boundary in race.live if race else boundaries:
-            results = evaluation.at(boundary)
-            for task, values in measured.items():
-                if task not in metrics:
-                    metrics[task] = choose_metric(tasks.tasks[task], results, settings.metric)
-                values.append(measure(task, metrics[task], boundary, results))
-            for group, found in results.get("groups", {}).items():
-                row = {"boundary": boundary, "metrics": numbers(found)}
-                groups.setdefault(group, []).append(row)
-            evaluation.write(output, boundary, results)
+        scored = score(evaluation, race.live if race else boundaries, output, settings.metric)
+        found = {
+            task: summarise(
+                scored.metrics[task],
+                measured,
+                task_scores(evaluation, scored, task),
+                lm.layers - 1,
+                tasks.splits[task],
+            )
+            for task, measured in scored.measured.items()
+        }
+        if settings.confirm:
+            found = confirm(lm, tasks, settings, answering, output, found)
         summary: dict[str, Any] = {
-            "signature": _signature(facts, settings, tasks, engines),
+            "signature": signature(facts, settings, tasks, engines),
             "settings": settings.as_json(),
             "engine": engines.name,
-            "tasks": {
-                task: summarise(metrics[task], values, lm.layers - 1)
-                for task, values in measured.items()
-            },
+            "layers": lm.layers,
+            "tasks": found,
         }
-        if groups:
-            summary["groups"] = {name: {"boundaries": rows} for name, rows in groups.items()}
+        if scored.groups:
+            groups = scored.groups.items()
+            summary["groups"] = {name: {"boundaries": rows} for name, rows in groups}
         if race:
             summary["race"] = race_summary(race, settings)
         write_text(output / REPORT, json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+        write_report(output)
         if settings.save:
-            _save(lm, summary, settings)
+            save(lm, summary, settings)
     return summary
 
 
@@ -123,10 +127,15 @@ def plan(settings: SweepSettings, output: Path) -> str:
     engines = Engines(lm, settings.engine)
     counted = Plan()
     lm.answering = counted
-    evaluation = Evaluation(lm, _load(manager, names, settings), settings)
-    evaluation.at(boundaries[0], predict_only=True)
-    text = counted.describe(lm, engines, boundaries, settings.batch_size)
-    return f"{text}\nwould write to {output}"
+    tasks = _load(manager, names, settings)
+    Evaluation(lm, tasks, settings).at(boundaries[0], predict_only=True)
+    lines = [counted.describe(lm, engines, boundaries, settings.batch_size)]
+    if tasks.to_confirm and settings.confirm:
+        confirmed = ", ".join(tasks.to_confirm)
+        lines.append(
+            f"then the best, the whole adapter and the base on the test split: {confirmed}"
+        )
+    return "\n".join([*lines, f"would write to {output}"])
 
 
 def _load(manager: TaskManager, names: Sequence[str], settings: SweepSettings) -> LoadedTasks:
@@ -168,75 +177,10 @@ def load_model(settings: SweepSettings, model: PreTrainedModel | None = None) ->
         return SweepLM(**arguments)
 
 
-def _facts(lm: SweepLM, settings: SweepSettings) -> dict[str, Any]:
-    """Return what decides an answer besides request and boundary."""
-    names = ("lm-eval-lora-boundary", "lm-eval", "peft", "transformers", "torch")
-    return {
-        "base_sha256": lm.fingerprint,
-        "adapter_sha256": lm.adapter.sha256,
-        "adapter_config": lm.adapter.config.to_dict(),
-        "dtype": str(lm.model.dtype),
-        "softmax_dtype": str(lm.softmax_dtype),
-        "mixed_precision_dtype": str(lm.mixed_precision_dtype),
-        "attention": getattr(lm.model.config, "_attn_implementation", None),
-        "device": lm.device.type,
-        "config": _content(lm.model.config),
-        "generation_config": _content(lm.model.generation_config),
-        "vocabulary_sha256": hashlib.sha256(
-            json.dumps(sorted(lm.tokenizer.get_vocab().items())).encode()
-        ).hexdigest(),
-        "model_args": dict(settings.model_args),
-        "versions": {name: version(name) for name in names},
-    }
-
-
-def _content(config: Any) -> dict[str, Any]:
-    """Return a config without what does not decide answers."""
-    content: dict[str, Any] = config.to_dict()
-    return {k: v for k, v in content.items() if k not in ("_name_or_path", "transformers_version")}
-
-
 def _check_saving(settings: SweepSettings, tasks: LoadedTasks) -> None:
     if settings.save and len(tasks.tasks) != 1:
         names = ", ".join(tasks.tasks)
         raise TaskError(f"--save takes one task to choose by, and {names} were given")
-
-
-def _save(lm: SweepLM, summary: Mapping[str, Any], settings: SweepSettings) -> None:
-    """Record the best boundary in the adapter folder."""
-    ((task, found),) = summary["tasks"].items()
-    record = {
-        "boundary": found["best"],
-        "adapter_sha256": lm.adapter.sha256,
-        "base": settings.pretrained,
-        "base_sha256": lm.fingerprint,
-        "task": task,
-        "metric": found["metric"],
-        "signature": summary["signature"],
-    }
-    write_text(lm.adapter.path / RECORD, json.dumps(record, indent=2) + "\n")
-    logger.info("boundary %d recorded in %s", found["best"], lm.adapter.path / RECORD)
-
-
-def _signature(
-    facts: Mapping[str, Any], settings: SweepSettings, tasks: LoadedTasks, engines: Engines
-) -> str:
-    """Return one line that says exactly what was run."""
-    versions = " ".join(f"{name}={number}" for name, number in facts["versions"].items())
-    evaluated = ",".join(f"{name}:{task.VERSION}" for name, task in tasks.tasks.items())
-    parts = [
-        f"base {facts['base_sha256'][:12]}",
-        f"adapter {facts['adapter_sha256'][:12]}",
-        facts["dtype"],
-        f"tasks {evaluated}",
-        f"split {settings.split or 'default'}",
-        f"limit {settings.documents}",
-        f"fewshot {settings.num_fewshot}",
-        f"chat {settings.apply_chat_template}",
-        f"engine {engines.name}",
-        versions,
-    ]
-    return " | ".join(parts)
 
 
 def as_names(tasks: str | Sequence[str]) -> tuple[str, ...]:

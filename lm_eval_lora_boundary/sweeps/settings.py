@@ -24,7 +24,7 @@ class SweepSettings:
         peft: LoRA adapter: hub id or local folder.
         tasks: Names of lm-eval tasks, groups or tags, patterns, or YAML files.
         boundaries: ``all``, ranges such as ``0-29``, or a list such as ``-1,10,20``.
-        split: ``validation`` or ``test``; None for what lm-eval evaluates.
+        split: ``validation`` or ``test``; None for the first of them that a task has.
         metric: What to choose by: a metric, or ``metric,filter``. None: the first of each task.
         limit: Use the first so many documents of each task, or this share of them below 1.
         batch_size: Rows (documents × boundaries) in a batch; None for what memory allows.
@@ -33,6 +33,8 @@ class SweepSettings:
         engine: ``auto``, ``fork`` or ``toggle``.
         race: Drop boundaries that are statistically out before all documents are answered.
         error_rate: How often the race may drop the boundary that would have won.
+        confirm: After choosing on the validation split, run the choice, the whole adapter and the
+            base model on the test split.
         save: Write the best boundary into the adapter folder, for ``boundary=auto``.
         model_args: Further arguments of lm-eval's ``hf``: revision, gguf_file, ….
         include_path: Folder with further tasks.
@@ -58,6 +60,7 @@ class SweepSettings:
     engine: str = "auto"
     race: bool = False
     error_rate: float = 0.2
+    confirm: bool = True
     save: bool = False
     model_args: Mapping[str, Any] = field(default_factory=dict)
     include_path: str | None = None

@@ -2,41 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
 
+_NOTHING = "–"
+
 
 def tables(summary: Mapping[str, Any]) -> Iterator[Table]:
-    """Yield one table per task of a ``sweep.json``."""
+    """Yield the tables of a ``sweep.json``: each task, and what its choice scored on other data."""
     for task, found in summary["tasks"].items():
-        metric = found["metric"]
-        others = [
-            key
-            for key in found["boundaries"][0]["metrics"]
-            if "," in key and not key.split(",")[0].endswith("_stderr") and key != metric
-        ]
-        table = Table(title=f"{task}, by {metric}")
-        for heading in ("boundary", metric, "to full [95 %]", "wins", *others):
-            table.add_column(heading.removesuffix(",none"), justify="right")
-        for row in found["boundaries"]:
-            best = row["boundary"] == found["best"]
-            stderr = "" if row["stderr"] is None else f" ±{row['stderr']:.3f}"
-            delta = "" if row["delta_full"] is None else f"{row['delta_full']:+.3f}"
-            if row["ci_low"] is not None:
-                delta += f" [{row['ci_low']:+.3f}, {row['ci_high']:+.3f}]"
-            wins = "" if row["win_rate"] is None else f"{row['win_rate']:.0%}"
-            table.add_row(
-                f"{row['boundary']}{' *' if best else ''}",
-                f"{row['value']:.3f}{stderr}",
-                delta,
-                wins,
-                *(f"{row['metrics'].get(key, float('nan')):.3f}" for key in others),
-                style="bold" if best else None,
-            )
-        table.caption = (
-            "* best; wins: share of resampled document sets in which it is. Chosen and shown on "
-            "the same documents, the best looks better than it is."
-        )
+        title = f"{task}, {found['split']} split, by {found['metric']}"
+        table = _table(title, found["metric"], found["boundaries"], found["best"])
+        table.caption = _caption(found)
         yield table
+        if found["test"]:
+            title = f"{task}, test split: the choice, the whole adapter and the base model"
+            yield _table(title, found["metric"], found["test"]["boundaries"], found["best"])
+
+
+def _table(title: str, metric: str, rows: Sequence[Mapping[str, Any]], best: int) -> Table:
+    others = [
+        key
+        for key in rows[0]["metrics"]
+        if "," in key and not key.split(",")[0].endswith("_stderr") and key != metric
+    ]
+    table = Table(title=title)
+    for heading in ("boundary", metric, "to full [95 %]", "p (Holm)", "wins", *others):
+        table.add_column(heading.removesuffix(",none"), justify="right")
+    for row in rows:
+        chosen = row["boundary"] == best
+        stderr = "" if row["stderr"] is None else f" ±{row['stderr']:.3f}"
+        delta = _number(row["delta_full"], "+.3f")
+        if row["ci_low"] is not None:
+            delta += f" [{row['ci_low']:+.3f}, {row['ci_high']:+.3f}]"
+        table.add_row(
+            f"{row['boundary']}{' *' if chosen else ''}",
+            f"{_number(row['value'], '.3f')}{stderr}",
+            delta,
+            _number(row["p_holm"], ".2g"),
+            _number(row["win_rate"], ".0%"),
+            *(_number(row["metrics"].get(key), ".3f") for key in others),
+            style="bold" if chosen else None,
+        )
+    return table
+
+
+def _caption(found: Mapping[str, Any]) -> str:
+    """Say what the table shows, and how far its best row is to be believed."""
+    parts = ["* best; wins: share of resampled document sets in which it is."]
+    smallest, collapse, optimism = (
+        found[key] for key in ("smallest_equivalent", "collapse", "optimism")
+    )
+    if smallest is not None:
+        parts.append(f"Smallest boundary not distinguishable from it: {smallest}.")
+    if collapse is not None:
+        parts.append(f"Up to boundary {collapse}, all are significantly worse than the adapter.")
+    if optimism is not None:
+        parts.append(
+            f"Chosen on these documents, the best looks better than it is, by about "
+            f"{optimism['value']:.3f}: {optimism['corrected']:.3f} is fair."
+        )
+    return " ".join(parts)
+
+
+def _number(value: float | None, form: str) -> str:
+    return _NOTHING if value is None else format(value, form)

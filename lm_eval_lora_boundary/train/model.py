@@ -21,6 +21,7 @@ from ..boundaries import check_boundary
 from ..checks import loading_base
 from ..errors import AdapterError, BoundaryError, ModelError
 from ..layers import DecoderStack, find_decoder_stack, number_of_layers
+from ..record import weights_sample
 from .settings import ALL_LINEAR, TrainSettings
 
 
@@ -75,11 +76,6 @@ def base_identity(base: HFLM, settings: TrainSettings) -> dict[str, Any]:
     config = base.config.to_dict()
     for name in ("_name_or_path", "transformers_version"):
         config.pop(name, None)
-    digest = hashlib.sha256()
-    for name, tensor in base.model.state_dict().items():
-        sample = tensor.flatten()[:256].float().cpu().numpy()
-        digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
-        digest.update(sample.tobytes())
     return {
         "name": settings.pretrained,
         "revision": settings.model_args.get("revision"),
@@ -88,8 +84,7 @@ def base_identity(base: HFLM, settings: TrainSettings) -> dict[str, Any]:
         "config_sha256": hashlib.sha256(
             json.dumps(config, sort_keys=True, default=str).encode()
         ).hexdigest(),
-        # of the first 256 values of every tensor
-        "weights_sample_sha256": digest.hexdigest(),
+        "weights_sample": weights_sample(base.model),
         "dtype": str(base.model.dtype).removeprefix("torch."),
     }
 

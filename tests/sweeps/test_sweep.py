@@ -88,8 +88,9 @@ def test_numbers_and_files_are_those_of_lm_eval(
             ]
             assert {"resps", "filtered_resps", "arguments", "target"} <= samples[0].keys()
     for task, entry in found["tasks"].items():
-        paired = [row["ci_low"] is not None for row in entry["boundaries"]]
-        assert all(paired) if task in ("tiny_words", "tiny_choices") else not any(paired)
+        assert all(row["ci_low"] is not None for row in entry["boundaries"])
+        assert (entry["split"], entry["documents"]) == (split, {"validation": 6, "test": 9}[split])
+        assert entry["selection"] == {"validation": "other documents"}.get(split, "same documents")
         assert [row["boundary"] for row in entry["boundaries"]] == list(range(-1, LAYERS))
         name, _ = entry["metric"].split(",")
         assert (
@@ -106,6 +107,27 @@ def test_numbers_and_files_are_those_of_lm_eval(
         assert entry["best"] == values.index(best) - 1  # the smallest of equals
 
 
+def test_the_choice_is_confirmed_on_documents_that_it_was_not_chosen_by(
+    run: Any, tmp_path: Path
+) -> None:
+    entry = run(metric="bleu")["tasks"]["tiny_words"]
+    assert (entry["split"], entry["documents"]) == ("validation", 6)
+    test = entry["test"]
+    assert (test["split"], test["documents"]) == ("test", 9)
+    chosen = sorted({-1, entry["best"], LAYERS - 1})
+    assert [row["boundary"] for row in test["boundaries"]] == chosen
+    whole = run(split="test", output="test", metric="bleu", boundaries=chosen)["tasks"][
+        "tiny_words"
+    ]
+    assert whole["boundaries"] == test["boundaries"]
+    assert whole["test"] is None
+    folders = {path.name for path in (tmp_path / "out/test/tiny_words").iterdir()}
+    assert folders == {f"boundary={boundary}" for boundary in chosen}
+    entry = run(output="unconfirmed", confirm=False)["tasks"]["tiny_words"]
+    assert (entry["split"], entry["selection"]) == ("validation", "same documents")
+    assert entry["test"] is None and not (tmp_path / "unconfirmed/test").exists()
+
+
 def test_the_same_again_answers_nothing_anew(run: Any, tmp_path: Path, monkeypatch: Any) -> None:
     run(TASKS)
     before = (tmp_path / "out/sweep.json").read_bytes()
@@ -117,7 +139,7 @@ def test_the_same_again_answers_nothing_anew(run: Any, tmp_path: Path, monkeypat
     run(TASKS)
     assert (tmp_path / "out/sweep.json").read_bytes() == before
     assert len(answered) == 2  # the trial of the engine
-    run(TASKS, boundaries=[0, 1])
+    run(TASKS, boundaries=[0, 1], confirm=False)
     assert len(answered) == 4
 
 
@@ -288,7 +310,7 @@ def test_dry_run_prints_the_plan_and_writes_nothing(
     command += ["--pretrained", base, "--peft", adapter, "--tasks", "tiny_words,tiny_choices"]
     command += ["--include-path", str(task_folder), "--output", str(tmp_path / "out")]
     done = subprocess.run(
-        [*command, "--dry-run", "--device", "cpu", "--batch-size", "10"],
+        [*command, "--dry-run", "--device", "cpu", "--batch-size", "10", "--split", "test"],
         capture_output=True,
         text=True,
         check=True,
@@ -307,16 +329,32 @@ def test_save_is_what_auto_reads(run: Any, tiny: Tiny, tmp_path: Path) -> None:
     found = run(peft=copy, save=True, metric="bleu", boundaries=[0, 2])
     best = found["tasks"]["tiny_words"]["best"]
     assert make(base, copy, LoraBoundaryLM, boundary="auto").boundary == best
+    assert make(base, copy, LoraBoundaryLM, boundary="auto", dtype="bfloat16").boundary == best
+    record = json.loads((copy / "lora_boundary.json").read_text())
+    assert (record["task"], record["metric"], record["split"]) == (
+        "tiny_words",
+        "bleu,none",
+        "test",
+    )
+    assert record["ci_low"] <= record["delta_full"] <= record["ci_high"]
+    assert record["signature"] == found["signature"]
+    other = tiny_model()
+    next(other.parameters()).data[0, 0] += 1
+    other.save_pretrained(tmp_path / "base")
+    for file in base.glob("tokenizer*"):
+        shutil.copy(file, tmp_path / "base")
+    with pytest.raises(BoundaryError, match="recorded for another base model"):
+        make(tmp_path / "base", copy, LoraBoundaryLM, boundary="auto")
 
 
 def test_a_race_drops_losers_and_says_so(run: Any, tmp_path: Path) -> None:
-    found = run("tiny_choices", race=True, error_rate=0.9)
+    found = run("tiny_choices", race=True, error_rate=0.9, split="test")
     race = found["race"]
     live = [row["boundary"] for row in found["tasks"]["tiny_choices"]["boundaries"]]
     assert len(live) + len(race["dropped"]) == LAYERS + 1
     assert race["documents"] == 9
     assert race["evaluations"] <= race["exhaustive"] == 9 * (LAYERS + 1)
-    whole = run("tiny_choices", output="whole")
+    whole = run("tiny_choices", output="whole", split="test")
     values = {row["boundary"]: row for row in whole["tasks"]["tiny_choices"]["boundaries"]}
     for row in found["tasks"]["tiny_choices"]["boundaries"]:
         assert row == values[row["boundary"]]

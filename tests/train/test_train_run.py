@@ -243,7 +243,7 @@ def test_other_data_or_weights_are_not_mixed_into_a_run(
     model = tiny_model(vocab_size=320)
     model.model.layers[2].mlp.up_proj.weight.data[0, 0] += 1
     model.save_pretrained(own)
-    with pytest.raises(OutputError, match="other base model: weights_sample_sha256"):
+    with pytest.raises(OutputError, match="other base model: weights_sample"):
         train(frequent, tmp_path / "out")
 
 

@@ -1,0 +1,100 @@
+"""What the report of a large sweep costs: to write, to store, to load, to search.
+
+    python benchmarks/report.py [DOCUMENTS] [BOUNDARIES]
+
+Responses are 60 words, prompts 210, and an answer changes at every third boundary, as in a sweep
+of a summarisation task. The browser's times need `chromium` and `chromedriver` on PATH.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "report"))
+from browser import Browser
+from made_sweeps import made_task, write_sweep
+
+from lm_eval_lora_boundary.report import write_report
+
+# a page's own clock, from asking for the file to the end of the load event
+LOADED = "const [n] = performance.getEntriesByType('navigation'); return n.loadEventEnd"
+HEAP = "return performance.memory.usedJSHeapSize / 1e6"
+# what a user waits for: the work of an event, and the layout that follows
+TIMED = """
+const started = performance.now();
+{};
+document.body.offsetHeight;
+return performance.now() - started;
+"""
+CHANGED = """
+const box = [...document.querySelectorAll('.panel select')][0];
+box.selectedIndex = arguments[0] % 2;
+box.dispatchEvent(new Event('change'))
+"""
+
+
+def main() -> None:
+    documents, boundaries = (int(given) for given in (*sys.argv[1:], "1000", "33")[:2])
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        name, layers = "lora_boundary_samsum", boundaries - 1
+        task = made_task(
+            folder,
+            name,
+            documents=documents,
+            layers=layers,
+            words=60,
+            binary=False,
+            metric="rouge1",
+        )
+        write_sweep(folder, {name: task})
+        samples = sum(path.stat().st_size for path in folder.rglob("samples_*"))
+        times = []
+        for _ in range(3):
+            started = time.perf_counter()
+            page = write_report(folder)
+            times.append(time.perf_counter() - started)
+        print(
+            f"{documents:,} documents × {boundaries} boundaries, {samples / 1e6:.1f} MB of samples"
+        )
+        print(f"write  median of 3: {statistics.median(times):.1f} s")
+        print(f"size   {page.stat().st_size / 1e6:.1f} MB")
+        measure(page)
+    print(f"{os.cpu_count()} cores, {platform.machine()}, load {os.getloadavg()[0]:.1f}")
+
+
+def measure(page: Path) -> None:
+    browser = Browser()
+    loads = []
+    for _ in range(5):
+        browser.open(page)
+        browser.until("performance.getEntriesByType('navigation')[0].loadEventEnd > 0")
+        loads.append(browser.run(LOADED))
+    started = time.perf_counter()
+    browser.documents()
+    shown = time.perf_counter() - started
+    changes = [browser.run(TIMED.format(CHANGED), i) for i in range(1, 9)]
+    searches = []
+    for text in ("museum", "window ticket", "no such words"):
+        started = time.perf_counter()
+        browser.search(text)
+        searches.append(time.perf_counter() - started)
+    print(f"load   median of 5: {statistics.median(loads):.0f} ms to the end of the load event")
+    print(f"show   {1000 * shown:.0f} ms from scrolling to the first 25 documents")
+    print(f"filter median of 8: {statistics.median(changes):.0f} ms")
+    print(
+        f"search median of 3: {1000 * statistics.median(searches):.0f} ms, typing and waiting too"
+    )
+    print(f"heap   {browser.run(HEAP):.0f} MB")
+    print(f"chromium {browser.driver.capabilities['browserVersion']}, headless")
+    browser.quit()
+
+
+if __name__ == "__main__":
+    main()

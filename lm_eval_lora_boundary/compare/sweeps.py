@@ -1,0 +1,152 @@
+"""Folders of sweeps among results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import OutputError
+from .locate import SWEEP, read_json
+from .runs import Run, newest
+
+# the layout that the sweep writes, said again: importing the sweep would load torch
+CONFIRMED = "test"
+
+
+def boundary_folder(folder: Path, boundary: int) -> Path:
+    """Return where the files of a boundary are."""
+    return folder / f"boundary={boundary}"
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep on disk.
+
+    Attributes:
+        folder: Its folder.
+        settings: What was asked for.
+        tasks: What was found, by task.
+    """
+
+    folder: Path
+    settings: Mapping[str, Any]
+    tasks: Mapping[str, Mapping[str, Any]]
+
+    def run(self, boundary: int, confirmed: str | None = None) -> Run | None:
+        """Return the results of a boundary, None if they are not there.
+
+        Args:
+            boundary: The boundary.
+            confirmed: A task, for its results on documents that it was not chosen by.
+        """
+        folder = self.folder if confirmed is None else self.folder / CONFIRMED / confirmed
+        files = boundary_folder(folder, boundary).glob("results_*.json")
+        runs, _ = newest(sorted(files, reverse=True))
+        return runs[0] if runs else None
+
+    def boundaries(self, task: str) -> list[int]:
+        """Return the boundaries that a task was scored at."""
+        return [row["boundary"] for row in self.tasks[task]["boundaries"]]
+
+    def layers(self) -> int | None:
+        """Return the number of layers, None if no results file is left that tells."""
+        for boundary in dict.fromkeys(b for task in self.tasks for b in self.boundaries(task)):
+            run = self.run(boundary)
+            if run is not None and run.layers is not None:
+                return run.layers
+        return None
+
+
+def read_sweep(folder: Path) -> Sweep:
+    """Read ``sweep.json``.
+
+    Raises:
+        OutputError: It cannot be read, or is not of a sweep that has ended.
+    """
+    file = folder / SWEEP
+    content = read_json(file)
+    tasks = content.get("tasks")
+    complete = isinstance(tasks, dict) and all(
+        isinstance(found, dict)
+        and {"metric", "best", "boundaries"} <= found.keys()
+        and isinstance(found["boundaries"], list)
+        and all(
+            isinstance(row, dict) and {"boundary", "value"} <= row.keys()
+            for row in found["boundaries"]
+        )
+        and found["best"] in [row["boundary"] for row in found["boundaries"]]
+        for found in tasks.values()
+    )
+    if not tasks or not complete:
+        raise OutputError(
+            f"{file} lacks tasks with their metric, boundaries and best: it is not from "
+            "`lora-boundary sweep`, or from another version; run the sweep again"
+        )
+    return Sweep(folder, content.get("settings") or {}, tasks)
+
+
+def representatives(sweep: Sweep) -> tuple[list[Run], list[str]]:
+    """Return what stands for a sweep: the base model, the tasks' best boundaries, all of LoRA.
+
+    Where a sweep has evaluated its choice on documents that it was not chosen by, these results
+    count.
+
+    Returns:
+        Their runs, and lines about what is missing or to be careful with.
+
+    Raises:
+        OutputError: The folder holds the results of none of them.
+    """
+    warnings = []
+    runs = []
+    for boundary, role in sorted(_roles(sweep).items()):
+        parts = _parts(sweep, boundary)
+        if parts:
+            files = tuple(file for part in parts for file in part.files)
+            tasks = {task: result for part in parts for task, result in part.tasks.items()}
+            runs.append(replace(parts[0], files=files, tasks=tasks, role=role, sweep=sweep.folder))
+        else:
+            warnings.append(f"{sweep.folder} has no results of boundary={boundary} ({role})")
+    if not runs:
+        raise OutputError(
+            f"{sweep.folder} holds {SWEEP}, but no results in boundary=K/; run the sweep again"
+        )
+    unconfirmed = [task for task, found in sweep.tasks.items() if not found.get("test")]
+    if unconfirmed:
+        warnings.append(
+            f"{sweep.folder}: the best boundary was chosen on these very documents of "
+            f"{', '.join(unconfirmed)}; there it looks better than it is"
+        )
+    return runs, warnings
+
+
+def _roles(sweep: Sweep) -> dict[int, str]:
+    """Return what boundaries stand for: ``base``, ``best``, ``full``."""
+    roles = {-1: ["base"]}
+    bests: dict[int, list[str]] = {}
+    for task, found in sweep.tasks.items():
+        bests.setdefault(found["best"], []).append(task)
+    for boundary, tasks in bests.items():
+        said = "best" if len(bests) == 1 else f"best of {', '.join(tasks)}"
+        roles.setdefault(boundary, []).append(said)
+    layers = sweep.layers()
+    if layers is not None:
+        roles.setdefault(layers - 1, []).append("full")
+    return {boundary: ", ".join(said) for boundary, said in roles.items()}
+
+
+def _parts(sweep: Sweep, boundary: int) -> list[Run]:
+    """Return the results of a boundary, each task's from where they count."""
+    parts = []
+    confirmed = {task for task, found in sweep.tasks.items() if found.get("test")}
+    for task in (None, *sorted(confirmed)):
+        run = sweep.run(boundary, confirmed=task)
+        if run is None:
+            continue
+        wanted = run.tasks.keys() - confirmed if task is None else run.tasks.keys() & {task}
+        tasks = {name: result for name, result in run.tasks.items() if name in wanted}
+        if tasks:
+            parts.append(replace(run, tasks=tasks))
+    return parts

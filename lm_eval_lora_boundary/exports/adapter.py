@@ -1,0 +1,155 @@
+"""An adapter folder that holds the kept layers only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel
+
+from ..adapter import LoraCut
+from ..adapter_folder import AdapterFolder, open_adapter
+from ..errors import AdapterError, OutputError
+from ..facts import describe
+from ..record import Record
+from . import tensors as files
+from .bases import Bases
+from .config import cut_config
+from .folder import writing
+from .loaded import load_cut
+from .refusals import refuse_untied
+from .verify import check_equal, free, logits, prompts
+
+WEIGHTS = "adapter_model.safetensors"
+
+
+@dataclass(frozen=True)
+class AdapterCut:
+    """A cut adapter, to be written down.
+
+    Attributes:
+        config: The config of what is kept.
+        kept: The tensors that are kept, by their names in the file.
+        modules: Paths of the modules that PEFT will adapt.
+        grown_rows: Rows of the vocabulary that the adapter grew; 0 if it did not.
+        tokens: Prompts, ``(batch, seq)``.
+        logits: What the cut says to them, ``(batch, seq, vocab)``.
+        facts: The facts of the cut.
+        bases: Where a fresh base model comes from.
+    """
+
+    config: LoraConfig
+    kept: dict[str, torch.Tensor]
+    modules: frozenset[str]
+    grown_rows: int
+    tokens: torch.Tensor
+    logits: torch.Tensor
+    facts: dict[str, Any]
+    bases: Bases
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of every tensor, by its name in the file."""
+        return {name: tuple(tensor.shape) for name, tensor in self.kept.items()}
+
+    def write(self, folder: Path, output: Path) -> None:
+        """Write config and tensors.
+
+        Args:
+            folder: The folder to write to.
+            output: What it will be called.
+
+        Raises:
+            OutputError: They cannot be written.
+        """
+        with writing(output):
+            self.config.save_pretrained(str(folder))
+            files.write(folder / WEIGHTS, self.kept)
+
+    def verify(self, folder: Path) -> dict[str, Any]:
+        """Check that a folder is the cut: its tensors, and what plain PEFT makes of it.
+
+        Returns:
+            The facts that this shows.
+
+        Raises:
+            AdapterError: PEFT cannot load it.
+            OutputError: It is not.
+        """
+        written = files.read(folder)
+        if not files.same(written, self.kept):
+            raise OutputError("nothing was written: the tensors read back are other ones")
+        free()
+        model = self._load(folder)
+        found = logits(model, self.tokens)
+        adapted = {module.name for module in LoraCut(model, ()).modules}
+        if adapted != self.modules:
+            raise OutputError(
+                f"nothing was written: re-loaded, PEFT adapts {len(adapted)} modules instead of "
+                f"{len(self.modules)} (first difference: {min(adapted ^ self.modules)})"
+            )
+        what = "the adapter (PEFT cannot express this cut; merge it with --merge)"
+        return {
+            "max_difference": check_equal(found, self.logits, what),
+            "tensors": len(written),
+            "bytes": files.size(written),
+            "exported_sha256": open_adapter(folder).sha256,
+        }
+
+    def _load(self, folder: Path) -> PeftModel:
+        """Load the folder as any user of PEFT would."""
+        base = self.bases.fresh()
+        if self.grown_rows:
+            base.resize_token_embeddings(self.grown_rows, mean_resizing=False)
+        try:
+            return PeftModel.from_pretrained(base, str(folder)).eval()
+        except (RuntimeError, ValueError, KeyError) as error:
+            reason = " ".join(str(error).split())
+            raise AdapterError(
+                f"PEFT cannot load the cut adapter onto its base ({type(error).__name__}: "
+                f"{reason[:300]}); nothing was written. Merge it into a checkpoint (--merge)."
+            ) from error
+
+
+def cut_in_memory(
+    bases: Bases, adapter: AdapterFolder, boundary: int, record: Record | None
+) -> AdapterCut:
+    """Cut the adapter in memory; base model and adapter are free to go when this returns.
+
+    Raises:
+        LoraBoundaryError: It cannot be cut, or what is kept cannot be written down.
+    """
+    cut, rows, names, tied = load_cut(bases, adapter, boundary, record)
+    refuse_untied(cut, boundary, tied=tied)
+    config = cut_config(adapter.config, cut, boundary, names)
+    config.base_model_name_or_path = config.base_model_name_or_path or bases.name or None
+    found = files.read(adapter.path)
+    kept = files.kept_names(found, cut.modules, boundary, adapter.path)
+    facts = describe(cut, boundary, adapter, merge=False)
+    base = cut.model.get_base_model()
+    facts |= {
+        "grown_rows": rows,
+        "dtype": str(base.dtype).removeprefix("torch."),
+        "source_bytes": files.size(found),
+    }
+    cut.move(boundary)
+    tokens = prompts(base, _trained_tokens(config))
+    return AdapterCut(
+        config=config,
+        kept={name: found[name] for name in kept},
+        modules=frozenset(m.name for m in cut.kept(boundary) if m.adapted is not None),
+        grown_rows=rows,
+        tokens=tokens,
+        logits=logits(cut.model, tokens),
+        facts=facts,
+        bases=bases,
+    )
+
+
+def _trained_tokens(config: LoraConfig) -> list[int]:
+    indices = config.trainable_token_indices or []
+    if isinstance(indices, dict):
+        return [token for tokens in indices.values() for token in tokens]
+    return list(indices)

@@ -1,0 +1,182 @@
+"""``export()`` for Python, and the flow of an export."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lm_eval.utils import simple_parse_args_string
+from transformers import PreTrainedModel
+
+from ..adapter_folder import AdapterFolder, open_adapter
+from ..boundaries import parse_boundary
+from ..errors import AdapterError, BoundaryError, LoraBoundaryError
+from ..record import read_record
+from .adapter import AdapterCut, cut_in_memory
+from .bases import Bases
+from .card import model_card, recorded_choice
+from .folder import check_output, whole_folder, writing
+from .merged import MergedCut, merge_in_memory
+from .refusals import refuse_base_rewriting
+from .tokenizer import copy_tokenizer, has_tokenizer, save_tokenizer, tokenizer_folder
+from .vllm import max_lora_rank, vllm_conditions, vllm_problems
+
+FACTS = "lora_boundary_export.json"
+CHECKS = ("vllm",)
+
+logger = logging.getLogger("lm_eval.lora_boundary")
+
+
+def export(
+    pretrained: str | PreTrainedModel,
+    peft: str | Path,
+    boundary: int | str,
+    output: str | Path,
+    *,
+    merge: bool = False,
+    force: bool = False,
+    check: str | None = None,
+    model_args: str | Mapping[str, Any] = "",
+    dtype: str = "auto",
+    device: str | None = None,
+) -> dict[str, Any]:
+    """Write an adapter with the layers ``0..boundary`` only, and verify it.
+
+    >>> from lm_eval_lora_boundary import export  # doctest: +SKIP
+    >>> facts = export("org/base", "org/adapter", 20, "adapter-20", check="vllm")  # doctest: +SKIP
+    >>> facts["kept_parameters"], facts["max_difference"]  # doctest: +SKIP
+
+    Config and tensors are written together, the tensors bit for bit. What was written is loaded
+    again, by plain PEFT onto a fresh base model, and must give the same logits as the cut in
+    memory. The base model is loaded twice, one after the other, and needs memory for one; a loaded
+    model is copied, and needs memory for two.
+
+    Args:
+        pretrained: Base model: hub id, local folder, or a loaded model, which is left as it is.
+        peft: LoRA adapter: hub id or local folder.
+        boundary: Last layer whose LoRA is kept, ``0..N-1``, or ``"auto"`` for the one that a
+            sweep recorded in the adapter folder.
+        output: Folder to write. It appears whole or not at all.
+        merge: Write a full checkpoint with the kept layers merged into the base weights instead.
+        force: Replace an adapter or checkpoint that is there already.
+        check: ``"vllm"``: write nothing unless vLLM will load the adapter.
+        model_args: Further arguments of lm-eval's ``hf`` model, and ``peft_revision``.
+        dtype: Precision to verify and merge in, as for lm-eval's ``hf``; a loaded model keeps its.
+        device: As for lm-eval's ``hf``.
+
+    Returns:
+        The facts that were written: boundary, layers, kept and dropped modules and parameters,
+        hashes of both adapters, and the largest difference of logits, which is 0.0.
+
+    Raises:
+        LoraBoundaryError: Something that was given cannot be used, or the cut cannot be written
+            faithfully; its subclass tells what.
+    """
+    _check_request(check, merge=merge)
+    arguments = _arguments(model_args, dtype, device)
+    given = arguments.pop("peft_revision", None)
+    revision = None if given is None else str(given)
+    output = Path(output).expanduser().absolute()
+    adapter = open_adapter(peft, revision)
+    named = [] if isinstance(pretrained, PreTrainedModel) else [Path(pretrained)]
+    sources = [path for path in (adapter.path, *named) if path.is_dir()]
+    check_output(output, force=force, sources=sources)
+    record = read_record(adapter) if parse_boundary(boundary) == "auto" else None
+    chosen = _boundary(boundary if record is None else record.boundary)
+    if not merge:
+        refuse_base_rewriting(adapter.config)
+    bases = Bases(pretrained, arguments, boundary=chosen, dense=merge)
+    make = merge_in_memory if merge else cut_in_memory
+    cut: AdapterCut | MergedCut = make(bases, adapter, chosen, record)
+    files = tokenizer_folder(peft, revision, adapter)
+    facts = cut.facts | _names(peft, adapter, bases)
+    if isinstance(cut, AdapterCut):
+        facts |= _vllm(cut, check)
+    with whole_folder(output) as folder:
+        cut.write(folder, output)
+        if merge and not has_tokenizer(files):
+            save_tokenizer(bases, folder, output)
+        facts["tokenizer_files"] = copy_tokenizer(files, folder, output)
+        facts |= cut.verify(folder)
+        card = model_card(facts, recorded_choice(adapter, chosen))
+        with writing(output):
+            (folder / "README.md").write_text(card, encoding="utf-8")
+            text = json.dumps(facts, indent=2, ensure_ascii=False) + "\n"
+            (folder / FACTS).write_text(text, encoding="utf-8")
+    logger.info("boundary %d written to %s", chosen, output)
+    return facts | {"output": str(output)}
+
+
+def _check_request(check: str | None, *, merge: bool) -> None:
+    if check is not None and check not in CHECKS:
+        raise LoraBoundaryError(f"check={check!r}; expected {' or '.join(CHECKS)}")
+    if check is not None and merge:
+        raise LoraBoundaryError(
+            f"check={check} is about adapters, and merge=True writes none: {check} loads a "
+            "checkpoint as it loads the base model. Leave out one of them."
+        )
+
+
+def _arguments(
+    model_args: str | Mapping[str, Any], dtype: str, device: str | None
+) -> dict[str, Any]:
+    """Return the arguments of lm-eval's ``hf`` model."""
+    given = (
+        simple_parse_args_string(model_args) if isinstance(model_args, str) else dict(model_args)
+    )
+    wrong = sorted({"pretrained", "peft", "boundary", "merge", "delta"} & given.keys())
+    if wrong:
+        raise LoraBoundaryError(
+            f"model_args holds {', '.join(wrong)}; give pretrained, peft, boundary and merge by "
+            "themselves, and no delta"
+        )
+    arguments = {"dtype": dtype} | given
+    return arguments if device is None else arguments | {"device": device}
+
+
+def _boundary(boundary: int | str) -> int:
+    """Return the boundary as an integer that keeps something."""
+    chosen = parse_boundary(boundary)
+    if not isinstance(chosen, int):
+        raise BoundaryError(f"boundary is {boundary!r}; expected an integer or auto")
+    if chosen == -1:
+        raise BoundaryError(
+            "boundary=-1 keeps no layer, so there is no adapter to write; use the base model"
+        )
+    return chosen
+
+
+def _names(peft: str | Path, adapter: AdapterFolder, bases: Bases) -> dict[str, Any]:
+    """Return what to call the adapter and its base model, and how to load the latter."""
+    local = Path(peft).expanduser().is_dir()
+    return {
+        "source": adapter.path.resolve().name if local else str(peft),
+        "base_model": str(adapter.config.base_model_name_or_path or bases.name),
+        "loading": {
+            name: bases.model_args[name]
+            for name in ("revision", "subfolder", "gguf_file", "trust_remote_code")
+            if name in bases.model_args
+        },
+    }
+
+
+def _vllm(cut: AdapterCut, check: str | None) -> dict[str, Any]:
+    """Return what vLLM will make of the adapter.
+
+    Raises:
+        AdapterError: It will not load it, and that was to be checked.
+    """
+    problems = vllm_problems(cut.config, cut.shapes)
+    if problems and check == "vllm":
+        raise AdapterError(
+            f"vLLM cannot load this adapter: {' '.join(problems)} Nothing was written; leave out "
+            "--check vllm to use it with PEFT, or merge it into a checkpoint (--merge)."
+        )
+    return {
+        "vllm_problems": problems,
+        "vllm_conditions": vllm_conditions(cut.config, cut.shapes),
+        "vllm_max_lora_rank": None if problems else max_lora_rank(cut.config),
+    }

@@ -1,0 +1,83 @@
+"""Which tensors of an adapter's file belong to which adapted module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from peft.utils.save_and_load import load_peft_weights
+from safetensors.torch import save_file
+
+from ..adapted import AdaptedModule
+from ..errors import AdapterError
+
+PREFIX = "base_model.model."
+
+
+def kept_names(
+    names: Iterable[str], modules: Iterable[AdaptedModule], boundary: int, source: Path
+) -> list[str]:
+    """Return the names of the tensors that a boundary keeps, in alphabetical order.
+
+    Args:
+        names: Names of all tensors, as in the adapter's file.
+        modules: What the adapter changes.
+        boundary: The boundary.
+        source: The adapter folder, for the message.
+
+    Raises:
+        AdapterError: A tensor belongs to no module, by its name.
+    """
+    depth = {module.name: module.depth for module in modules}
+    kept = []
+    for name in sorted(names):
+        owner = name.removeprefix(PREFIX)
+        while owner and owner not in depth:
+            owner = owner.rpartition(".")[0]
+        if not owner:
+            raise AdapterError(
+                f"{source} holds {name}, which is not what the installed transformers and PEFT "
+                "call it, so its part cannot be copied. Load the adapter with PEFT and save it "
+                "again with save_pretrained(), then export that; or merge."
+            )
+        if depth[owner] <= boundary:
+            kept.append(name)
+    return kept
+
+
+def read(folder: Path) -> dict[str, torch.Tensor]:
+    """Return the tensors of an adapter folder on the CPU, by their names in the file."""
+    tensors: dict[str, torch.Tensor] = load_peft_weights(str(folder), device="cpu")
+    return tensors
+
+
+def write(path: Path, tensors: dict[str, torch.Tensor]) -> None:
+    """Write tensors to a safetensors file, bit for bit.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    # pickled tensors may share memory, which safetensors refuses
+    own = {
+        name: tensor.clone(memory_format=torch.contiguous_format)
+        for name, tensor in tensors.items()
+    }
+    save_file(own, path, metadata={"format": "pt"})
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    """Tell whether two sets of tensors have the same names, types, shapes and bits."""
+    return a.keys() == b.keys() and all(_same_bits(a[name], b[name]) for name in a)
+
+
+def _same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
+    if a.dtype != b.dtype or a.shape != b.shape:
+        return False
+    x, y = (tensor.contiguous().flatten().view(torch.uint8) for tensor in (a, b))
+    return torch.equal(x, y)
+
+
+def size(tensors: dict[str, torch.Tensor]) -> int:
+    """Return the number of bytes that tensors take."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())

@@ -1,0 +1,101 @@
+"""The tokenizer that goes with an adapter or a checkpoint."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+from ..adapter_folder import AdapterFolder
+from ..errors import AdapterError
+from .bases import Bases
+from .folder import writing
+
+logger = logging.getLogger("lm_eval.lora_boundary")
+
+# the file names of transformers
+_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "tokenizer.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "chat_template.jinja",
+    "chat_template.json",
+)
+
+
+def tokenizer_folder(peft: str | Path, revision: str | None, adapter: AdapterFolder) -> Path:
+    """Return the folder that holds the tokenizer files of an adapter, if it has any.
+
+    Args:
+        peft: The adapter as it was given, local or on the hub.
+        revision: Branch, tag or commit on the hub.
+        adapter: The adapter.
+
+    Raises:
+        AdapterError: They cannot be downloaded.
+    """
+    if Path(peft).expanduser().is_dir():
+        return adapter.path
+    try:
+        return Path(snapshot_download(str(peft), revision=revision, allow_patterns=list(_FILES)))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise AdapterError(
+            f"the tokenizer files of {peft} cannot be downloaded ({reason}); try again, or give a "
+            "local copy of the adapter"
+        ) from error
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Tell whether a folder holds a whole tokenizer, not just a chat template."""
+    return (folder / "tokenizer_config.json").is_file()
+
+
+def copy_tokenizer(source: Path, folder: Path, output: Path) -> list[str]:
+    """Copy the tokenizer files of a folder, chat template among them.
+
+    Args:
+        source: The folder that may hold some.
+        folder: The folder to write to; files that are there give way.
+        output: What it will be called.
+
+    Returns:
+        The names of all tokenizer files that the folder now has.
+
+    Raises:
+        OutputError: They cannot be written.
+    """
+    with writing(output):
+        for name in _FILES:
+            if (source / name).is_file():
+                shutil.copyfile(source / name, folder / name)
+    return [name for name in _FILES if (folder / name).is_file()]
+
+
+def save_tokenizer(bases: Bases, folder: Path, output: Path) -> None:
+    """Save the tokenizer of the base model, if a loaded model leads to one.
+
+    Args:
+        bases: Where it comes from.
+        folder: The folder to write to.
+        output: What it will be called.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    tokenizer = bases.tokenizer()
+    if tokenizer is None:
+        logger.warning("the loaded model does not say where its tokenizer is; %s has none", output)
+        return
+    with writing(output):
+        tokenizer.save_pretrained(str(folder))

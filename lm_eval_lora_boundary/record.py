@@ -1,0 +1,96 @@
+"""The boundary that a sweep recorded in an adapter folder, for ``boundary=auto``."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from .adapter_folder import RECORD, AdapterFolder
+from .errors import BoundaryError
+
+_SAMPLE = 256  # values
+
+
+@dataclass(frozen=True)
+class Record:
+    """A recorded choice.
+
+    Attributes:
+        path: Where it is recorded.
+        boundary: The boundary.
+        base_sample: What :func:`weights_sample` gave for the base model.
+    """
+
+    path: Path
+    boundary: int
+    base_sample: str
+
+    def check_base(self, model: nn.Module) -> None:
+        """Refuse a base model other than the recorded one.
+
+        Raises:
+            BoundaryError: It is another one.
+        """
+        sample = weights_sample(model)
+        if sample != self.base_sample:
+            raise BoundaryError(
+                f"boundary=auto, but {self.path} was recorded for another base model (weights "
+                f"{self.base_sample[:12]}…, now {sample[:12]}…; quantised weights differ, too); "
+                "run the sweep with this one, or give boundary=K"
+            )
+
+
+def read_record(adapter: AdapterFolder) -> Record:
+    """Return the choice that a sweep recorded in the adapter folder.
+
+    Raises:
+        BoundaryError: None is recorded, it cannot be read, or it was recorded for other tensors.
+    """
+    path = adapter.path / RECORD
+    if not path.is_file():
+        raise BoundaryError(
+            f"boundary=auto, but {adapter.path} has no {RECORD}; record one with "
+            "`lora-boundary sweep … --save`, or give boundary=K"
+        )
+    try:
+        content: Any = json.loads(path.read_text(encoding="utf-8"))
+        boundary, sha256 = content["boundary"], content["adapter_sha256"]
+        sample = str(content["base_weights_sample"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise BoundaryError(
+            f"boundary=auto, but {path} cannot be read ({type(error).__name__}: {error}); expected "
+            "keys boundary, adapter_sha256 and base_weights_sample. Record it again, or give "
+            "boundary=K."
+        ) from error
+    if sha256 != adapter.sha256:
+        raise BoundaryError(
+            f"boundary=auto, but {path} was recorded for other adapter tensors "
+            f"({str(sha256)[:12]}…, now {adapter.sha256[:12]}…); run the sweep again, or give "
+            "boundary=K"
+        )
+    if isinstance(boundary, bool) or not isinstance(boundary, int):
+        raise BoundaryError(f"boundary=auto, but {path} records boundary={boundary!r}")
+    return Record(path, boundary, sample)
+
+
+def weights_sample(model: nn.Module) -> str:
+    """Return a hash that tells one base model from another, whatever precision it is loaded in.
+
+    Name and shape of every parameter go in, and its first values, rounded to bfloat16.
+
+    Args:
+        model: The base model, before an adapter is put on it.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.named_parameters()):
+        digest.update(f"{name}\0{tuple(tensor.shape)}\0".encode())
+        if not tensor.is_meta:
+            values = tensor.detach().flatten()[:_SAMPLE].to("cpu", torch.bfloat16)
+            digest.update(values.view(torch.int16).numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,25 @@
+// Tables work at once, documents when they come near.
+
+document.querySelectorAll("table[data-sortable]").forEach(makeSortable);
+
+const views = [];
+const waiting = new Set(document.querySelectorAll(".documents"));
+const start = (host) => {
+  if (!waiting.delete(host)) return;
+  host.classList.remove("waiting");
+  const source = document.getElementById(host.dataset.payload);
+  views.push(new Documents(host, JSON.parse(source.textContent)));
+  source.remove();
+};
+const observer = new IntersectionObserver(
+  (entries) => entries.filter((each) => each.isIntersecting).forEach((each) => start(each.target)),
+  { rootMargin: "800px" },
+);
+waiting.forEach((host) => {
+  host.classList.add("waiting"); // takes room: else a reader would be carried past what appears
+  observer.observe(host);
+});
+window.addEventListener("beforeprint", () => {
+  [...waiting].forEach(start);
+  views.forEach((view) => view.markAll());
+});

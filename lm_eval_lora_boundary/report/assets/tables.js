@@ -1,0 +1,29 @@
+// Tables that sort by a click or a key.
+
+function sortRows(table, column, descending) {
+  const body = table.tBodies[0];
+  const key = (row) => {
+    const value = row.cells[column].dataset.sort;
+    return value === undefined ? null : Number(value);
+  };
+  const rows = [...body.rows].sort((a, b) => {
+    const [x, y] = [key(a), key(b)];
+    if (x === null || y === null) return (x === null) - (y === null); // these always last
+    return descending ? y - x : x - y;
+  });
+  body.append(...rows);
+}
+
+function makeSortable(table) {
+  const headings = [...table.tHead.rows[0].cells];
+  headings.forEach((heading, column) => {
+    const button = el("button", { type: "button" }, heading.textContent);
+    button.addEventListener("click", () => {
+      const descending = heading.getAttribute("aria-sort") === "ascending";
+      headings.forEach((other) => other.removeAttribute("aria-sort"));
+      heading.setAttribute("aria-sort", descending ? "descending" : "ascending");
+      sortRows(table, column, descending);
+    });
+    heading.replaceChildren(button);
+  });
+}

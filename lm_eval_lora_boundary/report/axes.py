@@ -1,0 +1,133 @@
+"""What several plots share: curves, bands, marks and labels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+
+from . import style
+from .data import BASE, Layer, Row, TaskFound
+from .words import integer
+
+Array = npt.NDArray[np.float64]
+DASHES = ("-", (0, (5, 2)), (0, (1, 1.3)), (0, (5, 1.5, 1, 1.5)), (0, (8, 3)), (0, (3, 1)))
+_BOUNDARY = "boundary (last layer that keeps its LoRA; −1: none)"
+
+
+def draw_curve(axes: Axes, task: TaskFound, full: int | None) -> None:
+    """Draw the metric against the boundary, with all that helps to choose one.
+
+    Args:
+        axes: Where to draw.
+        task: The task.
+        full: The boundary that keeps the whole adapter; None if it is not known.
+    """
+    xs, ys = points(task.rows, "value")
+    half = 1.96 * points(task.rows, "stderr")[1]
+    if task.collapse is not None:
+        axes.axvspan(
+            max(0, task.rows[0].boundary) - 0.5,
+            task.collapse + 0.5,
+            color=style.WASH,
+            zorder=0,
+            linewidth=0,
+            label="significantly worse",
+        )
+    if np.isfinite(half).any():
+        band(axes, xs, ys - half, ys + half, "95 % interval")
+    for boundary, dashes, label in (
+        (full, DASHES[0], "whole adapter"),
+        (BASE, DASHES[1], "base model"),
+    ):
+        row = task.row(boundary)
+        if row is not None and row.value is not None:
+            axes.axhline(row.value, color=style.MUTED, linestyle=dashes, linewidth=1, label=label)
+    axes.plot(xs, ys, color=style.ACCENT, marker=marker(xs))
+    mark(axes, task)
+    if task.test is not None:
+        _, half = points(task.test.rows, "stderr")
+        axes.errorbar(
+            *points(task.test.rows, "value"),
+            yerr=1.96 * np.nan_to_num(half),
+            color=style.INK,
+            marker="D",
+            markersize=4,
+            linestyle="none",
+            elinewidth=1,
+            zorder=5,
+            label=f"{task.test.split} split",
+        )
+
+
+def band(
+    axes: Axes, xs: Array, low: Array, high: Array, label: str | None, alpha: float = 0.16
+) -> None:
+    """Fill what lies between two curves."""
+    axes.fill_between(xs, low, high, color=style.ACCENT, alpha=alpha, linewidth=0, label=label)
+
+
+def mark(axes: Axes, task: TaskFound) -> None:
+    """Mark the best boundary and the smallest one that cannot be told from it."""
+    marks = [(task.best, style.ACCENT, f"best: {integer(task.best)}")]
+    smallest = task.smallest_equivalent
+    if smallest is not None and smallest != task.best:
+        marks.append((smallest, style.PAPER, f"smallest equivalent: {integer(smallest)}"))
+    for boundary, fill, label in marks:
+        row = task.row(boundary)
+        if row is not None and row.value is not None:
+            axes.plot(
+                [boundary],
+                [row.value],
+                marker="o",
+                markersize=8.5,
+                color=fill,
+                markeredgecolor=style.ACCENT,
+                markeredgewidth=1.6,
+                linestyle="none",
+                zorder=4,
+                label=label,
+            )
+
+
+def mark_best(axes: Axes, task: TaskFound) -> None:
+    """Draw a thin line at the best boundary."""
+    axes.axvline(
+        task.best,
+        color=style.MUTED,
+        linewidth=1,
+        linestyle=DASHES[2],
+        zorder=1,
+        label=f"best: {integer(task.best)}",
+    )
+
+
+def label_axes(axes: Axes, vertical: str, horizontal: str = _BOUNDARY) -> None:
+    """Name both axes, and write their numbers with a true minus sign."""
+    axes.set_ylabel(vertical)
+    axes.set_xlabel(horizontal)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}".replace("-", "−"))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}".replace("-", "−"))
+
+
+def points(rows: Sequence[Row] | Sequence[Layer], name: str) -> tuple[Array, Array]:
+    """Return where rows are and one of their statistics, NaN where it is not available."""
+    where = [row.boundary if isinstance(row, Row) else row.layer for row in rows]
+    return np.array(where, dtype=float), _array([getattr(row, name) for row in rows])
+
+
+def of_metric(task: TaskFound, key: str) -> Array:
+    """Return a metric at every boundary, NaN where it is not available."""
+    return _array([row.metrics.get(key) for row in task.rows])
+
+
+def marker(xs: Array, kind: str = "o") -> str | None:
+    """Return a marker for few points; many would run together."""
+    return kind if len(xs) <= 48 else None
+
+
+def _array(values: Sequence[float | None]) -> Array:
+    return np.array([math.nan if value is None else value for value in values], dtype=float)

@@ -1,0 +1,157 @@
+"""``report.html``: one file, nothing to fetch."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+
+from . import style
+from .data import SweepFound, TaskFound
+from .documents import DocumentSet
+from .payload import encode, payload
+from .plots import Plot
+from .sentences import advice, caveats, finding
+from .table import Table, group_table, table
+from .words import count, metric_name
+
+_ASSETS = files(__package__) / "assets"
+# one script in the page, in this order
+_SCRIPTS = ("elements", "difference", "tables", "documents", "start")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A plot in both colour schemes, as data URIs."""
+
+    plot: Plot
+    light: str
+    dark: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """All that the page says about one task.
+
+    Attributes:
+        task: The task.
+        full: The boundary that keeps the whole adapter; None if it is not known.
+        pictures: The plots.
+        sets: Name and documents of each set of documents.
+    """
+
+    task: TaskFound
+    full: int | None
+    pictures: Sequence[Picture]
+    sets: Sequence[tuple[str, DocumentSet]]
+
+
+def picture(plot: Plot, drawing: str) -> Picture:
+    """Return a plot for the page.
+
+    Args:
+        plot: The plot.
+        drawing: Its SVG in the light scheme.
+    """
+    return Picture(plot, _data_uri(drawing), _data_uri(style.dark(drawing)))
+
+
+def render(found: SweepFound, sections: Sequence[Section]) -> str:
+    """Return the page.
+
+    Args:
+        found: The sweep.
+        sections: What to say about each task.
+    """
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    environment.lstrip_blocks = True
+    template = environment.from_string(_asset("page.html.j2"))
+    script = "\n".join(_asset(f"{name}.js") for name in _SCRIPTS)
+    css = _asset("report.css")
+    text = template.render(
+        found=found,
+        sections=[_variables(found, section, i) for i, section in enumerate(sections)],
+        groups={name: group_table(rows) for name, rows in found.groups.items()},
+        settings=_settings(found),
+        script=script,
+        css=css,
+        script_hash=_hash(script),
+        css_hash=_hash(css),
+        version=version("lm-eval-lora-boundary"),
+    )
+    # names may hold halves of surrogate pairs, which UTF-8 cannot
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _variables(found: SweepFound, section: Section, position: int) -> dict[str, Any]:
+    """Return what the template needs of a section."""
+    task, full = section.task, section.full
+    return {
+        "id": f"task-{position}",
+        "task": task,
+        "advice": advice(task, full),
+        "finding": finding(task, full),
+        "caveats": list(caveats(task, full, found.race)),
+        "facts": _facts(task),
+        "pictures": section.pictures,
+        "table": table(task, task.rows, _marks(task, full)),
+        "test_table": _test_table(task, full),
+        "documents": sum(len(documents.documents) for _, documents in section.sets),
+        "payload": encode(payload(task, full, section.sets)),
+    }
+
+
+def _facts(task: TaskFound) -> str:
+    """Return what was scored, in a few words."""
+    direction = "higher" if task.higher_is_better else "lower"
+    return (
+        f"{len(task.rows)} {'boundary' if len(task.rows) == 1 else 'boundaries'} on "
+        f"{count(task.documents, task.split)}, chosen by {metric_name(task.metric)} "
+        f"({direction} is better)"
+    )
+
+
+def _marks(task: TaskFound, full: int | None) -> dict[int, str]:
+    """Return what to write beside boundaries."""
+    marks: dict[int, list[str]] = {}
+    for boundary, mark in (
+        (-1, "base"),
+        (full, "whole"),
+        (task.best, "best"),
+        (task.smallest_equivalent, "smallest"),
+    ):
+        if boundary is not None and not (mark == "smallest" and boundary == task.best):
+            marks.setdefault(boundary, []).append(mark)
+    return {boundary: ", ".join(parts) for boundary, parts in marks.items()}
+
+
+def _test_table(task: TaskFound, full: int | None) -> Table | None:
+    return None if task.test is None else table(task, task.test.rows, _marks(task, full))
+
+
+def _settings(found: SweepFound) -> dict[str, str]:
+    """Return the settings that were given, as text."""
+    return {
+        key.replace("_", " "): ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+        for key, value in found.settings.items()
+        if value is not None and value not in ({}, [], "")
+    }
+
+
+def _asset(name: str) -> str:
+    return (_ASSETS / name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    """Return the hash by which a content security policy allows an inline element."""
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _data_uri(drawing: str) -> str:
+    return f"data:image/svg+xml;base64,{base64.b64encode(drawing.encode()).decode()}"

@@ -1,0 +1,101 @@
+"""The documents of a task as JSON inside the page."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from .answers import common_start
+from .data import BASE, TaskFound
+from .documents import DocumentSet
+from .words import metric_name
+
+# what could end a script element, open a comment in it, or be a line end in JavaScript; and
+# halves of surrogate pairs, which models do write and UTF-8 cannot
+_UNSAFE = re.compile("[<>&\u2028\u2029\ud800-\udfff]")
+COLUMNS = 4
+
+
+def encode(content: Any) -> str:
+    """Return JSON that is safe inside a ``script`` element."""
+    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def payload(task: TaskFound, full: int | None, sets: Sequence[tuple[str, DocumentSet]]) -> Any:
+    """Return what the per-document view of a task shows.
+
+    Args:
+        task: The task.
+        full: The boundary that keeps the whole adapter; None if it is not known.
+        sets: Name and documents of each set.
+    """
+    return {
+        "metric": metric_name(task.metric),
+        "higher": task.higher_is_better,
+        "sets": [_set(task, full, name, found) for name, found in sets],
+    }
+
+
+def _set(task: TaskFound, full: int | None, name: str, found: DocumentSet) -> dict[str, Any]:
+    boundaries = found.boundaries
+    reference = full if full is not None and full in boundaries else boundaries[-1]
+    # examples and instructions that every prompt begins with are stored once
+    prefix = common_start([each.prompt for each in found.documents])
+    return {
+        "name": name,
+        "boundaries": boundaries,
+        "names": [_label(task, full, each) for each in boundaries],
+        "reference": boundaries.index(reference),
+        "reference_name": _name(full, reference),
+        "focus": boundaries.index(_focus(task, boundaries, reference)),
+        "columns": [boundaries.index(each) for each in _columns(task, boundaries, reference)],
+        "comparable": found.comparable,
+        "binary": found.binary,
+        "prefix": prefix,
+        "documents": [
+            {
+                "id": each.id,
+                "prompt": each.prompt[len(prefix) :],
+                "gold": each.gold,
+                "answers": [
+                    [a.text, a.value] if a.read_as is None else [a.text, a.value, a.read_as]
+                    for a in each.answers
+                ],
+                "which": each.which,
+            }
+            for each in found.documents
+        ],
+    }
+
+
+def _name(full: int | None, boundary: int) -> str:
+    """Return what a boundary is called."""
+    if boundary == BASE:
+        return "base model"
+    return "whole adapter" if boundary == full else f"boundary {boundary}"
+
+
+def _label(task: TaskFound, full: int | None, boundary: int) -> str:
+    """Return the name of a column."""
+    parts = [_name(full, boundary)]
+    if boundary == task.best:
+        parts.append("best")
+    elif boundary == task.smallest_equivalent:
+        parts.append("smallest equivalent")
+    return " · ".join(parts)
+
+
+def _focus(task: TaskFound, boundaries: Sequence[int], reference: int) -> int:
+    """Return the boundary whose answers are compared with the reference's at first."""
+    wanted = (task.best, task.smallest_equivalent, BASE, boundaries[0])
+    others = [each for each in boundaries if each != reference]
+    return next((each for each in wanted if each is not None and each in others), reference)
+
+
+def _columns(task: TaskFound, boundaries: Sequence[int], reference: int) -> list[int]:
+    """Return the columns to begin with, ascending."""
+    wanted = {BASE, task.smallest_equivalent, task.best, reference}
+    return [boundary for boundary in boundaries if boundary in wanted][:COLUMNS]

@@ -1,0 +1,241 @@
+"""The plots of one task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from . import style
+from .axes import (
+    DASHES,
+    Array,
+    band,
+    draw_curve,
+    label_axes,
+    mark,
+    mark_best,
+    marker,
+    of_metric,
+    points,
+)
+from .data import BASE, Row, TaskFound
+from .words import integer, metric_name, number, percent, signed
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A drawn plot.
+
+    Attributes:
+        name: Its file name, without ending.
+        title: What it shows, as a heading.
+        alt: What it says, for readers who do not see it.
+        figure: The drawing.
+    """
+
+    name: str
+    title: str
+    alt: str
+    figure: Figure
+
+
+def draw(task: TaskFound, full: int | None) -> Iterator[Plot]:
+    """Yield the plots of a task, as far as there is something to draw.
+
+    Args:
+        task: The task.
+        full: The boundary that keeps the whole adapter; None if it is not known.
+    """
+    makers: tuple[Callable[[TaskFound, int | None], Plot | None], ...] = (
+        _metric,
+        _difference,
+        _wins,
+        _metrics,
+        _length_ratio,
+        _trace,
+    )
+    with style.house_style():
+        for make in makers:
+            plot = make(task, full)
+            if plot is not None:
+                yield plot
+
+
+def _metric(task: TaskFound, full: int | None) -> Plot:
+    """Draw metric against boundary."""
+    name = metric_name(task.metric)
+    figure, (axes,) = style.new_figure()
+    draw_curve(axes, task, full)
+    label_axes(axes, name)
+    style.legend(figure, axes, columns=3)
+    scores = ", ".join(
+        f"{label} {number(row.value)}"
+        for boundary, label in (
+            (BASE, "base model"),
+            (full, "whole adapter"),
+            (task.best, f"best at boundary {integer(task.best)}"),
+        )
+        if (row := task.row(boundary)) is not None
+    )
+    alt = f"{name} at {len(task.rows)} boundaries: {scores}."
+    return Plot("metric", f"{name} by boundary", alt, figure)
+
+
+def _difference(task: TaskFound, full: int | None) -> Plot | None:
+    """Draw the paired difference to the whole adapter."""
+    rows = [row for row in task.rows if row.delta_full is not None]
+    if len(rows) < 2:
+        return None
+    figure, (axes,) = style.new_figure()
+    xs, ys = points(rows, "delta_full")
+    for prefix, alpha, label in (
+        ("simultaneous", 0.1, "95 %, all at once"),
+        ("ci", 0.2, "95 %, each"),
+    ):
+        low, high = points(rows, f"{prefix}_low")[1], points(rows, f"{prefix}_high")[1]
+        if np.isfinite(low).any():
+            band(axes, xs, low, high, label, alpha)
+    axes.axhline(0, color=style.MUTED, linewidth=1, label="whole adapter")
+    axes.plot(xs, ys, color=style.ACCENT, marker=marker(xs))
+    mark_best(axes, task)
+    name = metric_name(task.metric)
+    label_axes(axes, f"difference in {name}")
+    style.legend(figure, axes)
+    alt = (
+        f"Paired difference in {name} to the whole adapter at {len(rows)} boundaries, from "
+        f"{signed(float(ys.min()))} to {signed(float(ys.max()))}"
+    )
+    best = task.row(task.best)
+    if best is not None:
+        alt += f"; {signed(best.delta_full)} at the best boundary, {integer(task.best)}"
+    return Plot("difference", "Difference to the whole adapter", f"{alt}.", figure)
+
+
+def _wins(task: TaskFound, full: int | None) -> Plot | None:
+    """Draw how often each boundary is best when documents are drawn anew."""
+    rows = [row for row in task.rows if row.win_rate is not None]
+    if len(rows) < 2:
+        return None
+    figure, (axes,) = style.new_figure()
+    xs, ys = points(rows, "win_rate")
+    colours = [style.ACCENT if row.boundary == task.best else style.MUTED for row in rows]
+    axes.bar(xs, 100 * ys, width=0.8, color=colours)
+    label_axes(axes, "% of document sets won")
+    leaders = sorted(rows, key=lambda row: -(row.win_rate or 0))[:3]
+    alt = "Share of resampled document sets in which a boundary is best: " + ", ".join(
+        f"{percent(row.win_rate)} for {integer(row.boundary)}" for row in leaders
+    )
+    return Plot("wins", "How sure the choice is", f"{alt}.", figure)
+
+
+def _metrics(task: TaskFound, full: int | None) -> Plot | None:
+    """Draw several metrics into one picture, which shows what a cut trades for what."""
+    curves = {
+        key: ys
+        for key in task.metric_keys
+        if not key.startswith("length_ratio") and np.isfinite(ys := of_metric(task, key)).any()
+    }
+    whole, unit = task.row(full), "value"
+    if whole is not None and not _same_scale(curves.values()):
+        unit = "% of the whole adapter"
+        curves = {
+            key: 100 * ys / scale
+            for key, ys in curves.items()
+            if (scale := whole.metrics.get(key)) is not None and scale != 0
+        }
+    if len(curves) < 2:
+        return None
+    figure, (axes,) = style.new_figure()
+    xs, _ = points(task.rows, "value")
+    looks = zip(style.SERIES, style.MARKERS, DASHES, strict=True)
+    for i, ((key, ys), (colour, kind, dashes)) in enumerate(
+        zip(curves.items(), looks, strict=False)
+    ):
+        # thinner on top of thicker: equal curves are seen to be equal
+        axes.plot(
+            xs,
+            ys,
+            color=colour,
+            marker=marker(xs, kind),
+            markersize=max(2.2, 4.4 - 0.8 * i),
+            linewidth=max(1.0, 2.2 - 0.5 * i),
+            linestyle=dashes,
+            label=metric_name(key),
+        )
+    mark_best(axes, task)
+    label_axes(axes, unit)
+    style.legend(figure, axes, columns=3)
+    alt = "; ".join(
+        f"{metric_name(key)} {number(_at(task.row(task.best), key))} at the best boundary, "
+        f"{number(_at(whole, key))} with the whole adapter"
+        for key in curves
+    )
+    return Plot("metrics", "Metrics side by side", f"{alt}.", figure)
+
+
+def _length_ratio(task: TaskFound, full: int | None) -> Plot | None:
+    """Draw how long responses are, compared with the references."""
+    key = next((key for key in task.metric_keys if key.startswith("length_ratio")), None)
+    if key is None:
+        return None
+    figure, (axes,) = style.new_figure()
+    xs, _ = points(task.rows, "value")
+    axes.axhline(1, color=style.MUTED, linewidth=1, label="as long as the reference")
+    axes.plot(xs, of_metric(task, key), color=style.ACCENT, marker=marker(xs))
+    mark_best(axes, task)
+    label_axes(axes, "response / reference length")
+    style.legend(figure, axes)
+    alt = (
+        f"Length of responses over length of references: {number(_at(task.row(task.best), key))} "
+        f"at the best boundary, {number(_at(task.row(full), key))} with the whole adapter, "
+        f"{number(_at(task.row(BASE), key))} with the base model."
+    )
+    return Plot("length_ratio", "Length of responses", alt, figure)
+
+
+def _trace(task: TaskFound, full: int | None) -> Plot | None:
+    """Draw the trace above the sweep, over the same layers."""
+    trace = task.trace
+    if trace is None or not trace.layers:
+        return None
+    figure, (upper, lower) = style.new_figure(2)
+    xs, middle = points(trace.layers, "median")
+    quartiles = points(trace.layers, "q25")[1], points(trace.layers, "q75")[1]
+    band(upper, xs, *quartiles, "quartiles")
+    others = [(name, rows) for name, rows in trace.models.items() if name != "full"]
+    for (name, rows), dashes in zip(others, DASHES[1:], strict=False):
+        label = "base model" if name == "base" else name.replace("=", " ")
+        median = points(rows, "median")
+        upper.plot(*median, color=style.MUTED, linestyle=dashes, linewidth=1.2, label=label)
+    upper.plot(xs, middle, color=style.ACCENT, marker=marker(xs), label="median")
+    lower.plot(*points(task.rows, "value"), color=style.ACCENT, marker=marker(xs))
+    mark(lower, task)
+    for axes in (upper, lower):
+        if trace.candidate is not None:
+            axes.axvline(trace.candidate, color=style.INK, linewidth=1, label="candidate")
+        if trace.candidate_low is not None and trace.candidate_high is not None:
+            low, high = trace.candidate_low, trace.candidate_high
+            axes.axvspan(low, high, color=style.WASH, linewidth=0, zorder=0)
+    label_axes(upper, "probability of the gold", "")
+    label_axes(lower, metric_name(task.metric), "layer read out (above) · boundary (below)")
+    style.legend(figure, upper, lower, columns=3)
+    found = "no layer" if trace.candidate is None else f"layer {trace.candidate}"
+    alt = (
+        f"Median probability of the gold tokens read out at {len(trace.layers)} layers, above the "
+        f"sweep's {metric_name(task.metric)}; the trace proposes {found}, the sweep boundary "
+        f"{integer(task.best)}."
+    )
+    return Plot("trace_and_sweep", "Trace and sweep", alt, figure)
+
+
+def _at(row: Row | None, key: str) -> float | None:
+    return None if row is None else row.metrics.get(key)
+
+
+def _same_scale(curves: Iterable[Array]) -> bool:
+    """Return whether curves can share an axis without one of them lying flat on it."""
+    heights = [height for ys in curves if (height := float(np.nanmax(np.abs(ys)))) > 0]
+    return not heights or max(heights) <= 20 * min(heights)

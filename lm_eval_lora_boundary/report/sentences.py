@@ -1,0 +1,208 @@
+"""What a sweep found, in sentences that are true of every outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from .data import BASE, Row, TaskFound
+from .words import count, integer, interval, metric_name, number, p_value, signed
+
+LEVEL = 0.05
+
+
+def advice(task: TaskFound, full: int | None) -> str:
+    """Return what to do, in a few words.
+
+    Args:
+        task: The task.
+        full: The boundary that keeps the whole adapter; None if it is not known.
+    """
+    if _refuted(task):
+        return f"Keep the whole adapter ({_boundary(full)})"
+    if task.best == BASE:
+        return "Use the base model alone (boundary −1)"
+    if task.best == full:
+        return f"Keep the whole adapter ({_boundary(full)})"
+    layers = "layer 0" if task.best == 0 else f"layers 0 to {task.best}"
+    return f"Keep {layers} (boundary {task.best})"
+
+
+def finding(task: TaskFound, full: int | None) -> str:
+    """Return why, to go on after the advice and a colon.
+
+    Args:
+        task: The task.
+        full: The boundary that keeps the whole adapter; None if it is not known.
+    """
+    split, documents, rows = _judged(task)
+    best, whole = _row(rows, task.best), _row(rows, full)
+    score = f"{metric_name(task.metric)} {number(best.value)}"
+    if not task.higher_is_better:
+        score += " (lower is better)"
+    on = f"on {count(documents, split)}"
+    if task.best == full:
+        return f"{score} {on}. {_no_cut(task)}"
+    if whole.value is None or best.delta_full is None:
+        return f"{score} {on}. There is no score of the whole adapter to compare it with."
+    if _refuted(task):
+        chosen = count(task.documents, task.split)
+        score = f"{_cut(task.best)}, the best on {chosen}, has {score}"
+    return (
+        f"{score} against {number(whole.value)} with the whole adapter {on}, "
+        f"{_comparison(best.delta_full, best.ci_low, best.ci_high, best.p_value)}: "
+        f"{_verdict(task, best)}."
+    )
+
+
+def caveats(task: TaskFound, full: int | None, race: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what a reader of the finding must know, one or two sentences each.
+
+    Args:
+        task: The task.
+        full: The boundary that keeps the whole adapter; None if it is not known.
+        race: What ``sweep.json`` says about a race.
+    """
+    yield from _selection(task, full)
+    smallest = task.row(task.smallest_equivalent)
+    if smallest is not None and smallest.boundary != task.best:
+        yield (
+            f"The smallest cut that cannot be told from the best is {_cut(smallest.boundary)}, "
+            f"with {number(smallest.value)}."
+        )
+    yield from _adapter(task, full)
+    if task.collapse is not None:
+        first = max(0, task.rows[0].boundary)
+        which = (
+            f"Every boundary from {first} to {task.collapse}"
+            if task.collapse > first
+            else f"Boundary {task.collapse}"
+        )
+        yield f"{which} is significantly worse than the whole adapter."
+    yield from _significance(task, full)
+    if dropped := race.get("dropped"):
+        names = ", ".join(integer(each["boundary"]) for each in dropped)
+        yield (
+            f"A race dropped {len(dropped)} of {len(dropped) + len(task.rows)} boundaries before "
+            f"they had answered all documents ({names}); they have no score here."
+        )
+
+
+def _judged(task: TaskFound) -> tuple[str | None, int | None, tuple[Row, ...]]:
+    """Return the split, number of documents and rows that the sentences speak of."""
+    if task.test is not None:
+        return task.test.split, task.test.documents, task.test.rows
+    return task.split, task.documents, task.rows
+
+
+def _selection(task: TaskFound, full: int | None) -> Iterator[str]:
+    """Say how far the choice flatters the numbers."""
+    if task.test is not None:
+        yield (
+            f"Chosen on {count(task.documents, task.split)}, scored here on "
+            f"{count(task.test.documents, task.test.split)} that the choice did not see."
+        )
+    elif not task.same_documents:
+        yield "Chosen on other documents than these, so that the choice does not flatter it."
+    elif len(task.rows) > 1 and task.best != full:
+        text = "Chosen and scored on the same documents, which makes it look better than it is"
+        found = task.optimism
+        if found is None or found.value is None or found.corrected is None:
+            yield f"{text}, by how much is not known. Confirm it on other documents."
+        else:
+            yield (
+                f"{text}, by about {number(abs(found.value))}: expect {number(found.corrected)} "
+                "on other documents."
+            )
+
+
+def _adapter(task: TaskFound, full: int | None) -> Iterator[str]:
+    """Say what the whole adapter does to the base model."""
+    _, _, rows = _judged(task)
+    whole, base = _row(rows, full), _row(rows, BASE)
+    if whole.value is None or base.value is None or BASE in (full, task.best):
+        return
+    text = f"The base model alone scores {number(base.value)}"
+    if whole.delta_base is not None:
+        text += "; the whole adapter changes that by " + _comparison(
+            whole.delta_base, whole.base_ci_low, whole.base_ci_high, whole.base_p_value
+        )
+    yield f"{text}."
+
+
+def _significance(task: TaskFound, full: int | None) -> Iterator[str]:
+    """Say if nothing is significant, or if that cannot be known."""
+    others = [row for row in task.rows if row.boundary != full]
+    tested = [row.p_holm for row in others if row.p_holm is not None]
+    if tested and min(tested) >= LEVEL:
+        yield (
+            "No boundary differs significantly from the whole adapter, once p-values are corrected "
+            f"for {len(tested)} comparisons (Holm)."
+            if len(tested) > 1
+            else "The difference to the whole adapter is not significant."
+        )
+    if others and all(row.ci_low is None for row in others):
+        yield (
+            "Intervals and p-values of differences are not available here: they need the whole "
+            "adapter, two documents or more, and a metric that can be computed for resampled "
+            "documents."
+        )
+
+
+def _no_cut(task: TaskFound) -> str:
+    """Say that nothing beats the whole adapter."""
+    others = len(task.rows) - 1
+    if not others:
+        return "No other boundary was scored."
+    where = "" if task.test is None else f" on the {task.split or 'other'} documents"
+    return (
+        f"The other boundary did not score as well{where}."
+        if others == 1
+        else f"None of the {others} other boundaries scored as well{where}."
+    )
+
+
+def _refuted(task: TaskFound) -> bool:
+    """Return whether the choice is significantly worse on documents that it did not see."""
+    if task.test is None:
+        return False
+    best = _row(task.test.rows, task.best)
+    if best.delta_full is None or best.p_value is None or best.p_value >= LEVEL:
+        return False
+    return best.delta_full != 0 and (best.delta_full < 0) == task.higher_is_better
+
+
+def _boundary(full: int | None) -> str:
+    return "its last boundary" if full is None else f"boundary {full}"
+
+
+def _cut(boundary: int) -> str:
+    return "the base model (boundary −1)" if boundary == BASE else f"boundary {boundary}"
+
+
+def _row(rows: tuple[Row, ...], boundary: int | None) -> Row:
+    """Return the statistics at a boundary, empty ones if it was not scored."""
+    empty = Row(BASE if boundary is None else boundary)
+    return next((row for row in rows if row.boundary == boundary), empty)
+
+
+def _comparison(delta: float | None, low: float | None, high: float | None, p: float | None) -> str:
+    """Return a difference, its interval and its p-value, as far as they are available."""
+    text = f"{signed(delta)} {interval(low, high)}".strip()
+    return text if p is None else f"{text}, {p_value(p)}"
+
+
+def _verdict(task: TaskFound, best: Row) -> str:
+    """Say whether best and whole adapter can be told apart."""
+    if best.delta_full == 0:
+        return "the same score, from less of the adapter"
+    p, corrected = best.p_value, ""
+    if task.test is None and task.optimism is not None and task.optimism.p_value is not None:
+        p = task.optimism.p_value
+        corrected = f" ({p_value(p)} corrected for the choice)"
+    if p is None or best.delta_full is None:
+        return "whether that is more than chance cannot be tested here"
+    if p >= LEVEL:
+        return f"not distinguishable from the whole adapter{corrected}"
+    better = (best.delta_full > 0) == task.higher_is_better
+    return f"significantly {'better' if better else 'worse'} than the whole adapter{corrected}"

@@ -1,0 +1,128 @@
+"""How the plots look: one accent, two colour schemes, text that stays text."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+PAPER = "#ffffff"
+INK = "#1c1c1f"
+MUTED = "#62626b"
+LINE = "#dededf"
+WASH = "#f3f3f1"
+ACCENT = "#005fa3"
+# further series, after Okabe & Ito's palette for colour-blind readers
+SERIES = (ACCENT, "#b4540a", "#00795c", "#9c4a80", "#6f6a00", "#555560")
+MARKERS = "os^Dv*"
+# each light colour has one dark counterpart, so that one drawing serves both schemes
+_DARK = {
+    PAPER: "#141416",
+    INK: "#ececee",
+    MUTED: "#a2a2ab",
+    LINE: "#37373c",
+    WASH: "#1e1e21",
+    ACCENT: "#6cb8f2",
+    "#b4540a": "#f0964b",
+    "#00795c": "#3fc39d",
+    "#9c4a80": "#dd93c3",
+    "#6f6a00": "#d3cb4a",
+    "#555560": "#b9b9c4",
+}
+# figures are narrow: at 360 CSS pixels their text is still 9 pixels high
+WIDTH = 4.4
+HEIGHT = 3.1
+_FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+_SETTINGS: dict[Any, object] = {
+    "axes.edgecolor": LINE,
+    "axes.labelcolor": MUTED,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.axisbelow": True,
+    "axes.facecolor": "none",
+    "figure.facecolor": PAPER,
+    "font.family": "DejaVu Sans",
+    "font.size": 9.0,
+    "axes.labelsize": 9.0,
+    "legend.fontsize": 8.0,
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 3.4,
+    "savefig.dpi": 200,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "lm-eval-lora-boundary",
+    "text.color": INK,
+    "text.parse_math": False,  # names of metrics and tasks are no formulas
+    "xtick.color": LINE,
+    "xtick.labelcolor": MUTED,
+    "ytick.color": LINE,
+    "ytick.labelcolor": MUTED,
+}
+
+
+@contextmanager
+def house_style() -> Iterator[None]:
+    """Draw and save figures in the style of the report."""
+    # on top of matplotlib's defaults: what a user set in a matplotlibrc must not leak in
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_SETTINGS)
+        yield
+
+
+def new_figure(rows: int = 1) -> tuple[Figure, list[Axes]]:
+    """Return an empty figure and its axes, one below the other, with a common horizontal axis."""
+    height = HEIGHT if rows == 1 else 2.4 * rows
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    axes = list(figure.subplots(rows, 1, sharex=True, squeeze=False)[:, 0])
+    for each in axes:
+        each.grid(axis="y", color=LINE, linewidth=0.6)
+        each.tick_params(length=0)
+    axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+    return figure, axes
+
+
+def legend(figure: Figure, *axes: Axes, columns: int = 2) -> None:
+    """Name what is drawn, above the axes."""
+    entries: dict[str, Artist] = {}
+    for each in axes:
+        handles, labels = each.get_legend_handles_labels()
+        entries |= dict(zip(labels, handles, strict=True))
+    figure.legend(
+        list(entries.values()),
+        list(entries),
+        loc="outside upper left",
+        ncols=min(columns, len(entries)),
+        handlelength=1.5,
+        columnspacing=1.2,
+        borderpad=0,
+        borderaxespad=0.2,
+    )
+
+
+def png(figure: Figure) -> bytes:
+    """Return a figure as PNG."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def svg(figure: Figure) -> str:
+    """Return a figure as SVG, the same bytes at every call, in the reader's own fonts."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    return buffer.getvalue().decode("utf-8").replace("'DejaVu Sans'", _FONTS)
+
+
+def dark(drawing: str) -> str:
+    """Return an SVG of the light scheme in the dark one."""
+    for light, colour in _DARK.items():
+        drawing = drawing.replace(light, colour)
+    return drawing

@@ -1,0 +1,164 @@
+"""The table of boundaries of one task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from .data import Row, TaskFound
+from .words import (
+    NOT_AVAILABLE,
+    integer,
+    interval,
+    metric_name,
+    number,
+    percent,
+    probability,
+    signed,
+)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One value of the table.
+
+    Attributes:
+        text: What is shown.
+        note: Shown beside it, smaller.
+        sort: What it sorts by; None for values that are not available.
+    """
+
+    text: str
+    note: str = ""
+    sort: float | None = None
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of the table.
+
+    Attributes:
+        mark: What the boundary is: best, whole adapter, ….
+        best: Whether it is the best one.
+        cells: One value per heading.
+    """
+
+    mark: str
+    best: bool
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class Heading:
+    """Name of a column, and what it means if that is not plain."""
+
+    text: str
+    meaning: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Headings and rows."""
+
+    headings: tuple[Heading, ...]
+    lines: tuple[Line, ...]
+
+
+Column = tuple[Heading, Callable[[Row], Cell]]
+
+
+def table(task: TaskFound, rows: Sequence[Row], marks: dict[int, str]) -> Table:
+    """Return the statistics of boundaries; columns without any value are left out.
+
+    Args:
+        task: The task.
+        rows: The boundaries.
+        marks: What to write beside a boundary.
+    """
+    name = metric_name(task.metric)
+    columns: list[Column] = [
+        (Heading(name, "± its standard error"), _value),
+        (
+            Heading("to whole adapter", "paired difference, 95 % interval"),
+            lambda row: _delta(row.delta_full, row.ci_low, row.ci_high),
+        ),
+        (Heading("p", "two-sided p-value of no difference to the whole adapter"), _p("p_value")),
+        (Heading("p (Holm)", "the same, corrected for all boundaries"), _p("p_holm")),
+        (
+            Heading("to base", "paired difference to the base model, 95 % interval"),
+            lambda row: _delta(row.delta_base, row.base_ci_low, row.base_ci_high),
+        ),
+        (
+            Heading("wins", "share of resampled document sets in which the boundary is best"),
+            lambda row: _share(row.win_rate),
+        ),
+        (
+            Heading("risk", "share of them in which it scores worse than the whole adapter"),
+            lambda row: _share(row.loss_risk),
+        ),
+    ]
+    for key in task.metric_keys[1:]:
+        columns.append((Heading(metric_name(key)), _other(key)))
+    return _filled(columns, rows, marks, task.best)
+
+
+def group_table(rows: Sequence[Row]) -> Table:
+    """Return lm-eval's values of a group of tasks at every boundary.
+
+    Args:
+        rows: The boundaries.
+    """
+    keys = [key for key in dict.fromkeys(k for row in rows for k in row.metrics) if "," in key]
+    columns = [(Heading(metric_name(key)), _other(key)) for key in keys]
+    return _filled(columns, rows, {}, None)
+
+
+def _filled(
+    columns: Sequence[Column], rows: Sequence[Row], marks: dict[int, str], best: int | None
+) -> Table:
+    """Return a table of the columns that have a value."""
+    cells = [(heading, [make(row) for row in rows]) for heading, make in columns]
+    kept = [(h, found) for h, found in cells if any(cell.sort is not None for cell in found)]
+    return Table(
+        (
+            Heading("boundary", "last layer that keeps its LoRA, −1 for the base model"),
+            *(heading for heading, _ in kept),
+        ),
+        tuple(
+            Line(
+                marks.get(row.boundary, ""),
+                row.boundary == best,
+                (Cell(integer(row.boundary), sort=row.boundary), *(found[i] for _, found in kept)),
+            )
+            for i, row in enumerate(rows)
+        ),
+    )
+
+
+def _value(row: Row) -> Cell:
+    note = "" if row.value is None or row.stderr is None else f"±{number(row.stderr)}"
+    return Cell(number(row.value), note, row.value)
+
+
+def _delta(delta: float | None, low: float | None, high: float | None) -> Cell:
+    return Cell(signed(delta), interval(low, high), delta)
+
+
+def _p(name: str) -> Callable[[Row], Cell]:
+    def make(row: Row) -> Cell:
+        value = getattr(row, name)
+        return Cell(probability(value), sort=value)
+
+    return make
+
+
+def _share(value: float | None) -> Cell:
+    return Cell(percent(value) if value is not None else NOT_AVAILABLE, sort=value)
+
+
+def _other(key: str) -> Callable[[Row], Cell]:
+    def make(row: Row) -> Cell:
+        value = row.metrics.get(key)
+        return Cell(number(value), sort=value)
+
+    return make

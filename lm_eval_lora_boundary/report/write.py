@@ -1,0 +1,87 @@
+"""From the folder of a finished sweep to its plots and page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import OutputError
+from ..files import boundary_folder, file_name, write_text
+from . import page, style
+from .data import SweepFound, TaskFound
+from .documents import DocumentSet, read_documents
+from .files import newest_results
+from .plots import draw
+from .reading import read_sweep
+
+REPORT = "report.html"
+PLOTS = "plots"
+TEST = "test"
+
+
+def write_report(folder: Path) -> Path:
+    """Write ``plots/TASK/*.png``, ``plots/TASK/*.svg`` and ``report.html`` of a finished sweep.
+
+    Args:
+        folder: Folder of the sweep.
+
+    Returns:
+        Path of the page.
+
+    Raises:
+        OutputError: The folder holds no finished sweep, or cannot be written.
+    """
+    found = read_sweep(folder)
+    full = _full(folder, found)
+    sections = []
+    for task in found.tasks:
+        # all samples are read before anything is written
+        sets = _document_sets(folder, task)
+        sections.append((task, sets))
+    pages = [
+        page.Section(task, full, _write_plots(folder, task, full), sets) for task, sets in sections
+    ]
+    path = folder / REPORT
+    write_text(path, page.render(found, pages))
+    return path
+
+
+def _full(folder: Path, found: SweepFound) -> int | None:
+    """Return the boundary that keeps the whole adapter, from what lm-eval's results record."""
+    first = found.tasks[0].rows[0].boundary
+    layers = newest_results(boundary_folder(folder, first)).get("config", {}).get("num_layers")
+    return layers - 1 if isinstance(layers, int) else None
+
+
+def _document_sets(folder: Path, task: TaskFound) -> list[tuple[str, DocumentSet]]:
+    """Return the documents of a sweep, and those of its confirmation."""
+    values = {row.boundary: row.value for row in task.rows}
+    sets = [(task.split or "all", read_documents(folder, task.name, task.metric, values))]
+    if task.test is not None:
+        confirmed_in = folder / TEST / file_name(task.name)
+        values = {row.boundary: row.value for row in task.test.rows}
+        confirmed = read_documents(confirmed_in, task.name, task.metric, values)
+        sets.append((task.test.split, confirmed))
+    return sets
+
+
+def _write_plots(folder: Path, task: TaskFound, full: int | None) -> list[page.Picture]:
+    """Write the plots of a task, and return them for the page."""
+    target = folder / PLOTS / file_name(task.name)
+    pictures = []
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        for plot in draw(task, full):
+            drawing = style.svg(plot.figure)
+            write_text(target / f"{plot.name}.svg", drawing)
+            _write_bytes(target / f"{plot.name}.png", style.png(plot.figure))
+            pictures.append(page.picture(plot, drawing))
+    except OSError as error:
+        raise OutputError(f"{target} cannot be written: {error.strerror}") from error
+    return pictures
+
+
+def _write_bytes(path: Path, content: bytes) -> None:
+    """Write a file at once: a reader sees the old one or the new one."""
+    temporary = path.with_name(f".{path.name}.writing")
+    temporary.write_bytes(content)
+    temporary.replace(path)

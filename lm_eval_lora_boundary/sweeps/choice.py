@@ -1,0 +1,50 @@
+"""Record the chosen boundary in the adapter folder, for ``boundary=auto``."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from ..adapter_folder import RECORD
+from ..files import write_text
+from .lm import SweepLM
+from .settings import SweepSettings
+
+logger = logging.getLogger("lm_eval.lora_boundary")
+
+_JUDGED = ("value", "stderr", "delta_full", "ci_low", "ci_high", "p_value")
+
+
+def save(lm: SweepLM, summary: Mapping[str, Any], settings: SweepSettings) -> None:
+    """Record the best boundary of a sweep of one task.
+
+    Args:
+        lm: The model.
+        summary: The content of ``sweep.json``.
+        settings: The sweep.
+
+    Raises:
+        OutputError: The folder cannot be written.
+    """
+    ((task, found),) = summary["tasks"].items()
+    judged = found["test"] or found  # on documents that it was not chosen by, if there are any
+    (row,) = (row for row in judged["boundaries"] if row["boundary"] == found["best"])
+    record = {
+        "boundary": found["best"],
+        "adapter_sha256": lm.adapter.sha256,
+        "base": settings.pretrained,
+        "base_weights_sample": lm.base_sample,
+        "task": task,
+        "metric": found["metric"],
+        "split": judged["split"],
+        "documents": judged["documents"],
+        "selection": found["selection"],
+        **{name: row[name] for name in _JUDGED},
+        "smallest_equivalent": found["smallest_equivalent"],
+        "signature": summary["signature"],
+    }
+    path = lm.adapter.path / RECORD
+    write_text(path, json.dumps(record, indent=2) + "\n")
+    logger.info("boundary %d recorded in %s", found["best"], path)

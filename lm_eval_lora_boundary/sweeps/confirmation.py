@@ -1,0 +1,68 @@
+"""Score what was chosen on documents that it was not chosen by."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..files import boundary_folder, file_name
+from ..task_loading import LoadedTasks
+from .answering import Answering
+from .evaluation import Evaluation
+from .lm import SweepLM
+from .scoring import score, task_scores
+from .settings import SweepSettings
+from .summary import confirmed
+
+logger = logging.getLogger("lm_eval.lora_boundary")
+
+FOLDER = "test"
+
+
+def confirm(
+    lm: SweepLM,
+    tasks: LoadedTasks,
+    settings: SweepSettings,
+    answering: Answering,
+    output: Path,
+    summaries: Mapping[str, dict[str, Any]],
+) -> dict[str, dict[str, Any]]:
+    """Evaluate each task's best boundary, the whole adapter and the base model on the test split.
+
+    Args:
+        lm: The model.
+        tasks: The tasks of the sweep.
+        settings: The sweep.
+        answering: What answers requests; left with the boundaries of the last task.
+        output: Folder of the sweep.
+        summaries: What was found about each task.
+
+    Returns:
+        The same with what they scored, for tasks that were chosen by on another split and have a
+        test split.
+    """
+    found = dict(summaries)
+    full = lm.layers - 1
+    for name in tasks.to_confirm:
+        boundaries = sorted({-1, summaries[name]["best"], full})
+        logger.info("%s: boundaries %s on the test split", name, ", ".join(map(str, boundaries)))
+        answering.boundaries = boundaries
+        evaluation = Evaluation(lm, tasks.on_test_split(name), settings)
+        folder = output / FOLDER / file_name(name)
+        folder.mkdir(parents=True, exist_ok=True)
+        scored = score(evaluation, boundaries, folder, summaries[name]["metric"])
+        _remove_others(folder, boundaries)
+        found[name] = confirmed(
+            summaries[name], scored.measured[name], task_scores(evaluation, scored, name), full
+        )
+    return found
+
+
+def _remove_others(folder: Path, boundaries: list[int]) -> None:
+    """Remove what an earlier choice left."""
+    kept = {boundary_folder(folder, boundary) for boundary in boundaries}
+    for other in set(folder.glob("boundary=*")) - kept:
+        shutil.rmtree(other, ignore_errors=True)

@@ -1,0 +1,64 @@
+"""What exactly was run: in the keys of answers, and as one line for readers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+from ..task_loading import LoadedTasks
+from .engines import Engines
+from .lm import SweepLM
+from .settings import SweepSettings
+
+
+def describe_run(lm: SweepLM, settings: SweepSettings) -> dict[str, Any]:
+    """Return what decides an answer besides request and boundary."""
+    names = ("lm-eval-lora-boundary", "lm-eval", "peft", "transformers", "torch")
+    return {
+        "base_sha256": lm.fingerprint,
+        "adapter_sha256": lm.adapter.sha256,
+        "adapter_config": lm.adapter.config.to_dict(),
+        "dtype": str(lm.model.dtype),
+        "softmax_dtype": str(lm.softmax_dtype),
+        "mixed_precision_dtype": str(lm.mixed_precision_dtype),
+        "attention": getattr(lm.model.config, "_attn_implementation", None),
+        "device": lm.device.type,
+        "config": _content(lm.model.config),
+        "generation_config": _content(lm.model.generation_config),
+        "vocabulary_sha256": hashlib.sha256(
+            json.dumps(sorted(lm.tokenizer.get_vocab().items())).encode()
+        ).hexdigest(),
+        "model_args": dict(settings.model_args),
+        "versions": {name: version(name) for name in names},
+    }
+
+
+def _content(config: Any) -> dict[str, Any]:
+    """Return a config without what does not decide answers."""
+    content: dict[str, Any] = config.to_dict()
+    return {k: v for k, v in content.items() if k not in ("_name_or_path", "transformers_version")}
+
+
+def signature(
+    facts: Mapping[str, Any], settings: SweepSettings, tasks: LoadedTasks, engines: Engines
+) -> str:
+    """Return one line that says exactly what was run."""
+    versions = " ".join(f"{name}={number}" for name, number in facts["versions"].items())
+    evaluated = ",".join(
+        f"{name}:{task.VERSION}:{tasks.splits[name]}" for name, task in tasks.tasks.items()
+    )
+    parts = [
+        f"base {facts['base_sha256'][:12]}",
+        f"adapter {facts['adapter_sha256'][:12]}",
+        facts["dtype"],
+        f"tasks {evaluated}",
+        f"limit {settings.documents}",
+        f"fewshot {settings.num_fewshot}",
+        f"chat {settings.apply_chat_template}",
+        f"engine {engines.name}",
+        versions,
+    ]
+    return " | ".join(parts)

@@ -1,0 +1,63 @@
+"""``trace()`` for Python."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lm_eval.utils import simple_parse_args_string
+from transformers import PreTrainedModel
+
+from ..sweeps.run import as_names
+from .run import run
+from .settings import TraceSettings
+
+
+def trace(
+    pretrained: str | PreTrainedModel,
+    peft: str | Path,
+    tasks: str | Sequence[str],
+    output: str | Path,
+    *,
+    boundaries: str | Sequence[int] = (),
+    model_args: str | Mapping[str, Any] = "",
+    **settings: Any,
+) -> dict[str, Any]:
+    """Read the probability of the gold answers of lm-eval tasks at every layer.
+
+    >>> from lm_eval_lora_boundary import trace  # doctest: +SKIP
+    >>> found = trace("org/base", "org/adapter", "gsm8k", "out", limit=100)  # doctest: +SKIP
+    >>> found["tasks"]["gsm8k"]["candidate"]  # doctest: +SKIP
+
+    Args:
+        pretrained: Base model: hub id, local folder, or a loaded model, which is changed.
+        peft: LoRA adapter: hub id or local folder.
+        tasks: Names of lm-eval tasks, groups or tags; text with commas or a list.
+        output: Folder for ``trace.json``, the readings of every document, and plots; other files
+            in it stay.
+        boundaries: Cuts to trace beside the full adapter and the base model: a range ``"5-9"``, a
+            list ``"10,20"`` or ``[10, 20]``.
+        model_args: Further arguments of lm-eval's ``hf`` model.
+        **settings: The other attributes of :class:`.TraceSettings`.
+
+    Returns:
+        The content of ``trace.json``.
+
+    Raises:
+        LoraBoundaryError: Something that was given cannot be used; its subclass tells what.
+    """
+    loaded = pretrained if isinstance(pretrained, PreTrainedModel) else None
+    chosen = TraceSettings(
+        pretrained=str(pretrained) if loaded is None else str(loaded.config._name_or_path),
+        peft=str(peft),
+        tasks=as_names(tasks),
+        boundaries=boundaries
+        if isinstance(boundaries, str)
+        else ",".join(str(boundary) for boundary in boundaries),
+        model_args=simple_parse_args_string(model_args)
+        if isinstance(model_args, str)
+        else dict(model_args),
+        **settings,
+    )
+    return run(chosen, Path(output).expanduser(), model=loaded)

@@ -1,0 +1,76 @@
+"""The lm-eval model of a trace: it has lm-eval build the requests, and answers none of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from lm_eval.api.instance import Instance
+from transformers import PreTrainedModel
+
+from ..checks import loading_base
+from ..sweeps.lm import SweepLM
+from .settings import TraceSettings
+
+
+class TraceLM(SweepLM):
+    """A model whose boundary can be moved, and whose answers nobody reads."""
+
+    def pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
+        """Return a request as the tokens that lm-eval's ``hf`` would score.
+
+        Args:
+            context: The context.
+            continuation: The continuation, not empty.
+
+        Returns:
+            Tokens of both; at least one of the context.
+        """
+        request = Instance(
+            request_type="loglikelihood", doc={}, arguments=(context, continuation), idx=0
+        )
+        ((before, after),) = super(SweepLM, self).loglikelihood([request], disable_tqdm=True)
+        # something must predict the first token of the answer
+        return before or [self.prefix_token_id], after
+
+    def _loglikelihood_tokens(
+        self, requests: Sequence[tuple[Any, list[int], list[int]]], *_: Any, **__: Any
+    ) -> list[Any]:
+        return [(before, after) for _, before, after in requests]
+
+    # --- from lm-eval, while it builds the requests
+
+    def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
+        """Return empty responses."""
+        del disable_tqdm
+        return [""] * len(requests)
+
+    def loglikelihood(
+        self, requests: list[Instance], disable_tqdm: bool = True
+    ) -> list[tuple[float, bool]]:
+        """Return empty scores."""
+        del disable_tqdm
+        return [(0.0, False)] * len(requests)
+
+    def loglikelihood_rolling(
+        self, requests: list[Instance], disable_tqdm: bool = True
+    ) -> list[float]:
+        """Return empty scores."""
+        del disable_tqdm
+        return [0.0] * len(requests)
+
+
+def load_model(settings: TraceSettings, model: PreTrainedModel | None = None) -> TraceLM:
+    """Load the base model and the whole adapter.
+
+    Raises:
+        ModelError: The base model cannot be loaded, or is no decoder-only model.
+        AdapterError: The adapter cannot be used.
+    """
+    arguments = settings.prompting().model_arguments()
+    if model is not None:
+        arguments["pretrained"] = model
+    if settings.device is not None:
+        arguments["device"] = settings.device
+    with loading_base(settings.pretrained):
+        return TraceLM(**arguments)

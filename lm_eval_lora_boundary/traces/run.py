@@ -1,0 +1,198 @@
+"""The flow of a trace, from settings to ``trace.json``.
+
+lm-eval builds the requests, which give the prompts; the tasks give the gold answers. Every model
+(full adapter, base, cuts) then runs once over prompts and answers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+from transformers import PreTrainedModel
+
+from ..errors import OutputError, TaskError
+from ..files import file_name, write_text
+from ..sweeps.evaluation import Evaluation
+from ..sweeps.signature import describe_run
+from ..task_loading import LoadedTasks, find_tasks, task_manager
+from .candidate import find_candidate
+from .curves import document_row, layer_rows, median_document, whole_answers
+from .gold import Gold, GoldAnswers, gold_answers, refuse_perplexity
+from .lm import TraceLM, load_model
+from .plots import plot_curves, plot_heatmap
+from .reading import Reader, Reading
+from .settings import FULL, TraceSettings
+
+REPORT = "trace.json"
+
+Readings = dict[str, list[Reading]]  # by name of the model
+
+
+def run(
+    settings: TraceSettings, output: Path, *, model: PreTrainedModel | None = None
+) -> dict[str, Any]:
+    """Trace the gold answers of tasks and write what was found.
+
+    Args:
+        settings: The trace.
+        output: Folder to write; other files in it stay.
+        model: The base model, if it is loaded already; it is changed.
+
+    Returns:
+        The content of ``trace.json``.
+
+    Raises:
+        LoraBoundaryError: The settings, the model, the tasks or the folder cannot be used; its
+            subclass tells which.
+    """
+    prompting = settings.prompting()
+    manager = task_manager(settings.include_path, prompting.model_arguments())
+    names = find_tasks(manager, settings.tasks)
+    _make(output)
+    tasks = LoadedTasks(manager, names, settings.split, prompting.documents)
+    for name, task in tasks.tasks.items():
+        refuse_perplexity(name, task)
+    lm = load_model(settings, model)
+    models = settings.models(lm.layers)
+    lm.check(list(models.values()))
+    Evaluation(lm, tasks, prompting).at(lm.layers - 1, predict_only=True)
+    chat = bool(settings.apply_chat_template)
+    answers = {name: gold_answers(lm, name, task, chat=chat) for name, task in tasks.tasks.items()}
+    for name, found in answers.items():
+        _check_document(name, found.documents, settings.document)
+    entries: dict[str, Any] = {}
+    for name, found in answers.items():
+        readings = _read(lm, name, found.documents, models, settings.batch_size)
+        entries[name] = _entry(found, readings)
+        _write_documents(lm, name, found.documents, readings, output)
+        _plot(lm, name, entries[name], found.documents, readings[FULL], settings, output)
+    summary = {
+        "signature": _signature(lm, settings, tasks),
+        "settings": settings.as_json(),
+        "tasks": entries,
+    }
+    write_text(output / REPORT, json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+    return summary
+
+
+def _make(output: Path) -> None:
+    """Create the folder before anything takes long."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{output} cannot be created: {error.strerror}") from error
+
+
+def _check_document(name: str, documents: Sequence[Gold], asked: int | None) -> None:
+    """Refuse to draw a document that is not there."""
+    if asked is not None and all(each.doc_id != asked for each in documents):
+        numbers = [each.doc_id for each in documents]
+        raise TaskError(
+            f"document={asked} is not among the {len(numbers)} traced documents of {name}; "
+            f"expected one of {min(numbers)} to {max(numbers)}"
+        )
+
+
+def _read(
+    lm: TraceLM,
+    name: str,
+    documents: Sequence[Gold],
+    models: Mapping[str, int],
+    rows: int | None,
+) -> Readings:
+    """Run every model over the documents of a task."""
+    reader = Reader(lm)
+    readings: Readings = {}
+    total = len(documents) * len(models)
+    # disable=None: quiet unless the output is a terminal
+    with lm.cut, tqdm(total=total, unit="doc", desc=f"{name} × {len(models)}", disable=None) as bar:
+        done: Callable[[int], object] = bar.update
+        for label, boundary in models.items():
+            lm.cut.move(boundary)
+            readings[label] = reader.read(documents, rows, done)
+    return readings
+
+
+def _entry(answers: GoldAnswers, readings: Readings) -> dict[str, Any]:
+    """Return what ``trace.json`` says about a task."""
+    rows = {label: layer_rows(found) for label, found in readings.items()}
+    candidate = asdict(find_candidate(whole_answers(readings[FULL])))
+    return {
+        "documents": len(answers.documents),
+        "skipped": answers.skipped,
+        "truncated_prompts": answers.truncated,
+        "layers": rows[FULL],
+        "models": rows,
+        "candidate": candidate["layer"],
+        "candidate_low": candidate["low"],
+        "candidate_high": candidate["high"],
+        "share": candidate["share"],
+        "verdict": candidate["verdict"],
+    }
+
+
+def _tokens(lm: TraceLM, document: Gold) -> list[str]:
+    return [lm.tok_decode([token], skip_special_tokens=False) for token in document.answer]
+
+
+def _write_documents(
+    lm: TraceLM, name: str, documents: Sequence[Gold], readings: Readings, output: Path
+) -> None:
+    """Write the readings of a task, one document a line."""
+    lines = []
+    for i, document in enumerate(documents):
+        line = {
+            "doc_id": document.doc_id,
+            "doc_hash": document.doc_hash,
+            "tokens": _tokens(lm, document),
+            "models": {label: document_row(found[i]) for label, found in readings.items()},
+        }
+        lines.append(json.dumps(line, ensure_ascii=False) + "\n")
+    write_text(output / f"trace_documents_{file_name(name)}.jsonl", "".join(lines))
+
+
+def _plot(
+    lm: TraceLM,
+    name: str,
+    entry: Mapping[str, Any],
+    documents: Sequence[Gold],
+    readings: Sequence[Reading],
+    settings: TraceSettings,
+    output: Path,
+) -> None:
+    """Draw the curves of a task and one of its documents."""
+    if settings.document is None:
+        number = median_document(readings)
+    else:
+        number = [each.doc_id for each in documents].index(settings.document)
+    folder = output / "plots" / file_name(name)
+    chosen = documents[number]
+    plot_curves(entry, folder)
+    probability = readings[number].probability.tolist()
+    plot_heatmap(chosen.doc_id, _tokens(lm, chosen), probability, folder)
+
+
+def _signature(lm: TraceLM, settings: TraceSettings, tasks: LoadedTasks) -> str:
+    """Return one line that says exactly what was run."""
+    facts = describe_run(lm, settings.prompting())
+    versions = " ".join(f"{name}={number}" for name, number in facts["versions"].items())
+    traced = ",".join(
+        f"{name}:{task.VERSION}:{tasks.splits[name]}" for name, task in tasks.tasks.items()
+    )
+    parts = [
+        f"base {facts['base_sha256'][:12]}",
+        f"adapter {facts['adapter_sha256'][:12]}",
+        facts["dtype"],
+        f"tasks {traced}",
+        f"limit {settings.prompting().documents}",
+        f"fewshot {settings.num_fewshot}",
+        f"chat {settings.apply_chat_template}",
+        "trace",
+        versions,
+    ]
+    return " | ".join(parts)

@@ -1,0 +1,208 @@
+"""What is not compared, and in which words."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from compare_helpers import answers, write
+
+from lm_eval_lora_boundary.compare import compare
+from lm_eval_lora_boundary.errors import OutputError, TaskError
+
+TASK = {"task": {"acc,none": answers(10, 1, 0.5)}}
+
+
+def pair(folder: Path, ours: dict[str, Any], theirs: dict[str, Any] | None = None) -> list[Path]:
+    items, other = ours.pop("items", TASK), (theirs or {}).pop("items", TASK)
+    write(folder / "out", items, args={"pretrained": "ours"}, **ours)
+    write(folder / "out", other, args={"pretrained": "theirs"}, **(theirs or {}))
+    return [folder / "out/ours", folder / "out/theirs"]
+
+
+@pytest.mark.parametrize(
+    ("difference", "message"),
+    [
+        (
+            {"documents": {3: "other", 7: "other"}},
+            r"task: 2 of 10 documents differ between ours \(.*\) and theirs \(.*\), the first is "
+            r"doc_id 3 \(its content\)",
+        ),
+        ({"target": "another"}, r"task: 10 of 10 .* the first is doc_id 0 \(its target\)"),
+        (
+            {"items": {"task": {"acc,none": answers(7, 1, 0.5)}}},
+            r"ours \(.*\) answered 7 documents and theirs \(.*\) 10, 7 of them the same; the first "
+            r"that only one answered is doc_id 7\..*--limit",
+        ),
+        ({"version": 2.0}, r"ours .* has version 2\.0 of the task and theirs .* version 1\.0"),
+        ({"samples": False}, r"ours \(.*\) has no samples.*--log_samples.*--baseline"),
+    ],
+)
+def test_what_cannot_be_paired_is_refused_or_else_warned_of(
+    difference: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    silent = "samples" in difference
+    ours, theirs = pair(tmp_path, difference)
+    with pytest.raises(TaskError, match=message) as caught:
+        compare([ours], baseline=theirs)
+    assert "\n" not in str(caught.value)
+    # without a baseline nothing is paired; the reader is told, whichever comes first
+    warnings = compare([theirs, ours]).warnings
+    assert silent == (not any(re.search(message, line) for line in warnings))
+
+
+def test_a_baseline_without_samples_is_the_one_that_is_named(tmp_path: Path) -> None:
+    ours, theirs = pair(tmp_path, {}, {"samples": False})
+    with pytest.raises(TaskError, match=r"task: theirs \(.*\) has no samples"):
+        compare([ours], baseline=theirs)
+
+
+def test_without_samples_other_numbers_of_documents_are_warned_of(tmp_path: Path) -> None:
+    items = {"task": {"acc,none": answers(7, 1, 0.5)}}
+    paths = pair(tmp_path, {"samples": False, "items": items}, {"samples": False})
+    (line,) = compare(paths).warnings
+    assert re.search(
+        r"not comparable: task: theirs \(.*\) answered 10 documents and ours .* 7", line
+    )
+
+
+@pytest.mark.parametrize(
+    ("difference", "message"),
+    [
+        ({"prompt": "another"}, r"task: 10 of 10 prompts differ between ours and theirs"),
+        (
+            {"lm_eval_version": "0.4.9"},
+            r"several versions of lm-eval.*0\.4\.9: ours.*0\.4\.13: the",
+        ),
+        ({"generation": {"until": ["x"]}}, r"ours and theirs had different generation arguments"),
+    ],
+)
+def test_other_settings_are_a_warning(
+    difference: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    ours, theirs = pair(tmp_path, difference)
+    found = compare([ours, theirs], baseline=theirs)
+    assert found.records[0]["p_value"] is not None
+    assert [line for line in found.warnings if re.search(message, line)]
+    assert not compare([theirs]).warnings
+
+
+def test_a_warning_about_a_task_comes_once(tmp_path: Path) -> None:
+    items = {"task": {"acc,none": answers(10, 1, 0.5), "f1,none": answers(10, 1, 0.5)}}
+    ours, theirs = pair(tmp_path, {"items": items, "prompt": "another"}, {"items": items})
+    found = compare([ours], baseline=theirs, metrics=["acc", "f1"])
+    assert len([line for line in found.warnings if "prompts differ" in line]) == 1
+
+
+def test_a_task_that_the_baseline_lacks_is_not_compared(tmp_path: Path) -> None:
+    ours, theirs = pair(tmp_path, {"items": {**TASK, "more": TASK["task"]}})
+    found = compare([ours], baseline=theirs)
+    assert {row["task"]: row["p_value"] for row in found.records if row["label"] == "ours"} == {
+        "task": 1.0,
+        "more": None,
+    }
+    assert "more: theirs has no acc,none, so nothing is compared" in found.warnings
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"metrics": ["f1"]}, r"metric=f1 is in none of the results: task has acc,none"),
+        ({"metrics": ["acc,strict"]}, r"metric=acc,strict is in none .*task has acc,none"),
+        ({"tasks": ["tusk"]}, r"tasks=tusk is in none of the results; they have task"),
+    ],
+)
+def test_what_there_is_is_listed(asked: dict[str, Any], message: str, tmp_path: Path) -> None:
+    write(tmp_path, TASK)
+    with pytest.raises(TaskError, match=message):
+        compare([tmp_path], **asked)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"results": {', r"results_x\.json is no valid JSON .*evaluate again"),
+        ("[]", r"results_x\.json holds no JSON object"),
+        ('{"scores": 1}', r"results_x\.json has no `results` by task"),
+        ('{"results": {"task": 1}}', r"results_x\.json has no `results` by task"),
+        ('{"results": {}}', r"no values of any task"),
+    ],
+)
+def test_broken_results_are_named(content: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "results_x.json").write_text(content)
+    with pytest.raises((OutputError, TaskError), match=message):
+        compare([tmp_path])
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", r"line 11: not a sample as lm-eval logs it"),
+        ('{"doc_id": 10}', r"line 11: not a sample .*doc_hash"),
+        (None, r"line 11: document 0 comes twice"),
+    ],
+)
+def test_broken_samples_are_named(line: str | None, message: str, tmp_path: Path) -> None:
+    file = write(tmp_path, TASK)
+    (samples,) = file.parent.glob("samples_task_*.jsonl")
+    first = samples.read_text().splitlines()[0]
+    samples.write_text(samples.read_text() + (first if line is None else line) + "\n")
+    with pytest.raises(OutputError, match=message):
+        compare([tmp_path])
+
+
+def test_where_nothing_is_is_said(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"holds no results_\*\.json and no sweep\.json"):
+        compare([tmp_path])
+    with pytest.raises(OutputError, match=r"nowhere does not exist"):
+        compare([tmp_path / "nowhere"])
+    (tmp_path / "samples.jsonl").write_text("{}")
+    with pytest.raises(OutputError, match=r"is no results file"):
+        compare([tmp_path / "samples.jsonl"])
+    with pytest.raises(OutputError, match=r"nothing to compare"):
+        compare([])
+
+
+def test_a_baseline_is_one_model(tmp_path: Path) -> None:
+    ours, theirs = pair(tmp_path, {})
+    with pytest.raises(
+        OutputError, match=r"stands for 2 models, expected one of: .*ours; .*theirs"
+    ):
+        compare([ours, theirs], baseline=tmp_path / "out")
+
+
+def test_the_command_line_ends_in_one_line(tmp_path: Path) -> None:
+    code = (
+        "import sys, typer\n"
+        "from lm_eval_lora_boundary.cli import compare\n"
+        "from lm_eval_lora_boundary.errors import LoraBoundaryError\n"
+        "app = typer.Typer(pretty_exceptions_enable=False)\n"
+        "compare.register(app)\n"
+        "try:\n    app(sys.argv[1:])\n"
+        "except LoraBoundaryError as error:\n    raise SystemExit(f'error: {error}')\n"
+    )
+    write(tmp_path / "out", TASK)
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path / "out"), *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    done = run("--output", str(tmp_path / "page.pdf"))
+    assert "error: output=" in done.stderr and len(done.stderr.splitlines()) == 1
+    assert "error: format=word is unknown" in run("--format", "word").stderr
+    done = run()
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("| model |")  # Markdown where there is no terminal
+    done = run("--output", str(tmp_path / "page.html"))
+    assert done.stdout == f"{tmp_path / 'page.html'}\n"
+    assert (tmp_path / "page.html").read_text().startswith("<!doctype html>")
+    assert "org/base" in run("--format", "csv").stdout
+    assert "┃" in run("--format", "table").stdout

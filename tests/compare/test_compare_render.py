@@ -1,0 +1,120 @@
+"""Markdown, HTML and CSV say the same and let no name break them."""
+
+from __future__ import annotations
+
+import csv
+import io
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from compare_helpers import answers, write
+from markdown_it import MarkdownIt
+from markupsafe import escape
+from rich.console import Console
+
+from lm_eval_lora_boundary.compare import Comparison, compare
+from lm_eval_lora_boundary.compare.terminal import parts
+
+EVIL = 'a|b_c_ *d* <script>x <b>y "q" &amp; `x` [l](u) ~~s~~ $m$ [red]r[bold]'
+
+
+@pytest.fixture
+def found(tmp_path: Path) -> Comparison:
+    for name, rate in ((EVIL, 0.3), ("plain", 0.8)):
+        write(
+            tmp_path / name[:5].replace("|", "-"),
+            {
+                f"task_{name[:3]}": {"acc,none": answers(30, 1, rate)},
+                "task": {"f,none": [rate] * 9},
+            },
+            args={"model": name},
+        )
+    return compare([tmp_path], baseline=tmp_path / "plain")
+
+
+class Page(HTMLParser):
+    """Collects tags and the text of table cells."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.cells: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+        if tag in ("td", "th"):
+            self.cells.append("")
+
+    def handle_data(self, data: str) -> None:
+        if self.cells:
+            self.cells[-1] += data.strip("\n")
+
+
+def texts(found: Comparison) -> list[str]:
+    return [
+        "".join(cell.lines)
+        for grid in found.grids
+        for row in (grid.headings, *grid.rows)
+        for cell in row
+    ]
+
+
+def test_a_browser_reads_the_cells_and_no_markup_of_names(found: Comparison) -> None:
+    page = Page()
+    page.feed(found.to_html().partition("</table>")[0])
+    assert page.cells == texts(found)
+    assert "script" not in page.tags
+    loaded = [value for name, value in page.attributes if name in ("src", "href")]
+    assert not loaded  # nothing is fetched from elsewhere
+    titles = [value for name, value in page.attributes if name == "title" and value]
+    assert any(f"model={EVIL}" in title for title in titles)
+
+
+def test_github_reads_the_cells_and_no_markup_of_names(found: Comparison) -> None:
+    tokens = MarkdownIt("commonmark", {"html": True}).enable("table").parse(found.to_markdown())
+    cells = [
+        token.children or []
+        for i, token in enumerate(tokens)
+        if token.type == "inline" and tokens[i - 1].type in ("td_open", "th_open")
+    ]
+    said = ["".join(part.content for part in cell if part.type == "text") for cell in cells]
+    assert said == texts(found)
+    kinds = {part.type for cell in cells for part in cell}
+    assert kinds <= {"text", "html_inline", "strong_open", "strong_close"}
+    markup = {part.content for cell in cells for part in cell if part.type == "html_inline"}
+    assert markup == {"<br>"}
+
+
+def test_csv_keeps_every_digit(found: Comparison) -> None:
+    lines = list(csv.DictReader(io.StringIO(found.to_csv())))
+    assert len(lines) == len(found.records) == 4
+
+    def read(value: Any) -> str:
+        return "" if value is None else str(value)
+
+    for line, record in zip(lines, found.records, strict=True):
+        assert line == {name: read(value) for name, value in record.items()}
+        assert float(line["value"]) == record["value"]
+
+
+def test_a_terminal_shows_names_as_they_are(found: Comparison) -> None:
+    console = Console(record=True, width=400, file=io.StringIO())
+    for part in parts(found):
+        console.print(part)
+    shown = console.export_text()
+    for grid in found.grids:
+        for cell in (cell for row in (grid.headings, *grid.rows) for cell in row):
+            assert all(line in shown for line in cell.lines)
+    assert EVIL in shown
+
+
+def test_a_page_is_whole(found: Comparison) -> None:
+    page = found.to_html()
+    for line in (*found.legend, *found.warnings):
+        assert f"<li>{escape(line)}</li>" in page
+    assert "prefers-color-scheme: dark" in page
+    assert 'name="viewport"' in page

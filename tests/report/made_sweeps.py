@@ -1,0 +1,246 @@
+"""Folders as a finished sweep leaves them, with made-up answers and their real statistics."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+DATE = "2026-01-02T03-04-05.678901"
+VOCABULARY = re.findall(
+    r"\w+",
+    "the model keeps layers of an adapter that read early and drops those that write late so "
+    "every answer gets a little longer but holds what was asked for Anna Ben Clara Paris Kraod "
+    "seven eleven museum foundry train ticket window and because when before after never again",
+)
+
+
+def sentence(source: random.Random, words: int) -> str:
+    return " ".join(source.choice(VOCABULARY) for _ in range(words)) + "."
+
+
+def statistics(values: np.ndarray, boundaries: Sequence[int], full: int) -> list[dict[str, Any]]:
+    """Paired statistics of a matrix (documents, boundaries), by resampling documents."""
+    source = np.random.default_rng(0)
+    documents = len(values)
+    draws = source.multinomial(documents, np.full(documents, 1 / documents), size=400)
+    means = draws @ values / documents
+    rows: list[dict[str, Any]] = [{"boundary": boundary} for boundary in boundaries]
+    wins = np.bincount(means.argmax(axis=1), minlength=len(boundaries)) / len(means)
+    whole, base = boundaries.index(full), boundaries.index(-1) if -1 in boundaries else None
+    for i, row in enumerate(rows):
+        row |= {"value": float(values[:, i].mean()), "win_rate": float(wins[i])}
+        row["stderr"] = float(values[:, i].std(ddof=1) / documents**0.5) if documents > 1 else None
+        row["loss_risk"] = float((means[:, i] < means[:, whole]).mean())
+        for reference, names in (
+            (whole, ("delta_full", "ci_low", "ci_high", "p_value")),
+            (base, ("delta_base", "base_ci_low", "base_ci_high", "base_p_value")),
+        ):
+            if reference is None:
+                row |= dict.fromkeys(names)
+                continue
+            drawn = means[:, i] - means[:, reference]
+            delta = float(values[:, i].mean() - values[:, reference].mean())
+            far = float((abs(drawn - delta) >= abs(delta) - 1e-12).mean())
+            low, high = (float(each) for each in np.percentile(drawn, [2.5, 97.5]))
+            row |= dict(zip(names, (delta, low, high, max(far, 1e-4)), strict=True))
+        row["p_holm"] = min(1.0, row["p_value"] * (len(boundaries) - 1))
+        half = 1.6 * (row["ci_high"] - row["ci_low"]) / 2
+        row["simultaneous_low"] = row["delta_full"] - half
+        row["simultaneous_high"] = row["delta_full"] + half
+    return rows
+
+
+def generated(
+    documents: int, boundaries: Sequence[int], words: int = 8, binary: bool = True, seed: int = 0
+) -> tuple[list[dict[str, Any]], np.ndarray]:
+    """Documents with one response per boundary, and the value of each (documents, boundaries).
+
+    Responses of neighbouring boundaries differ now and then, in a few words.
+    """
+    source = random.Random(seed)
+    found, values = [], np.zeros((documents, len(boundaries)))
+    for number in range(documents):
+        skill = source.random()
+        response = sentence(source, words)
+        responses: list[str] = []
+        for i in range(len(boundaries)):
+            if i and source.random() < 0.35:
+                parts = response.split()
+                for _ in range(max(1, words // 12)):
+                    parts[source.randrange(len(parts))] = source.choice(VOCABULARY)
+                response = " ".join(parts)
+            changed = i == 0 or response != responses[-1]
+            reach = i / max(1, len(boundaries) - 1)
+            quality = min(1.0, 2.2 * reach) - 0.35 * max(0.0, reach - 0.6) + 0.3 * (skill - 0.5)
+            if changed:
+                kept = float(source.random() < quality) if binary else round(quality / 2, 4)
+            values[number, i] = kept
+            responses.append(response)
+        prompt = f"Dialogue: {sentence(source, 3 * words + 30)}\nSummary:"
+        found.append({"prompt": prompt, "gold": sentence(source, words), "responses": responses})
+    return found, values
+
+
+def write_samples(
+    folder: Path,
+    task: str,
+    boundary: int,
+    samples: Sequence[dict[str, Any]],
+    layers: int,
+    date: str = DATE,
+) -> None:
+    """Write lm-eval's two files of one boundary; samples are merged into its ordinary keys."""
+    target = folder / f"boundary={boundary}"
+    target.mkdir(parents=True, exist_ok=True)
+    results = {"results": {task: {}}, "config": {"boundary": boundary, "num_layers": layers}}
+    (target / f"results_{date}.json").write_text(json.dumps(results))
+    lines = [json.dumps({"filter": "none", **each}, ensure_ascii=True) for each in samples]
+    (target / f"samples_{task}_{date}.jsonl").write_text("\n".join(lines) + "\n")
+
+
+def response_sample(
+    number: int, prompt: str, gold: str, response: str, **metrics: float
+) -> dict[str, Any]:
+    """A sample of a task that generates text."""
+    return {
+        "doc_id": number,
+        "doc": {},
+        "target": gold,
+        "arguments": {"gen_args_0": {"arg_0": prompt, "arg_1": {"until": ["\n"]}}},
+        "resps": [[response]],
+        "filtered_resps": [response],
+        **metrics,
+    }
+
+
+def made_task(
+    folder: Path,
+    name: str = "summaries",
+    *,
+    documents: int = 40,
+    layers: int = 32,
+    words: int = 8,
+    binary: bool = True,
+    metric: str = "exact_match",
+    split: str = "validation",
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Write the samples of a task and return what ``sweep.json`` says about it."""
+    boundaries = list(range(-1, layers))
+    full = layers - 1
+    found, values = generated(documents, boundaries, words, binary, seed)
+    for i, boundary in enumerate(boundaries):
+        samples = [
+            response_sample(
+                number,
+                each["prompt"],
+                each["gold"],
+                each["responses"][i],
+                **{metric: float(values[number, i])},
+            )
+            for number, each in enumerate(found)
+        ]
+        write_samples(folder, name, boundary, samples, layers)
+    rows = statistics(values, boundaries, full)
+    for i, row in enumerate(rows):
+        row["metrics"] = {
+            "sample_len": documents,
+            f"{metric},none": row["value"],
+            f"{metric}_stderr,none": row["stderr"] or 0.0,
+            "f1,none": min(1.0, row["value"] * 0.85 + 0.12 * (1 - i / len(rows))),
+            "length_ratio,none": 1.0 + 3.0 * (1 - i / len(rows)) ** 2,
+        }
+    best = max(rows, key=lambda row: row["value"])["boundary"]
+    worse = [row["boundary"] for row in rows if row["p_holm"] < 0.05 and row["delta_full"] < 0]
+    equal = [row["boundary"] for row in rows if row["value"] > rows[best + 1]["ci_low"] + 0.5]
+    return {
+        "metric": f"{metric},none",
+        "higher_is_better": True,
+        "split": split,
+        "documents": documents,
+        "boundaries": rows,
+        "best": best,
+        "smallest_equivalent": min([*equal, best]),
+        "collapse": max(
+            (b for b in range(layers) if set(range(b + 1)) <= set(worse)), default=None
+        ),
+        "selection": "same documents",
+        "optimism": {"value": 0.012, "corrected": rows[best + 1]["value"] - 0.012, "p_value": 0.21},
+        "test": None,
+    }
+
+
+def made_test(folder: Path, name: str, task: dict[str, Any], documents: int = 30) -> None:
+    """Add the confirmation of a task's choice on a test split."""
+    full = task["boundaries"][-1]["boundary"]
+    boundaries = sorted({-1, task["best"], full})
+    everything = list(range(-1, full + 1))
+    found, values = generated(documents, everything, seed=77)
+    columns = [everything.index(boundary) for boundary in boundaries]
+    values = values[:, columns]
+    metric = task["metric"].partition(",")[0]
+    for i, boundary in enumerate(boundaries):
+        samples = [
+            response_sample(
+                number,
+                each["prompt"],
+                each["gold"],
+                each["responses"][columns[i]],
+                **{metric: float(values[number, i])},
+            )
+            for number, each in enumerate(found)
+        ]
+        write_samples(folder / "test" / name, name, boundary, samples, full + 1)
+    rows = statistics(values, boundaries, full)
+    for row in rows:
+        row["metrics"] = {task["metric"]: row["value"]}
+    task["selection"] = "other documents"
+    task["test"] = {"split": "test", "documents": documents, "boundaries": rows}
+
+
+def made_trace(layers: int) -> dict[str, Any]:
+    """What ``trace.json`` says about a task."""
+
+    def curve(height: float) -> list[dict[str, float]]:
+        rise = [height / (1 + np.exp(-(i - 0.6 * layers) / 1.5)) for i in range(layers)]
+        return [
+            {"layer": i, "mean": p, "median": p, "q25": 0.7 * p, "q75": min(1.0, 1.25 * p)}
+            for i, p in enumerate(rise)
+        ]
+
+    return {
+        "layers": curve(0.7),
+        "models": {"full": curve(0.7), "base": curve(0.3), "boundary=20": curve(0.6)},
+        "candidate": int(0.6 * layers),
+        "candidate_low": int(0.6 * layers) - 2,
+        "candidate_high": int(0.6 * layers) + 1,
+        "verdict": "The probability of the gold tokens rises sharply at one layer.",
+        "documents": 30,
+    }
+
+
+def write_sweep(folder: Path, tasks: dict[str, dict[str, Any]], **more: Any) -> Path:
+    """Write ``sweep.json``."""
+    content = {
+        "signature": "base 0123456789ab | adapter ba9876543210 | torch.float32 | lm-eval=0.4.13",
+        "settings": {"pretrained": "some/model", "peft": "some/adapter", "limit": None},
+        "engine": "fork",
+        "tasks": tasks,
+        **more,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "sweep.json").write_text(json.dumps(content))
+    return folder
+
+
+def rewrite(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Change a JSON file."""
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))

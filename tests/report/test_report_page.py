@@ -1,0 +1,368 @@
+"""The page in a real browser."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from browser import Browser
+from made_sweeps import (
+    VOCABULARY,
+    made_task,
+    made_test,
+    made_trace,
+    response_sample,
+    statistics,
+    write_samples,
+    write_sweep,
+)
+
+from lm_eval_lora_boundary.report import write_report
+
+LAYERS = 8
+FULL = LAYERS - 1
+DOCUMENTS = 60
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("page")
+    first = made_task(folder, "answers", documents=DOCUMENTS, layers=LAYERS)
+    made_test(folder, "answers", first, documents=20)
+    second = made_task(
+        folder, "summaries", documents=30, layers=LAYERS, binary=False, metric="rouge1", seed=3
+    )
+    write_sweep(folder, {"answers": first, "summaries": second})
+    trace = {"signature": "s", "tasks": {"answers": made_trace(LAYERS)}}
+    (folder / "trace.json").write_text(json.dumps(trace))
+    write_report(folder)
+    return folder
+
+
+@pytest.fixture
+def page(folder: Path, chromium: Browser) -> Browser:
+    chromium.open(folder / "report.html")
+    chromium.documents(0)
+    return chromium
+
+
+def answers(folder: Path, task: str, metric: str) -> dict[int, dict[int, tuple[str, float]]]:
+    """Response and value by document and boundary, as lm-eval wrote them."""
+    found: dict[int, dict[int, tuple[str, float]]] = {}
+    for boundary in range(-1, LAYERS):
+        (file,) = (folder / f"boundary={boundary}").glob(f"samples_{task}_*")
+        for line in file.read_text().splitlines():
+            sample = json.loads(line)
+            given = (sample["resps"][0][0], sample[metric])
+            found.setdefault(sample["doc_id"], {})[boundary] = given
+    return found
+
+
+def sweep(folder: Path, task: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "sweep.json").read_text())["tasks"][task]
+    return found
+
+
+def label(folder: Path, task: str, boundary: int) -> str:
+    """What the page calls a boundary."""
+    name = {-1: "base model", FULL: "whole adapter"}.get(boundary, f"boundary {boundary}")
+    found = sweep(folder, task)
+    if boundary == found["best"]:
+        return f"{name} · best"
+    return f"{name} · smallest equivalent" if boundary == found["smallest_equivalent"] else name
+
+
+def found_count(page: Browser) -> int:
+    return int(page.texts(".found")[0].split()[0].replace(",", ""))
+
+
+def test_nothing_is_fetched_and_nothing_is_logged(folder: Path, chromium: Browser) -> None:
+    for width, scheme in ((1280, "light"), (390, "dark")):
+        chromium.media(prefers_color_scheme=scheme)
+        chromium.open(folder / "report.html")
+        chromium.screen(width)
+        chromium.documents(0)
+        chromium.documents(1)
+        requested = chromium.requests()
+        assert (folder / "report.html").as_uri() in requested
+        others = [url for url in requested if not url.startswith("data:image/svg+xml;")]
+        assert others == [(folder / "report.html").as_uri()]
+        assert chromium.console() == []
+        # no sideways scrolling, also on a phone
+        assert chromium.run("return document.documentElement.scrollWidth <= innerWidth")
+    chromium.media(prefers_color_scheme="light")
+
+
+def test_plots_follow_the_colour_scheme_and_have_alternatives(page: Browser) -> None:
+    sources = {}
+    for scheme in ("light", "dark"):
+        page.media(prefers_color_scheme=scheme)
+        part = "srcset" if scheme == "dark" else "src"
+        page.until(
+            "[...document.images].every((i) => i.naturalWidth > 0 && "
+            "i.parentNode.querySelector(`[${arguments[0]}]`)[arguments[0]] === i.currentSrc)",
+            part,
+        )
+        sources[scheme] = page.run("return [...document.images].map((i) => i.currentSrc)")
+    page.media(prefers_color_scheme="light")
+    assert len(sources["light"]) == 11  # six of one task, five of the other, without a trace
+    assert not set(sources["light"]) & set(sources["dark"])
+    assert all(len(alt) > 40 for alt in page.run("return [...document.images].map((i) => i.alt)"))
+
+
+@pytest.mark.parametrize("keyboard", [False, True])
+def test_the_table_sorts_by_any_column_both_ways(
+    keyboard: bool, page: Browser, folder: Path
+) -> None:
+    rows = sweep(folder, "answers")["boundaries"]
+    (table, *_) = page.all("table[data-sortable]")
+    heading = table.find_elements("css selector", "thead th")[1]
+    button = heading.find_element("tag name", "button")
+    for expected, sign in (("ascending", 1), ("descending", -1)):
+        button.send_keys("\ue007") if keyboard else button.click()
+        assert heading.get_attribute("aria-sort") == expected
+        shown = [
+            float(row.get_attribute("data-sort") or "nan")
+            for row in table.find_elements("css selector", "tbody td:nth-child(2)")
+        ]
+        assert shown == sorted((row["value"] for row in rows), key=lambda value: sign * value)
+    assert len(table.find_elements("css selector", "[aria-sort]")) == 1
+
+
+@pytest.mark.parametrize("kind", ["changed", "worse", "better"])
+@pytest.mark.parametrize("task", ["answers", "summaries"])
+def test_filters_show_the_documents_that_they_name(
+    task: str, kind: str, page: Browser, folder: Path
+) -> None:
+    binary = task == "answers"
+    if not binary:
+        page.run("document.querySelector('section').remove()")  # the other task
+        page.documents(0)
+    found = answers(folder, task, "exact_match" if binary else "rouge1")
+    labels = {
+        "changed": "answer differs",
+        "worse": "right → wrong" if binary else "got worse",
+        "better": "wrong → right" if binary else "got better",
+    }
+    passes = {
+        "changed": lambda given, whole: given[0] != whole[0],
+        "worse": lambda given, whole: given[1] < whole[1],
+        "better": lambda given, whole: given[1] > whole[1],
+    }
+    page.choose("Show", labels[kind])
+    for boundary in (2, -1):
+        page.choose("From whole adapter to", label(folder, task, boundary))
+        expected = [
+            number for number, given in found.items() if passes[kind](given[boundary], given[FULL])
+        ]
+        assert found_count(page) == len(expected)
+        assert page.texts(".document h4") == [f"Document {n}" for n in expected[:25]]
+        assert len(expected) > 0 or kind == "better"
+
+
+def test_search_looks_at_prompt_gold_and_every_answer(page: Browser, folder: Path) -> None:
+    texts: dict[int, list[str]] = {}
+    for boundary in range(-1, LAYERS):
+        (file,) = (folder / f"boundary={boundary}").glob("samples_answers_*")
+        for line in file.read_text().splitlines():
+            sample = json.loads(line)
+            asked = sample["arguments"]["gen_args_0"]["arg_0"]
+            texts.setdefault(sample["doc_id"], []).extend(
+                [asked, sample["target"], sample["resps"][0][0]]
+            )
+    random.seed(0)
+    pairs = [" ".join(random.sample(VOCABULARY, 2)).upper() for _ in range(6)]
+    for query in [*pairs, "summary:", "a.*b (", ""]:
+        page.search(query)
+        expected = [
+            n for n, found in texts.items() if any(query.lower() in text.lower() for text in found)
+        ]
+        assert found_count(page) == len(expected)
+    assert found_count(page) == DOCUMENTS
+
+
+def test_pages_hold_25_documents_and_no_more(page: Browser) -> None:
+    seen: list[str] = []
+    for left in (25, 25, 10):
+        shown = page.texts(".document h4")
+        assert len(shown) == left
+        seen += shown
+        (_, following) = page.all(".pager button")
+        if left == 25:
+            page.run("arguments[0].click()", following)
+    assert seen == [f"Document {i}" for i in range(DOCUMENTS)]
+    assert not page.all(".pager button")[1].is_enabled()
+
+
+def test_columns_can_be_chosen(page: Browser, folder: Path) -> None:
+    found = answers(folder, "answers", "exact_match")
+    page.choose("Column 1", label(folder, "answers", 0))
+    page.choose("Column 2", label(folder, "answers", 3))
+    page.choose("Column 3", "none")
+    page.choose("Column 4", label(folder, "answers", FULL))
+    shown = page.run(
+        "return [...document.querySelectorAll('.document')].map((d) => "
+        "[...d.querySelectorAll('.answers .text')].map((t) => "
+        "[...t.childNodes].filter((n) => n.nodeName !== 'DEL').map((n) => n.textContent).join('')))"
+    )
+    expected = [[found[i][boundary][0] for boundary in (0, 3, FULL)] for i in range(25)]
+    # what is struck out leaves its space
+    assert [[" ".join(t.split()) for t in each] for each in shown] == expected
+
+
+def longest_common(a: list[str], b: list[str]) -> int:
+    """Length of the longest common subsequence, the textbook way."""
+    row = [0] * (len(b) + 1)
+    for x in a:
+        above, row = row, [0]
+        for j, y in enumerate(b, 1):
+            row.append(above[j - 1] + 1 if x == y else max(above[j], row[-1]))
+    return row[-1]
+
+
+def test_differences_are_complete_and_as_small_as_possible(page: Browser, folder: Path) -> None:
+    found = answers(folder, "answers", "exact_match")
+    page.choose("Column 1", "base model")
+    # differences are looked for when they come near: all do, on a screen that is tall enough
+    assert not page.run("return document.querySelector('#task-0 .document:last-child ins')")
+    page.screen(1280, 30_000)
+    page.until("document.querySelector('#task-0 .document:last-child ins')")
+    runs = page.run(
+        "return [...document.querySelectorAll('#task-0 .document')].map((d) => "
+        "[...d.querySelector('.answers .text').childNodes].map((n) => [n.nodeName, n.textContent]))"
+    )
+    assert any(kind == "INS" for each in runs for kind, _ in each)
+    for number, each in enumerate(runs):
+        whole, given = (found[number][b][0].replace(".", " .").split() for b in (FULL, -1))
+        words = {
+            kind: " ".join(text for name, text in each if name in names).replace(".", " .").split()
+            for kind, names in (
+                ("same", {"#text"}),
+                ("to", {"#text", "INS"}),
+                ("from", {"#text", "DEL"}),
+            )
+        }
+        assert words["to"] == given
+        assert words["from"] == whole
+        assert len(words["same"]) == longest_common(whole, given)
+
+
+def test_the_first_change_counts_down_from_the_whole_adapter(page: Browser, folder: Path) -> None:
+    found = answers(folder, "answers", "exact_match")
+    shown = page.texts(".document header p")
+    assert len(shown) == 25
+    for number, text in enumerate(shown):
+        given = {boundary: answer for boundary, (answer, _) in found[number].items()}
+        others = [boundary for boundary in given if given[boundary] != given[FULL]]
+        if not others:
+            assert text == "the same answer at every boundary"
+            continue
+        where = str(max(others)).replace("-", "−")
+        distinct = len(set(given.values()))
+        assert text == f"answer changes first at boundary {where} · {distinct} distinct answers"
+
+
+def test_the_confirmation_has_its_own_documents(page: Browser, folder: Path) -> None:
+    page.choose("Split", "test")
+    assert found_count(page) == 20
+    (strip, *_) = page.all(".strip")
+    boundaries = {-1, sweep(folder, "answers")["best"], FULL}
+    assert len(strip.find_elements("css selector", ".cell")) == len(boundaries)
+
+
+def test_on_paper_only_the_first_documents_appear(folder: Path, chromium: Browser) -> None:
+    chromium.open(folder / "report.html")
+    assert chromium.pdf().startswith(b"%PDF")
+    # printing draws the documents of all tasks, though nobody scrolled there
+    assert len(chromium.all(".document")) == 25 + 25
+    chromium.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    visible = chromium.run(
+        "return [...document.querySelectorAll('.document')].filter((d) => d.offsetHeight).length"
+    )
+    assert visible == 5 + 5
+    assert chromium.run("return [...document.querySelectorAll('ins')].some((i) => i.offsetHeight)")
+    assert "Only the first 5 of 60 documents are printed." in chromium.texts(".print-note")
+    chromium.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
+HOSTILE = [
+    "</script><img src=x onerror=\"window.hacked='closed'\"><script>window.hacked=1</script>",
+    "<!--<script>window.hacked='comment'",
+    "{{ 7 * 7 }} {% raw %} ${7*7} `",
+    "line\u2028separator\u2029paragraph",
+    "\u202eright to left\u202c שלום עולם <b>bold</b>",
+    "nul\x00 bell\x07 half \ud83d whole 😀",
+    "' onmouseover='window.hacked=1' \" autofocus onfocus=\"window.hacked=1",
+    "javascript:window.hacked=1 &lt;b&gt; &amp; ]]>",
+]
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("hostile")
+    # what a file may be called, so no slash
+    task = "<img src=x onerror=window.hacked=2>{{7*7}}"
+    rows = statistics(np.eye(len(HOSTILE), 3), [-1, 0, 1], 1)
+    for i, row in enumerate(rows):
+        samples = [
+            response_sample(
+                n, text, HOSTILE[-n - 1], f"{text} {i}", **{f"m{HOSTILE[0]}": float(n == i)}
+            )
+            | {"filtered_resps": [HOSTILE[n - 3]]}
+            for n, text in enumerate(HOSTILE)
+        ]
+        write_samples(folder, task, row["boundary"], samples, 2)
+        row["metrics"] = {HOSTILE[0] + ",none": 0.5}
+    found = {
+        "metric": f"m{HOSTILE[0]},none",
+        "higher_is_better": True,
+        "split": "<script>window.hacked=3</script>",
+        "documents": len(HOSTILE),
+        "boundaries": rows,
+        "best": 0,
+    }
+    settings = {HOSTILE[0]: HOSTILE}
+    write_sweep(folder, {task: found}, signature=HOSTILE[0], settings=settings)
+    trace = made_trace(2) | {"verdict": HOSTILE[0]}
+    (folder / "trace.json").write_text(json.dumps({"signature": "", "tasks": {task: trace}}))
+    write_report(folder)
+    return folder
+
+
+def test_hostile_content_is_shown_and_does_nothing(hostile: Path, chromium: Browser) -> None:
+    chromium.open(hostile / "report.html")
+    chromium.documents(0)
+    chromium.choose("Column 1", "base model")
+    chromium.run("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+    chromium.until(
+        "document.querySelectorAll('.given details .text').length === arguments[0]", len(HOSTILE)
+    )
+    shown = chromium.texts(".given details .text")
+    assert shown == HOSTILE
+    assert chromium.texts(".given > .text") == HOSTILE[::-1]
+    assert chromium.run("return window.hacked") is None
+    assert chromium.texts("h2")[0] == "<img src=x onerror=window.hacked=2>{{7*7}}"
+    assert HOSTILE[0] in chromium.texts(".signature")
+    # nothing but the plots is an image, and nothing but the page's own scripts a script
+    assert chromium.run("return [...document.images].every((i) => i.src.startsWith('data:'))")
+    assert len(chromium.all("script")) == 1
+    assert [u for u in chromium.requests() if not u.startswith("data:")] == [
+        (hostile / "report.html").as_uri()
+    ]
+    assert chromium.console() == []
+
+
+def test_scripts_that_got_in_all_the_same_would_not_run(hostile: Path, chromium: Browser) -> None:
+    chromium.open(hostile / "report.html")
+    chromium.run(
+        "const s = document.createElement('script'); s.textContent = 'window.hacked = 4';"
+        "document.body.append(s);"
+        "document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=\"window.hacked=5\">')"
+    )
+    chromium.until("[...document.images].at(-1).complete")
+    assert chromium.run("return window.hacked") is None
+    assert any("Content Security Policy" in message for message in chromium.console())

@@ -1,0 +1,335 @@
+"""A whole trace: lm-eval's prompts, the gold answers, the files, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from lm_eval.api.instance import Instance
+from lm_eval.tasks import TaskManager
+from model_helpers import make
+from tiny_models import ARCHITECTURES, LAYERS
+from trace_words import DOCUMENTS, words
+from typer.testing import CliRunner
+
+from lm_eval_lora_boundary import LoraBoundaryLM
+from lm_eval_lora_boundary.cli import trace as command
+from lm_eval_lora_boundary.errors import (
+    AdapterError,
+    BoundaryError,
+    LoraBoundaryError,
+    ModelError,
+    OutputError,
+    TaskError,
+)
+from lm_eval_lora_boundary.traces import trace
+from lm_eval_lora_boundary.traces.lm import TraceLM
+from lm_eval_lora_boundary.traces.reading import Reader
+
+Tiny = Callable[..., tuple[Path, Path]]
+Run = Callable[..., dict[str, Any]]
+TASKS = ["tiny_words", "tiny_prefix", "tiny_choices", "tiny_contexts", "tiny_last_word"]
+
+
+def lines(folder: Path, task: str) -> list[dict[str, Any]]:
+    text = (folder / f"trace_documents_{task}.jsonl").read_text()
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def gold_texts(task: str, num_fewshot: int) -> list[tuple[str, str]]:
+    """Return prompt and gold answer of every document, written out by hand."""
+    pairs = []
+
+    def text(i: int, shift: int) -> tuple[str, str]:
+        question, answer = words(3 + 4 * (i % 3), i + shift), words(1 + i % 3, 2 * i + shift)
+        choice = ["w3", "w4 w5", "w6 w7 w8"][i % 3]
+        return {
+            "tiny_words": (f"w1 w2 {question}", f" {answer}"),
+            "tiny_prefix": (f"{question} w51 w50", f" {answer}"),
+            "tiny_choices": (f"w1 {question}", f" {choice}"),
+            "tiny_contexts": (f"{question} w{3 + i % 3}", " w6 w7"),
+            "tiny_last_word": (question, f" {answer}"),
+        }[task]
+
+    examples = "".join(f"{''.join(text(i, 11))}\n\n" for i in range(num_fewshot))
+    for i in range(DOCUMENTS):
+        prompt, answer = text(i, 0)
+        pairs.append((examples + prompt, answer))
+    return pairs
+
+
+@pytest.mark.parametrize(
+    ("task", "num_fewshot"),
+    [(task, 0) for task in TASKS] + [("tiny_words", 2), ("tiny_choices", 1)],
+)
+def test_the_last_layer_says_what_lm_eval_scores(
+    task: str, num_fewshot: int, run: Run, tiny: Tiny, tmp_path: Path
+) -> None:
+    found = run(task, num_fewshot=num_fewshot, boundaries=[1, 2])
+    entry = found["tasks"][task]
+    assert (entry["documents"], set(entry["skipped"].values())) == (DOCUMENTS, {0})
+    assert list(entry["models"]) == ["full", "base", "boundary=1", "boundary=2"]
+    documents = lines(tmp_path / "out", task)
+    assert [document["doc_id"] for document in documents] == list(range(DOCUMENTS))
+    requests = [
+        Instance(request_type="loglikelihood", doc={}, arguments=pair, idx=i)
+        for i, pair in enumerate(gold_texts(task, num_fewshot))
+    ]
+    for boundary, label in ((LAYERS - 1, "full"), (-1, "base"), (1, "boundary=1")):
+        lm = make(*tiny(), LoraBoundaryLM, boundary=boundary)
+        scores = lm.loglikelihood(requests, disable_tqdm=True)
+        for document, request, (score, greedy) in zip(documents, requests, scores, strict=True):
+            model = document["models"][label]
+            assert document["tokens"] == request.args[1].split()
+            assert sum(model["logprob"][-1]) == pytest.approx(score, abs=2e-4)
+            assert (set(model["rank"][-1]) == {0}) == greedy
+
+
+def test_statistics_are_those_of_the_documents(run: Run, tmp_path: Path) -> None:
+    found = run("tiny_words", boundaries="1")
+    assert json.loads((tmp_path / "out/trace.json").read_text()) == found
+    entry = found["tasks"]["tiny_words"]
+    assert entry["layers"] == entry["models"]["full"]
+    documents = lines(tmp_path / "out", "tiny_words")
+    for label, rows in entry["models"].items():
+        assert [row["layer"] for row in rows] == list(range(LAYERS))
+        for row in rows:
+            readings = [
+                {name: values[row["layer"]] for name, values in document["models"][label].items()}
+                for document in documents
+            ]
+            whole = [np.mean(reading["probability"]) for reading in readings]
+            first = [reading["probability"][0] for reading in readings]
+            expected = {
+                "mean": np.mean(whole),
+                "median": np.median(whole),
+                "q25": np.percentile(whole, 25),
+                "q75": np.percentile(whole, 75),
+                "first_mean": np.mean(first),
+                "first_median": np.median(first),
+                "first_q25": np.percentile(first, 25),
+                "first_q75": np.percentile(first, 75),
+                "logprob_mean": np.mean([np.mean(reading["logprob"]) for reading in readings]),
+                "rank_median": np.median([np.median(reading["rank"]) for reading in readings]),
+            }
+            assert row.keys() == {"layer", *expected}
+            for name, value in expected.items():
+                assert row[name] == pytest.approx(value, rel=1e-4), (label, name)
+            for reading in readings:
+                np.testing.assert_allclose(
+                    np.exp(reading["logprob"]), reading["probability"], rtol=1e-4
+                )
+    assert {"candidate", "candidate_low", "candidate_high", "share"} <= entry.keys()
+    assert entry["verdict"]
+    assert "adapter" in found["signature"] and found["settings"]["boundaries"] == "1"
+
+
+def test_hashes_are_those_of_lm_evals_samples(
+    run: Run, tiny: Tiny, task_folder: Path, tmp_path: Path
+) -> None:
+    import lm_eval
+
+    run("tiny_words")
+    manager = TaskManager(include_path=str(task_folder))
+    results = lm_eval.simple_evaluate(
+        make(*tiny()), tasks=["tiny_words"], task_manager=manager, bootstrap_iters=0
+    )
+    theirs = {s["doc_id"]: s["doc_hash"] for s in results["samples"]["tiny_words"]}
+    ours = {d["doc_id"]: d["doc_hash"] for d in lines(tmp_path / "out", "tiny_words")}
+    assert ours == theirs
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_architecture_is_traced(architecture: str, run: Run, tiny: Tiny) -> None:
+    # transformers would choose a tokenizer class by architecture, and read the words as bytes
+    tokenizer = str(tiny("llama")[0])
+    found = run(
+        "tiny_choices",
+        architecture=architecture,
+        limit=3,
+        boundaries="1",
+        model_args={"tokenizer": tokenizer},
+    )
+    models = found["tasks"]["tiny_choices"]["models"]
+    assert all(0 < row["mean"] < 1 for rows in models.values() for row in rows)
+    full, cut, base = (
+        [row["logprob_mean"] for row in models[name]] for name in ("full", "boundary=1", "base")
+    )
+    if architecture != "opt":  # there, the adapter changes the projection before the head too
+        assert cut[:2] == pytest.approx(full[:2], abs=1e-4)
+    assert cut[3] != pytest.approx(full[3], abs=1e-4)
+    assert base[0] != pytest.approx(full[0], abs=1e-4)
+
+
+def test_chat_and_system_message_reach_the_model(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tiny: Tiny, tmp_path: Path
+) -> None:
+    seen: list[str] = []
+    read = Reader.read
+
+    def note(self: Reader, documents: Any, *args: Any) -> Any:
+        decode = self._lm.tokenizer.decode
+        seen.extend(f"{decode(each.context)} | {decode(each.answer)}" for each in documents)
+        return read(self, documents, *args)
+
+    monkeypatch.setattr(Reader, "read", note)
+    run("tiny_words", limit=1, system_instruction="w20 w21 ")
+    assert seen[-1] == f"w20 w21 w1 w2 {words(3, 0)} | {words(1, 0)}"
+    with pytest.raises(ModelError, match="no chat template"):
+        run("tiny_words", apply_chat_template=True)
+    template = "{% for m in messages %}w30 {{ m.content }} {% endfor %}w31"
+    load = TraceLM.__init__
+
+    def with_template(self: TraceLM, *args: Any, **kwargs: Any) -> None:
+        load(self, *args, **kwargs)
+        self.tokenizer.chat_template = template
+
+    monkeypatch.setattr(TraceLM, "__init__", with_template)
+    run("tiny_words", limit=1, num_fewshot=1, apply_chat_template=True)
+    example = f"w30 w1 w2 {words(3, 11)} w30 {words(1, 11)} "
+    assert seen[-1] == f"{example}w30 w1 w2 {words(3, 0)} w31 | {words(1, 0)}"
+
+
+def test_documents_that_cannot_be_traced_are_counted(
+    run: Run, task_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [
+        {"question": words(4, 0), "answer": words(3, 0), "gold": 0},
+        {"question": words(4, 1), "answer": "", "gold": 1},
+        {"question": words(4, 2), "answer": words(129, 0), "gold": 7},
+        {"question": words(300, 3), "answer": words(2, 0), "gold": 2},
+        # with one token of the prompt it fits into 128, since the last token is never an input
+        {"question": words(4, 4), "answer": words(128, 0), "gold": 0},
+    ]
+    folder = tmp_path / "tasks"
+    folder.mkdir()
+    (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+    for name in ("words", "choices", "last_word"):
+        text = (task_folder / f"{name}.yaml").read_text()
+        (folder / f"{name}.yaml").write_text(
+            text.replace(f"{task_folder}/rows.jsonl", f"{folder}/rows.jsonl")
+        )
+    names = ["tiny_words", "tiny_choices", "tiny_last_word"]
+    found = run(names, include_path=str(folder))
+    kept = {}
+    for name in names:
+        entry = found["tasks"][name]
+        kept[name] = [document["doc_id"] for document in lines(tmp_path / "out", name)]
+        assert entry["documents"] == len(kept[name])
+        assert entry["documents"] + sum(entry["skipped"].values()) == len(rows)
+        assert entry["truncated_prompts"] == (1 if name == "tiny_choices" else 2)
+    assert kept == {
+        "tiny_words": [0, 3, 4],
+        "tiny_choices": [0, 1, 3, 4],
+        "tiny_last_word": [0, 3, 4],
+    }
+    assert found["tasks"]["tiny_words"]["skipped"] == {
+        "empty gold": 1,
+        "gold longer than the context": 1,
+    }
+    assert found["tasks"]["tiny_choices"]["skipped"]["empty gold"] == 1  # no such choice
+    assert "tiny_words: left out 1 with empty gold, 1 with gold longer" in caplog.text
+    assert "2 prompts are longer than max_length=128" in caplog.text
+
+
+def test_one_document_has_no_candidate(run: Run) -> None:
+    entry = run("tiny_words", limit=1)["tasks"]["tiny_words"]
+    assert [entry[f"candidate{end}"] for end in ("", "_low", "_high")] == [None] * 3
+    assert "one document" in entry["verdict"]
+
+
+def test_plots_show_the_asked_document_and_are_the_same_every_time(
+    run: Run, tmp_path: Path
+) -> None:
+    run("tiny_words", boundaries="1", document=5)
+    plots = tmp_path / "out/plots/tiny_words"
+    first = {path.name: path.read_bytes() for path in plots.iterdir()}
+    assert set(first) == {f"{n}.{e}" for n in ("trace", "trace_heatmap") for e in ("png", "svg")}
+    run("tiny_words", boundaries="1", document=5)
+    assert {path.name: path.read_bytes() for path in plots.iterdir()} == first
+    run("tiny_words", boundaries="1", document=2)
+    assert (plots / "trace_heatmap.svg").read_bytes() != first["trace_heatmap.svg"]
+    assert (plots / "trace.svg").read_bytes() == first["trace.svg"]
+
+
+def test_a_loaded_model_gives_the_same_as_its_folder(
+    run: Run, tiny: Tiny, task_folder: Path, tmp_path: Path
+) -> None:
+    from transformers import AutoModelForCausalLM
+
+    base, adapter = tiny()
+    expected = run("tiny_words")
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    found = trace(
+        model,
+        adapter,
+        "tiny_words",
+        tmp_path / "loaded",
+        include_path=str(task_folder),
+        device="cpu",
+        batch_size=3,
+    )
+    assert found["tasks"] == expected["tasks"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"tasks": "tiny_text"}, TaskError, "perplexity"),
+        ({"tasks": "tiny_silent"}, TaskError, "8 with empty gold"),
+        ({"tasks": "tiny_wrods"}, TaskError, "did you mean"),
+        ({"boundaries": "1,9"}, BoundaryError, "9"),
+        ({"document": 99}, TaskError, "document=99 is not among the 8"),
+        ({"document": -1}, LoraBoundaryError, "document=-1"),
+        ({"batch_size": 0}, LoraBoundaryError, "batch_size=0"),
+        ({"limit": -3}, LoraBoundaryError, "limit=-3"),
+        ({"split": "dev"}, LoraBoundaryError, "split='dev'"),
+        ({"model_args": "peft=x"}, ModelError, "peft"),
+    ],
+)
+def test_mistakes_are_one_line(
+    settings: dict[str, Any], error: type[Exception], message: str, run: Run
+) -> None:
+    with pytest.raises(error, match=message) as caught:
+        run(**({"tasks": "tiny_words"} | settings))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_adapter_or_an_unusable_folder_is_refused(
+    tiny: Tiny, task_folder: Path, tmp_path: Path
+) -> None:
+    base, adapter = tiny()
+    (tmp_path / "file").write_text("")
+    options: dict[str, Any] = {"include_path": str(task_folder), "device": "cpu"}
+    with pytest.raises(OutputError, match="cannot be created"):
+        trace(str(base), adapter, "tiny_words", tmp_path / "file/out", **options)
+    with pytest.raises(AdapterError):
+        trace(str(base), tmp_path / "none", "tiny_words", tmp_path / "out", **options)
+
+
+def test_the_command_writes_the_files_and_prints_the_verdict(
+    tiny: Tiny, task_folder: Path, tmp_path: Path
+) -> None:
+    import typer
+
+    app = typer.Typer()
+    command.register(app)
+    base, adapter = map(str, tiny())
+    words = [
+        *("--pretrained", base, "--peft", adapter, "--tasks", "tiny_words,tiny_choices"),
+        *("--output", str(tmp_path / "out"), "--include-path", str(task_folder)),
+        *("--boundaries", "0,2", "--limit", "4", "--batch-size", "2", "--dtype", "float32"),
+        *("--device", "cpu", "--split", "validation", "--document", "1"),
+    ]
+    done = CliRunner().invoke(app, words, catch_exceptions=False)
+    assert done.exit_code == 0
+    written = json.loads((tmp_path / "out/trace.json").read_text())
+    for task, entry in written["tasks"].items():
+        assert f"{task}: {entry['verdict']}" in done.output
+        assert entry["documents"] == 4
+        assert list(entry["models"]) == ["full", "base", "boundary=0", "boundary=2"]
