@@ -149,6 +149,7 @@ def main() -> None:
             + ["--tasks", options.task, "--output", str(ours), "--model-args", arguments]
             + ["--limit", str(options.documents), "--dtype", options.dtype, "--device", "cpu"]
             + ["--engine", "fork", "--batch-size", str(options.rows)]
+            + ["--split", "test"]  # what lm-eval evaluates
             + [word.replace("_", "-") if word.startswith("--") else word for word in more]
         )
         wall_c, cpu_c, _ = run(command)

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from .output import set_up
+
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
@@ -30,7 +32,6 @@ def demo(
     """
     import logging
     import tempfile
-    import warnings
 
     import transformers
     from rich.console import Console
@@ -39,8 +40,7 @@ def demo(
     from ..sweeps.table import tables
 
     # the table is the point; what lm-eval and PEFT say on the way concerns their developers
-    logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+    set_up(logging.ERROR)
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as temporary:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from .output import set_up
 
 
 def register(app: typer.Typer) -> None:
@@ -61,8 +62,7 @@ def export(
     """
     from ..exports import export as run
 
-    logging.basicConfig(format="%(message)s")
-    logging.getLogger("lm_eval").setLevel(logging.WARNING)
+    set_up()
     facts = run(
         pretrained,
         peft,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from .output import set_up
 
 _BASE = "Model"
 _DATA = "Tasks and prompts"
@@ -39,6 +40,13 @@ def sweep(
     ],
     boundaries: Annotated[
         str, typer.Option(help="`all`, ranges such as `0-29`, or a list such as `-1,10,20`.")
+    ] = "all",
+    candidates: Annotated[
+        str,
+        typer.Option(
+            help="`all` of these boundaries; or `trace`: first trace the gold answers, then score "
+            "the boundaries around the one that the trace suggests."
+        ),
     ] = "all",
     split: Annotated[
         str | None,
@@ -163,18 +171,18 @@ def sweep(
     from lm_eval.utils import simple_parse_args_string
     from rich.console import Console
 
+    from ..narrowing import narrowed
     from ..sweeps.run import as_names, plan, run
     from ..sweeps.settings import SweepSettings
     from ..sweeps.table import tables
 
-    logging.basicConfig(format="%(message)s")
-    logging.getLogger("lm_eval").setLevel(logging.WARNING)
-    logging.getLogger("lm_eval.lora_boundary").setLevel(logging.INFO)
+    set_up()
     settings = SweepSettings(
         pretrained=pretrained,
         peft=peft,
         tasks=as_names(tasks),
         boundaries=boundaries,
+        candidates=candidates,
         split=split,
         metric=metric,
         limit=limit,
@@ -197,8 +205,10 @@ def sweep(
     if dry_run:
         print(plan(settings, output))
         return
+    if settings.candidates == "trace":
+        settings = narrowed(settings, output.expanduser())
     found = run(settings, output.expanduser())
     console = Console()
     for table in tables(found):
         console.print(table)
-    print(output / "sweep.json")
+    print(output / "report.html")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from .output import set_up
 
 _BASE = "Model"
 _DATA = "Tasks and prompts"
@@ -113,9 +114,7 @@ def trace(
     from ..traces.run import REPORT, run
     from ..traces.settings import TraceSettings
 
-    logging.basicConfig(format="%(message)s")
-    logging.getLogger("lm_eval").setLevel(logging.WARNING)
-    logging.getLogger("lm_eval.lora_boundary").setLevel(logging.INFO)
+    set_up()
     settings = TraceSettings(
         pretrained=pretrained,
         peft=peft,

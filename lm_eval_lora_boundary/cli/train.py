@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from .output import set_up
 
 _BASE = "Base model"
 _DATA = "Prompts and data"
@@ -140,8 +141,7 @@ def train(
     from ..train import TrainSettings
     from ..train import train as run
 
-    logging.basicConfig(format="%(message)s")
-    logging.getLogger("lm_eval.lora_boundary").setLevel(logging.INFO)
+    set_up()
     settings = TrainSettings(
         pretrained=pretrained,
         task=task,

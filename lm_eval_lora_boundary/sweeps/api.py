@@ -9,6 +9,7 @@ from typing import Any
 from lm_eval.utils import simple_parse_args_string
 from transformers import PreTrainedModel
 
+from ..errors import ModelError
 from .run import as_names, run
 from .settings import SweepSettings
 
@@ -61,7 +62,15 @@ def sweep(
         gen_kwargs=_mapping(gen_kwargs),
         **settings,
     )
-    return run(chosen, Path(output).expanduser(), model=loaded)
+    folder = Path(output).expanduser()
+    if chosen.candidates == "trace":
+        # a trace uses the rooms of a sweep, this one among them
+        from ..narrowing import narrowed
+
+        if loaded is not None:
+            raise ModelError("candidates=trace loads the model twice; give its name or folder")
+        chosen = narrowed(chosen, folder)
+    return run(chosen, folder, model=loaded)
 
 
 def _mapping(arguments: str | Mapping[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from ..task_loading import SPLITS
 from .engines import NAMES
 
 _RESERVED = {"pretrained", "peft", "delta", "boundary", "merge", "batch_size", "dtype", "device"}
+CANDIDATES = ("all", "trace")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +25,8 @@ class SweepSettings:
         peft: LoRA adapter: hub id or local folder.
         tasks: Names of lm-eval tasks, groups or tags, patterns, or YAML files.
         boundaries: ``all``, ranges such as ``0-29``, or a list such as ``-1,10,20``.
+        candidates: ``all`` of these boundaries, or ``trace``: those around the one that a trace
+            suggests.
         split: ``validation`` or ``test``; None for the first of them that a task has.
         metric: What to choose by: a metric, or ``metric,filter``. None: the first of each task.
         limit: Use the first so many documents of each task, or this share of them below 1.
@@ -51,6 +54,7 @@ class SweepSettings:
     peft: str
     tasks: tuple[str, ...]
     boundaries: str = "all"
+    candidates: str = "all"
     split: str | None = None
     metric: str | None = None
     limit: float | None = None
@@ -80,6 +84,7 @@ class SweepSettings:
         rules = [
             ("tasks", bool(self.tasks) and all(self.tasks), "at least one name"),
             ("split", self.split in (None, *SPLITS), " or ".join(SPLITS)),
+            ("candidates", self.candidates in CANDIDATES, " or ".join(CANDIDATES)),
             ("limit", limit is None or (limit > 0 and whole), "a number of documents, or a share"),
             ("batch_size", self.batch_size is None or self.batch_size >= 1, "at least 1 row"),
             ("engine", self.engine in NAMES, ", ".join(NAMES)),
@@ -90,6 +95,11 @@ class SweepSettings:
         for name, holds, expected in rules:
             if not holds:
                 raise LoraBoundaryError(f"{name}={getattr(self, name)!r}; expected {expected}")
+        if self.candidates == "trace" and self.boundaries.strip() != "all":
+            raise LoraBoundaryError(
+                f"candidates=trace chooses the boundaries, and boundaries={self.boundaries} was "
+                "given; leave out one of them"
+            )
         if self.save and not Path(self.peft).expanduser().is_dir():
             raise AdapterError(f"--save needs an adapter in a local folder; peft={self.peft}")
         if reserved := _RESERVED & set(self.model_args):
