@@ -9,8 +9,9 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 demo: $(VENV)/demo-ready
 	$(BIN)/lora-boundary demo
 
+# one thread each: torch's threads wait for each other when there are more of them than cores
 test: $(VENV)/test-ready
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 check: $(VENV)/test-ready
 	$(BIN)/ruff format --check .

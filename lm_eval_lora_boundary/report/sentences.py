@@ -66,9 +66,14 @@ def caveats(task: TaskFound, full: int | None, race: Mapping[str, Any]) -> Itera
     yield from _selection(task, full)
     smallest = task.row(task.smallest_equivalent)
     if smallest is not None and smallest.boundary != task.best:
+        lost = ""
+        if smallest.ci_low is not None and smallest.boundary != full:
+            # not told apart is not proven equal
+            difference = _comparison(smallest.delta_full, smallest.ci_low, smallest.ci_high, None)
+            lost = f" ({difference} to the whole adapter)"
         yield (
             f"The smallest cut that cannot be told from the best is {_cut(smallest.boundary)}, "
-            f"with {number(smallest.value)}."
+            f"with {number(smallest.value)}{lost}."
         )
     yield from _adapter(task, full)
     if task.collapse is not None:
