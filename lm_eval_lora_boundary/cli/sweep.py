@@ -7,11 +7,22 @@ from typing import Annotated
 
 import typer
 
+from .options import (
+    DATA,
+    RUN,
+    ApplyChatTemplate,
+    Device,
+    Dtype,
+    IncludePath,
+    Limit,
+    ModelArgs,
+    NumFewshot,
+    Peft,
+    Pretrained,
+    Split,
+    SystemInstruction,
+)
 from .output import set_up
-
-_BASE = "Model"
-_DATA = "Tasks and prompts"
-_RUN = "Engine"
 
 
 def register(app: typer.Typer) -> None:
@@ -20,18 +31,14 @@ def register(app: typer.Typer) -> None:
 
 
 def sweep(
-    pretrained: Annotated[
-        str, typer.Option(help="Hub id or local folder of the base model.", rich_help_panel=_BASE)
-    ],
-    peft: Annotated[
-        str, typer.Option(help="Hub id or local folder of the adapter.", rich_help_panel=_BASE)
-    ],
+    pretrained: Pretrained,
+    peft: Peft,
     tasks: Annotated[
         str,
         typer.Option(
             help="lm-eval tasks, groups or tags, comma-separated; any that generate text or "
             "score continuations.",
-            rich_help_panel=_DATA,
+            rich_help_panel=DATA,
         ),
     ],
     output: Annotated[
@@ -48,13 +55,7 @@ def sweep(
             "the boundaries around the one that the trace suggests."
         ),
     ] = "all",
-    split: Annotated[
-        str | None,
-        typer.Option(
-            help="`validation` or `test`. Default: the first of them that a task has.",
-            rich_help_panel=_DATA,
-        ),
-    ] = None,
+    split: Split = None,
     metric: Annotated[
         str | None,
         typer.Option(
@@ -62,29 +63,22 @@ def sweep(
             help="What to choose by. Default: the first metric of each task.",
         ),
     ] = None,
-    limit: Annotated[
-        float | None,
-        typer.Option(help="Use the first N documents of each task.", rich_help_panel=_DATA),
-    ] = None,
+    limit: Limit = None,
     batch_size: Annotated[
         int | None,
         typer.Option(
             help="Rows (documents × boundaries) in a batch. Default: what memory allows.",
-            rich_help_panel=_RUN,
+            rich_help_panel=RUN,
         ),
     ] = None,
-    dtype: Annotated[
-        str, typer.Option(help="Precision, as for lm-eval's `hf`.", rich_help_panel=_BASE)
-    ] = "auto",
-    device: Annotated[
-        str | None, typer.Option(help="As for lm-eval's `hf`.", rich_help_panel=_BASE)
-    ] = None,
+    dtype: Dtype = "auto",
+    device: Device = None,
     engine: Annotated[
         str,
         typer.Option(
             help="`fork`: all boundaries from one shared forward. `toggle`: one after another. "
             "`auto`: fork where it can.",
-            rich_help_panel=_RUN,
+            rich_help_panel=RUN,
         ),
     ] = "auto",
     race: Annotated[
@@ -92,47 +86,25 @@ def sweep(
         typer.Option(
             "--race",
             help="Drop boundaries that are statistically out on the way.",
-            rich_help_panel=_RUN,
+            rich_help_panel=RUN,
         ),
     ] = False,
     error_rate: Annotated[
         float,
         typer.Option(
             help="How often the race may drop the boundary that would have won.",
-            rich_help_panel=_RUN,
+            rich_help_panel=RUN,
         ),
     ] = 0.2,
-    model_args: Annotated[
-        str,
-        typer.Option(
-            help="Further arguments of lm-eval's `hf` model, k=v,…: revision, gguf_file, …",
-            rich_help_panel=_BASE,
-        ),
-    ] = "",
-    include_path: Annotated[
-        str | None, typer.Option(help="Folder with further tasks.", rich_help_panel=_DATA)
-    ] = None,
-    num_fewshot: Annotated[
-        int | None,
-        typer.Option(
-            help="Examples in each prompt. Default: what the task says.", rich_help_panel=_DATA
-        ),
-    ] = None,
-    apply_chat_template: Annotated[
-        bool,
-        typer.Option(
-            "--apply-chat-template",
-            help="Use the tokenizer's chat template; examples become turns.",
-            rich_help_panel=_DATA,
-        ),
-    ] = False,
-    system_instruction: Annotated[
-        str | None, typer.Option(help="System message.", rich_help_panel=_DATA)
-    ] = None,
+    model_args: ModelArgs = "",
+    include_path: IncludePath = None,
+    num_fewshot: NumFewshot = None,
+    apply_chat_template: ApplyChatTemplate = False,
+    system_instruction: SystemInstruction = None,
     gen_kwargs: Annotated[
         str,
         typer.Option(
-            help="Generation arguments, k=v,…, over those of the tasks.", rich_help_panel=_DATA
+            help="Generation arguments, k=v,…, over those of the tasks.", rich_help_panel=DATA
         ),
     ] = "",
     confirm_run_unsafe_code: Annotated[
@@ -140,7 +112,7 @@ def sweep(
         typer.Option(
             "--confirm-run-unsafe-code",
             help="Evaluate tasks that run what the model wrote.",
-            rich_help_panel=_DATA,
+            rich_help_panel=DATA,
         ),
     ] = False,
     confirm: Annotated[

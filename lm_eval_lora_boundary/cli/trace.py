@@ -7,11 +7,22 @@ from typing import Annotated
 
 import typer
 
+from .options import (
+    DATA,
+    RUN,
+    ApplyChatTemplate,
+    Device,
+    Dtype,
+    IncludePath,
+    Limit,
+    ModelArgs,
+    NumFewshot,
+    Peft,
+    Pretrained,
+    Split,
+    SystemInstruction,
+)
 from .output import set_up
-
-_BASE = "Model"
-_DATA = "Tasks and prompts"
-_RUN = "Engine"
 
 
 def register(app: typer.Typer) -> None:
@@ -20,17 +31,13 @@ def register(app: typer.Typer) -> None:
 
 
 def trace(
-    pretrained: Annotated[
-        str, typer.Option(help="Hub id or local folder of the base model.", rich_help_panel=_BASE)
-    ],
-    peft: Annotated[
-        str, typer.Option(help="Hub id or local folder of the adapter.", rich_help_panel=_BASE)
-    ],
+    pretrained: Pretrained,
+    peft: Peft,
     tasks: Annotated[
         str,
         typer.Option(
             help="lm-eval tasks, groups or tags, comma-separated; any with a gold answer.",
-            rich_help_panel=_DATA,
+            rich_help_panel=DATA,
         ),
     ],
     output: Annotated[Path, typer.Option(help="Folder to write; other files in it stay.")],
@@ -41,30 +48,17 @@ def trace(
             "`10,20`, or ranges."
         ),
     ] = "",
-    split: Annotated[
-        str | None,
-        typer.Option(
-            help="`validation` or `test`. Default: the first of them that a task has.",
-            rich_help_panel=_DATA,
-        ),
-    ] = None,
-    limit: Annotated[
-        float | None,
-        typer.Option(help="Use the first N documents of each task.", rich_help_panel=_DATA),
-    ] = None,
+    split: Split = None,
+    limit: Limit = None,
     batch_size: Annotated[
         int | None,
         typer.Option(
             help="Documents in a batch. Default: up to 16, fewer where memory runs out.",
-            rich_help_panel=_RUN,
+            rich_help_panel=RUN,
         ),
     ] = None,
-    dtype: Annotated[
-        str, typer.Option(help="Precision, as for lm-eval's `hf`.", rich_help_panel=_BASE)
-    ] = "auto",
-    device: Annotated[
-        str | None, typer.Option(help="As for lm-eval's `hf`.", rich_help_panel=_BASE)
-    ] = None,
+    dtype: Dtype = "auto",
+    device: Device = None,
     document: Annotated[
         int | None,
         typer.Option(
@@ -72,33 +66,11 @@ def trace(
             help="Document to draw as a heatmap. Default: the one with the median probability.",
         ),
     ] = None,
-    model_args: Annotated[
-        str,
-        typer.Option(
-            help="Further arguments of lm-eval's `hf` model, k=v,…: revision, gguf_file, …",
-            rich_help_panel=_BASE,
-        ),
-    ] = "",
-    include_path: Annotated[
-        str | None, typer.Option(help="Folder with further tasks.", rich_help_panel=_DATA)
-    ] = None,
-    num_fewshot: Annotated[
-        int | None,
-        typer.Option(
-            help="Examples in each prompt. Default: what the task says.", rich_help_panel=_DATA
-        ),
-    ] = None,
-    apply_chat_template: Annotated[
-        bool,
-        typer.Option(
-            "--apply-chat-template",
-            help="Use the tokenizer's chat template; examples become turns.",
-            rich_help_panel=_DATA,
-        ),
-    ] = False,
-    system_instruction: Annotated[
-        str | None, typer.Option(help="System message.", rich_help_panel=_DATA)
-    ] = None,
+    model_args: ModelArgs = "",
+    include_path: IncludePath = None,
+    num_fewshot: NumFewshot = None,
+    apply_chat_template: ApplyChatTemplate = False,
+    system_instruction: SystemInstruction = None,
 ) -> None:
     """Read the probability of the gold answer at every layer, and look for its sharp rise.
 

@@ -9,10 +9,17 @@ from typing import Annotated
 
 import typer
 
+from .options import (
+    DATA,
+    MODEL,
+    ApplyChatTemplate,
+    IncludePath,
+    NumFewshot,
+    Pretrained,
+    SystemInstruction,
+)
 from .output import set_up
 
-_BASE = "Base model"
-_DATA = "Prompts and data"
 _LORA = "LoRA"
 _RUN = "Optimisation"
 
@@ -23,14 +30,12 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
-    pretrained: Annotated[
-        str, typer.Option(help="Hub id or local folder of the base model.", rich_help_panel=_BASE)
-    ],
+    pretrained: Pretrained,
     task: Annotated[
         str,
         typer.Option(
             help="lm-eval task of output type generate_until with a training split.",
-            rich_help_panel=_DATA,
+            rich_help_panel=DATA,
         ),
     ],
     output: Annotated[
@@ -41,37 +46,21 @@ def train(
         typer.Option(
             help="Arguments of lm-eval's `hf` model, k=v,…: revision, gguf_file, tokenizer, "
             "subfolder, trust_remote_code, dtype (of the weights), add_bos_token, …",
-            rich_help_panel=_BASE,
+            rich_help_panel=MODEL,
         ),
     ] = "",
-    include_path: Annotated[
-        str | None, typer.Option(help="Folder with further tasks.", rich_help_panel=_DATA)
-    ] = None,
-    num_fewshot: Annotated[
-        int | None,
-        typer.Option(
-            help="Examples in each prompt. Default: what the task says.", rich_help_panel=_DATA
-        ),
-    ] = None,
-    apply_chat_template: Annotated[
-        bool,
-        typer.Option(
-            "--apply-chat-template",
-            help="Use the tokenizer's chat template; examples become turns.",
-            rich_help_panel=_DATA,
-        ),
-    ] = False,
-    system_instruction: Annotated[
-        str | None, typer.Option(help="System message.", rich_help_panel=_DATA)
-    ] = None,
+    include_path: IncludePath = None,
+    num_fewshot: NumFewshot = None,
+    apply_chat_template: ApplyChatTemplate = False,
+    system_instruction: SystemInstruction = None,
     limit: Annotated[
         int | None,
-        typer.Option(help="Use the first N training documents.", rich_help_panel=_DATA),
+        typer.Option(help="Use the first N training documents.", rich_help_panel=DATA),
     ] = None,
     max_length: Annotated[
         int,
         typer.Option(
-            help="Most tokens of a row; prompts are cut on the left.", rich_help_panel=_DATA
+            help="Most tokens of a row; prompts are cut on the left.", rich_help_panel=DATA
         ),
     ] = 2048,
     rank: Annotated[int, typer.Option(help="LoRA rank.", rich_help_panel=_LORA)] = 8,

@@ -96,7 +96,7 @@ def run(
         if settings.confirm:
             found = confirm(lm, tasks, settings, answering, output, found)
         summary: dict[str, Any] = {
-            "signature": signature(facts, settings, tasks, engines),
+            "signature": signature(facts, settings, tasks, f"engine {engines.name}"),
             "settings": settings.as_json(),
             "engine": engines.name,
             "layers": lm.layers,

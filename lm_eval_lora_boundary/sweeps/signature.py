@@ -9,7 +9,6 @@ from importlib.metadata import version
 from typing import Any
 
 from ..task_loading import LoadedTasks
-from .engines import Engines
 from .lm import SweepLM
 from .settings import SweepSettings
 
@@ -43,9 +42,16 @@ def _content(config: Any) -> dict[str, Any]:
 
 
 def signature(
-    facts: Mapping[str, Any], settings: SweepSettings, tasks: LoadedTasks, engines: Engines
+    facts: Mapping[str, Any], settings: SweepSettings, tasks: LoadedTasks, how: str
 ) -> str:
-    """Return one line that says exactly what was run."""
+    """Return one line that says exactly what was run.
+
+    Args:
+        facts: What :func:`describe_run` returned.
+        settings: Model and prompts.
+        tasks: The tasks.
+        how: What was done with them.
+    """
     versions = " ".join(f"{name}={number}" for name, number in facts["versions"].items())
     evaluated = ",".join(
         f"{name}:{task.VERSION}:{tasks.splits[name]}" for name, task in tasks.tasks.items()
@@ -58,7 +64,7 @@ def signature(
         f"limit {settings.documents}",
         f"fewshot {settings.num_fewshot}",
         f"chat {settings.apply_chat_template}",
-        f"engine {engines.name}",
+        how,
         versions,
     ]
     return " | ".join(parts)

@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 from ..errors import OutputError, TaskError
 from ..files import file_name, write_text
 from ..sweeps.evaluation import Evaluation
-from ..sweeps.signature import describe_run
+from ..sweeps.signature import describe_run, signature
 from ..task_loading import LoadedTasks, find_tasks, task_manager
 from .candidate import find_candidate
 from .curves import document_row, layer_rows, median_document, whole_answers
@@ -72,7 +72,7 @@ def run(
         _write_documents(lm, name, found.documents, readings, output)
         _plot(lm, name, entries[name], found.documents, readings[FULL], settings, output)
     summary = {
-        "signature": _signature(lm, settings, tasks),
+        "signature": signature(describe_run(lm, prompting), prompting, tasks, "trace"),
         "settings": settings.as_json(),
         "tasks": entries,
     }
@@ -175,24 +175,3 @@ def _plot(
     plot_curves(entry, folder)
     probability = readings[number].probability.tolist()
     plot_heatmap(chosen.doc_id, _tokens(lm, chosen), probability, folder)
-
-
-def _signature(lm: TraceLM, settings: TraceSettings, tasks: LoadedTasks) -> str:
-    """Return one line that says exactly what was run."""
-    facts = describe_run(lm, settings.prompting())
-    versions = " ".join(f"{name}={number}" for name, number in facts["versions"].items())
-    traced = ",".join(
-        f"{name}:{task.VERSION}:{tasks.splits[name]}" for name, task in tasks.tasks.items()
-    )
-    parts = [
-        f"base {facts['base_sha256'][:12]}",
-        f"adapter {facts['adapter_sha256'][:12]}",
-        facts["dtype"],
-        f"tasks {traced}",
-        f"limit {settings.prompting().documents}",
-        f"fewshot {settings.num_fewshot}",
-        f"chat {settings.apply_chat_template}",
-        "trace",
-        versions,
-    ]
-    return " | ".join(parts)

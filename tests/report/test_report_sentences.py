@@ -152,7 +152,9 @@ def test_collapse_smallest_and_base_are_told() -> None:
     rows = (base, row(0, 0.2, 0.01), row(1, 0.48, 0.4), row(2, 0.6, 0.2), whole)
     _, notes = said(task(*rows, best=2, smallest_equivalent=1, collapse=0))
     assert "Boundary 0 is significantly worse than the whole adapter." in notes
-    assert "cannot be told from the best is boundary 1, with 0.480 (−0.020 [−0.100, +0.200]" in notes
+    assert (
+        "cannot be told from the best is boundary 1, with 0.480 (−0.020 [−0.100, +0.200]" in notes
+    )
     assert "0.100; the whole adapter changes that by +0.400 [+0.200, +0.500], p < 0.001." in notes
 
 

@@ -1,0 +1,60 @@
+"""Options that several commands have in common."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+MODEL = "Model"
+DATA = "Tasks and prompts"
+RUN = "Engine"
+
+Pretrained = Annotated[
+    str, typer.Option(help="Hub id or local folder of the base model.", rich_help_panel=MODEL)
+]
+Peft = Annotated[
+    str, typer.Option(help="Hub id or local folder of the adapter.", rich_help_panel=MODEL)
+]
+Split = Annotated[
+    str | None,
+    typer.Option(
+        help="`validation` or `test`. Default: the first of them that a task has.",
+        rich_help_panel=DATA,
+    ),
+]
+Limit = Annotated[
+    float | None,
+    typer.Option(help="Use the first N documents of each task.", rich_help_panel=DATA),
+]
+Dtype = Annotated[
+    str, typer.Option(help="Precision, as for lm-eval's `hf`.", rich_help_panel=MODEL)
+]
+Device = Annotated[str | None, typer.Option(help="As for lm-eval's `hf`.", rich_help_panel=MODEL)]
+ModelArgs = Annotated[
+    str,
+    typer.Option(
+        help="Further arguments of lm-eval's `hf` model, k=v,…: revision, gguf_file, …",
+        rich_help_panel=MODEL,
+    ),
+]
+IncludePath = Annotated[
+    str | None, typer.Option(help="Folder with further tasks.", rich_help_panel=DATA)
+]
+NumFewshot = Annotated[
+    int | None,
+    typer.Option(
+        help="Examples in each prompt. Default: what the task says.", rich_help_panel=DATA
+    ),
+]
+ApplyChatTemplate = Annotated[
+    bool,
+    typer.Option(
+        "--apply-chat-template",
+        help="Use the tokenizer's chat template; examples become turns.",
+        rich_help_panel=DATA,
+    ),
+]
+SystemInstruction = Annotated[
+    str | None, typer.Option(help="System message.", rich_help_panel=DATA)
+]
