@@ -7,7 +7,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 .PHONY: demo test check format clean
 
 demo: $(VENV)/demo-ready
-	$(BIN)/lora-boundary demo
+	$(BIN)/lora-boundary demo --output demo-sweep
 
 # one thread each: torch's threads wait for each other when there are more of them than cores
 test: $(VENV)/test-ready
@@ -36,4 +36,4 @@ $(VENV)/test-ready: $(VENV)/demo-ready
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo-sweep build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

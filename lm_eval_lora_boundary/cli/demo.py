@@ -17,7 +17,7 @@ def register(app: typer.Typer) -> None:
 
 
 def demo(
-    limit: Annotated[int, typer.Option(min=1, max=200, help="Number of test documents.")] = 24,
+    limit: Annotated[int, typer.Option(min=1, max=200, help="Documents of each split.")] = 24,
     boundaries: Annotated[str, typer.Option(help="Boundaries to compare, -1 to 29.")] = "all",
     output: Annotated[
         Path | None, typer.Option(help="Folder to write. Default: a temporary one, deleted after.")
@@ -26,7 +26,8 @@ def demo(
     """Sweep all boundaries of an adapter on an embedded model of 135M parameters, offline.
 
     The adapter was trained on two-hop questions about a fictional world. The command scores the
-    base model (-1), the whole adapter (29) and every cut between from one shared forward.
+    base model (-1), the whole adapter (29) and every cut between from one shared forward, chooses
+    on validation documents, and tries the choice on test documents.
 
     Example: `lora-boundary demo --boundaries -1,10,20,29 --output demo-sweep`
     """
@@ -49,4 +50,6 @@ def demo(
     console = Console()
     for table in tables(found):
         console.print(table)
-    console.print(f"{limit} documents, {time.perf_counter() - started:.0f} s")
+    console.print(f"{time.perf_counter() - started:.0f} s")
+    if output is not None:
+        print(folder / "report.html")
