@@ -33,13 +33,14 @@ def embedded_model() -> dict[str, str]:
     return {"pretrained": str(folder), "gguf_file": next(folder.glob("*.gguf")).name}
 
 
-def run(output: Path, *, boundaries: str, limit: int) -> dict[str, Any]:
+def run(output: Path, *, boundaries: str, limit: int, split: str | None = None) -> dict[str, Any]:
     """Sweep the boundaries of the embedded adapter.
 
     Args:
         output: Folder to write.
         boundaries: The boundaries, as for a sweep.
-        limit: Number of documents.
+        limit: Number of documents of a split.
+        split: As for a sweep.
 
     Returns:
         The content of ``sweep.json``.
@@ -52,6 +53,7 @@ def run(output: Path, *, boundaries: str, limit: int) -> dict[str, Any]:
         output,
         boundaries=boundaries,
         limit=limit,
+        split=split,
         model_args=model_args,
         dtype="float32",
         device="cpu",

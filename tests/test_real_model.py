@@ -101,7 +101,7 @@ def test_gguf_and_every_other_argument_pass_through(requests: list[Instance]) ->
 
 def test_the_adapter_learned_its_task(tmp_path: Path) -> None:
     """The bundled adapter is a real one: it answers most unseen questions, the base few."""
-    found = demo.run(tmp_path / "sweep", boundaries="-1,20,29", limit=16)
+    found = demo.run(tmp_path / "sweep", boundaries="-1,20,29", limit=16, split="test")
     assert found["engine"] == "fork"
     rows = found["tasks"][demo.TASK]["boundaries"]
     base, cut, whole = (row["metrics"]["exact_match,none"] for row in rows)
@@ -111,7 +111,7 @@ def test_the_adapter_learned_its_task(tmp_path: Path) -> None:
 def test_a_sweep_answers_as_separate_runs_do(tmp_path: Path) -> None:
     """Strings of the shared forward against ``lora_boundary`` at each boundary, in fp32."""
     boundaries = [-1, 9, 19, 29]
-    demo.run(tmp_path / "sweep", boundaries=",".join(map(str, boundaries)), limit=8)
+    demo.run(tmp_path / "sweep", boundaries=",".join(map(str, boundaries)), limit=8, split="test")
     for boundary in boundaries:
         lm = LoraBoundaryLM(
             boundary=boundary,
