@@ -41,7 +41,8 @@ def narrowed(settings: SweepSettings, output: Path) -> SweepSettings:
         top = len(entry["layers"]) - 1
         boundaries |= {-1, top}
         if entry["candidate"] is None:
-            return replace(settings, boundaries="all")
+            return replace(settings, candidates="all")
         low, high = entry["candidate_low"] - WINDOW, entry["candidate_high"] + WINDOW
         boundaries |= set(range(max(-1, low), min(top, high) + 1))
-    return replace(settings, boundaries=",".join(map(str, sorted(boundaries))))
+    chosen = ",".join(map(str, sorted(boundaries)))
+    return replace(settings, candidates="all", boundaries=chosen)
