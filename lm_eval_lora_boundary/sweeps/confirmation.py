@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..errors import AdapterError
 from ..files import boundary_folder, file_name
 from ..task_loading import LoadedTasks
 from .answering import Answering
@@ -47,7 +48,7 @@ def confirm(
     found = dict(summaries)
     full = lm.layers - 1
     for name in tasks.to_confirm:
-        boundaries = sorted({-1, summaries[name]["best"], full})
+        boundaries = _usable(lm, sorted({-1, summaries[name]["best"], full}))
         logger.info("%s: boundaries %s on the test split", name, ", ".join(map(str, boundaries)))
         answering.boundaries = boundaries
         evaluation = Evaluation(lm, tasks.on_test_split(name), settings)
@@ -59,6 +60,16 @@ def confirm(
             summaries[name], scored.measured[name], task_scores(evaluation, scored, name), full
         )
     return found
+
+
+def _usable(lm: SweepLM, boundaries: list[int]) -> list[int]:
+    """Leave out the base model if the tokenizer has tokens that only the adapter has rows for."""
+    try:
+        lm.check(boundaries)
+    except AdapterError as error:
+        logger.info("the base model is left out: %s", error)
+        return [boundary for boundary in boundaries if boundary >= 0]
+    return boundaries
 
 
 def _remove_others(folder: Path, boundaries: list[int]) -> None:

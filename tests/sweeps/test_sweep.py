@@ -18,7 +18,8 @@ import lm_eval
 import pytest
 from lm_eval.tasks import TaskManager
 from model_helpers import make
-from tiny_models import LAYERS, save_adapter, tiny_model
+from test_vocabulary import grown_adapter
+from tiny_models import LAYERS, save_adapter, tiny_model, tiny_tokenizer
 
 from lm_eval_lora_boundary import LoraBoundaryLM, sweep
 from lm_eval_lora_boundary.errors import (
@@ -46,7 +47,9 @@ def run(tiny: Tiny, task_folder: Path, tmp_path: Path) -> Callable[..., dict[str
             "batch_size": 20,
             "peft": adapter,
         }
-        return sweep(str(base), tasks=tasks, output=tmp_path / output, **(defaults | settings))
+        settings = {"pretrained": str(base)} | defaults | settings
+        settings["pretrained"] = str(settings["pretrained"])
+        return sweep(tasks=tasks, output=tmp_path / output, **settings)
 
     return run
 
@@ -126,6 +129,22 @@ def test_the_choice_is_confirmed_on_documents_that_it_was_not_chosen_by(
     entry = run(output="unconfirmed", confirm=False)["tasks"]["tiny_words"]
     assert (entry["split"], entry["selection"]) == ("validation", "same documents")
     assert entry["test"] is None and not (tmp_path / "unconfirmed/test").exists()
+
+
+@pytest.mark.filterwarnings("ignore:.*save_embedding_layers.*:UserWarning")
+def test_a_base_without_rows_for_the_tokens_is_left_out_of_the_confirmation(
+    run: Any, tiny: Tiny, tmp_path: Path
+) -> None:
+    base = shutil.copytree(tiny()[0], tmp_path / "base")
+    tokenizer = tiny_tokenizer()
+    tokenizer.add_tokens(["new1", "new2", "new3"])
+    tokenizer.save_pretrained(base)
+    grown_adapter(tmp_path / "grown", tied=False)
+    with pytest.raises(AdapterError, match="rows and the output head"):
+        run(pretrained=base, peft=tmp_path / "grown")
+    found = run(pretrained=base, peft=tmp_path / "grown", boundaries=[LAYERS - 1])
+    test = found["tasks"]["tiny_words"]["test"]
+    assert [row["boundary"] for row in test["boundaries"]] == [LAYERS - 1]
 
 
 def test_the_same_again_answers_nothing_anew(run: Any, tmp_path: Path, monkeypatch: Any) -> None:
