@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     from typing import Any
 
 # the same as the entry points in pyproject.toml; a test compares the two
-MODELS = {"lora_boundary": "lm_eval_lora_boundary.model:LoraBoundaryLM"}
+MODELS = {
+    "lora_boundary": "lm_eval_lora_boundary.model:LoraBoundaryLM",
+    "lora_boundary_vllm": "lm_eval_lora_boundary.vllm_model:LoraBoundaryVLLM",
+}
 
 
 def tasks_folder() -> Path:

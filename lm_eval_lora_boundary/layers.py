@@ -98,8 +98,9 @@ def depths(model: nn.Module, stack: DecoderStack, names: Iterable[str]) -> dict[
 
     A module outside the decoder layers counts as layer 0 if it works before the last layer has
     finished (embeddings, projections into the decoder, encoders of other modalities) and as layer
-    N-1 if it works after it (final norm, output projections, head). Which one it is, is observed
-    by running one token through the model, and only if such a module is asked for.
+    N-1 if it works after it (final norm, output projections, head). A model names its embeddings
+    and its head; of anything else, which one it is, is observed by running one token through the
+    model, and only if such a module is asked for.
 
     Args:
         model: The model that the names belong to.
@@ -117,8 +118,13 @@ def depths(model: nn.Module, stack: DecoderStack, names: Iterable[str]) -> dict[
 def _run_after_decoder(model: nn.Module, stack: DecoderStack, names: set[str]) -> set[str]:
     """Return those of the modules ``names`` that run after the last decoder layer."""
     modules: Mapping[str, nn.Module] = dict(model.named_modules())
+    embedding: nn.Module = model.get_input_embeddings()  # type: ignore[operator]
+    head: nn.Module | None = model.get_output_embeddings()  # type: ignore[operator]
+    late = {name for name in names if modules[name] is head}
+    observed = {name for name in names - late if modules[name] is not embedding}
+    if not observed:
+        return late
     finished = False
-    late: set[str] = set()
 
     def finish(*_: Any) -> None:
         nonlocal finished
@@ -133,11 +139,10 @@ def _run_after_decoder(model: nn.Module, stack: DecoderStack, names: set[str]) -
 
     last = modules[f"{stack.path}.{stack.count - 1}"]
     hooks = [last.register_forward_hook(finish)]
-    hooks += [modules[name].register_forward_pre_hook(note(name)) for name in names]
+    hooks += [modules[name].register_forward_pre_hook(note(name)) for name in observed]
     training = model.training
     try:
         model.eval()
-        embedding: nn.Module = model.get_input_embeddings()  # type: ignore[operator]
         # an offloaded embedding has no device of its own while it rests
         hook = getattr(embedding, "_hf_hook", None)
         device = getattr(hook, "execution_device", None) or next(embedding.parameters()).device

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 import torch
 from peft import PeftModel, get_peft_model_state_dict
+from peft.utils.save_and_load import load_peft_weights
 from torch import nn
 
 from .adapted import Overwrite
@@ -21,6 +22,7 @@ from .adapter_folder import AdapterFolder
 from .errors import AdapterError
 from .layers import DecoderStack, depths, find_decoder_stack
 from .vocabulary import embeddings, grow, growing
+from .weightless import weightless
 
 # path of the owner, attribute, depth, original parameter, whether the file holds the tensor
 _Candidate = tuple[str, str, int, nn.Parameter, bool]
@@ -30,7 +32,8 @@ def load_adapter(model: nn.Module, adapter: AdapterFolder, *, boundary: int | No
     """Put an adapter on a base model.
 
     Args:
-        model: The base model, a transformers causal language model. It is changed in place.
+        model: The base model, a transformers causal language model. It is changed in place. On the
+            meta device, it shows what a cut keeps, and cannot be run or cut.
         adapter: The adapter.
         boundary: The lowest boundary that will be asked for: above it, base weights that the
             adapter rewrites are kept to be restored. None: the full adapter only.
@@ -67,7 +70,12 @@ def _load(model: nn.Module, adapter: AdapterFolder) -> PeftModel:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            peft_model = PeftModel.from_pretrained(model, str(adapter.path))
+            empty = weightless(model)
+            peft_model = PeftModel.from_pretrained(
+                model, str(adapter.path), low_cpu_mem_usage=empty
+            )
+            if empty:
+                _give_values(peft_model, adapter)
         except (RuntimeError, ValueError, KeyError, TypeError) as error:
             reason = " ".join(str(error).split())
             raise AdapterError(
@@ -84,6 +92,22 @@ def _load(model: nn.Module, adapter: AdapterFolder) -> PeftModel:
             )
         warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     return peft_model
+
+
+def _give_values(model: PeftModel, adapter: AdapterFolder) -> None:
+    """Give the LoRA tensors of a weightless model their values; PEFT leaves them where the base is.
+
+    They tell whether the adapter has an effect.
+    """
+    (adapter_name,) = model.peft_config
+    modules = dict(model.named_modules())
+    for name, tensor in load_peft_weights(str(adapter.path), device="cpu").items():
+        parameter = nn.Parameter(tensor, requires_grad=False)
+        owner, _, last = name.rpartition(".")
+        if last.startswith("lora_embedding_") and owner in modules:
+            getattr(modules[owner], last)[adapter_name] = parameter
+        elif f"{owner}.{adapter_name}" in modules:
+            setattr(modules[f"{owner}.{adapter_name}"], last, parameter)
 
 
 def check_fits(model: nn.Module, adapter: AdapterFolder) -> None:
@@ -174,7 +198,7 @@ def _candidates(
         original = parameter
         # needed above the boundary, and to tell whether a trained tensor differs at all
         if where[name] > limit or full in in_file:
-            if parameter.is_meta:
+            if parameter.is_meta and not weightless(model):
                 raise AdapterError(
                     f"{adapter.path} overwrites {name}.{attribute}, which is offloaded; load the "
                     "model without offloading to cut this adapter"

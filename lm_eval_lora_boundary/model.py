@@ -2,40 +2,34 @@
 
 from __future__ import annotations
 
-import copy
 import logging
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import torch
 import transformers
 from lm_eval.models.huggingface import HFLM
 from lm_eval.models.utils import Collator
 from tqdm import tqdm
 
-from .adapter_folder import AdapterFolder, open_adapter
-from .boundaries import check_boundary, parse_boundary
+from .adapter_folder import AdapterFolder
+from .arguments import OneLineMistakes, one_line_for_mistakes, open_cut
+from .boundaries import check_boundary
 from .checks import USED, refuse_adapted, refuse_no_effect, refuse_tokens_without_rows
-from .errors import AdapterError, BoundaryError, LoraBoundaryError, ModelError
+from .errors import AdapterError, LoraBoundaryError, ModelError
 from .facts import describe, hub_commit, signature
 from .layers import number_of_layers
 from .loading import check_fits, load_adapter
-from .record import Record, read_record
+from .record import weights_sample
 from .scoring import Batch, Request, log_softmax, order, score, scored_logits, shared_input
 from .vocabulary import growing
+from .weightless import empty_model
 
 # lm-eval's command line shows the loggers below "lm_eval" only
 logger = logging.getLogger("lm_eval.lora_boundary")
 
 _CACHE_KEY = "lora_boundary: answers of"
 
-_Model = TypeVar("_Model", bound="LoraBoundaryLM")
 
-
-class LoraBoundaryLM(HFLM):  # type: ignore[misc]
+class LoraBoundaryLM(OneLineMistakes, HFLM):  # type: ignore[misc]
     """A causal language model with a LoRA adapter kept in layers ``0..boundary`` only.
 
     All arguments of lm-eval's ``hf`` model pass through. Dropped modules are physically replaced
@@ -75,37 +69,21 @@ class LoraBoundaryLM(HFLM):  # type: ignore[misc]
                 without effect, or cannot be cut faithfully.
             ModelError: The model is no decoder-only model.
         """
-        asked = parse_boundary(boundary)
-        if peft == "":
-            raise AdapterError("peft= is empty; give an adapter, or leave it out")
-        if peft is None and (asked is not None or merge or peft_revision is not None):
-            raise BoundaryError(
-                f"boundary={boundary!r}, merge={merge}, peft_revision={peft_revision!r} without "
-                "peft=; give the adapter, or use --model hf"
-            )
-        if not isinstance(merge, bool):
-            raise LoraBoundaryError(f"merge={merge!r}; expected True or False")
+        asked = open_cut(peft, boundary, merge=merge, peft_revision=peft_revision)
         if kwargs.get("delta") and peft:
             raise AdapterError("peft= and delta= exclude each other; give one of them")
         if kwargs.get("backend", "default") == "seq2seq":
             raise ModelError("backend=seq2seq; boundaries are defined for decoder-only models")
-        # lm-eval turns names and revisions that consist of digits into numbers
-        revision = None if peft_revision is None else str(peft_revision)
-        self._adapter: AdapterFolder | None = None
-        if peft is not None:
-            self._adapter = open_adapter(str(peft), revision)
-        self._record: Record | None = None
-        if asked == "auto" and self._adapter is not None:
-            self._record = read_record(self._adapter)
-            asked = self._record.boundary
-        self._asked = asked if isinstance(asked, int) else None
+        self._adapter = asked.adapter
+        self._record = asked.record
+        self._asked = asked.boundary
         if isinstance(pretrained, transformers.PreTrainedModel):
             self._check_layers(pretrained.config)
             refuse_adapted(pretrained)
         super().__init__(pretrained, **kwargs)
         self._model: Any
         self.peft = None if peft is None else str(peft)
-        self.peft_revision = revision
+        self.peft_revision = asked.revision
         self.merge = merge
         self.boundary: int | None = None
         self._facts: dict[str, Any] = {}
@@ -124,12 +102,8 @@ class LoraBoundaryLM(HFLM):  # type: ignore[misc]
     def _create_model(self, pretrained: str, *args: Any, **kwargs: Any) -> None:
         if self._adapter is not None:
             # a model without weights tells in a moment whether the adapter fits
-            with torch.device("meta"):
-                empty = transformers.AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
-                    copy.deepcopy(self._config),
-                    trust_remote_code=bool(kwargs.get("trust_remote_code")),
-                )
-            check_fits(empty, self._adapter)
+            trust = bool(kwargs.get("trust_remote_code"))
+            check_fits(empty_model(self._config, trust_remote_code=trust), self._adapter)
         super()._create_model(pretrained, *args, **kwargs)
 
     def _attach(self, adapter: AdapterFolder) -> None:
@@ -139,7 +113,7 @@ class LoraBoundaryLM(HFLM):  # type: ignore[misc]
         saved copies of embeddings or heads in place would score the wrong weights, or crash.
         """
         if self._record is not None:
-            self._record.check_base(self._model)
+            self._record.check_base(weights_sample(self._model))
         grows = bool(growing(self._model, adapter))
         cut = load_adapter(self._model, adapter, boundary=self._asked)
         boundary = cut.stack.count - 1 if self._asked is None else self._asked
@@ -183,7 +157,7 @@ class LoraBoundaryLM(HFLM):  # type: ignore[misc]
         answers = getattr(cache_hook, "dbdict", None)
         if answers is not None:
             identity = f"{self.pretrained} {self.revision} {self.peft} {self.signature}"
-            with _one_line_for_mistakes():
+            with one_line_for_mistakes():
                 if answers.get(_CACHE_KEY, identity if not len(answers) else "") != identity:
                     raise LoraBoundaryError(
                         "--use_cache holds answers of another model or boundary; give each its own"
@@ -245,40 +219,3 @@ class LoraBoundaryLM(HFLM):  # type: ignore[misc]
                         bar.update(1)
         in_order: list[tuple[float, bool]] = requests_in_order.get_original(answers)
         return in_order
-
-    @classmethod
-    def create_from_arg_string(
-        cls: type[_Model], arg_string: str, additional_config: dict[str, Any] | None = None
-    ) -> _Model:
-        """Create the model from ``--model_args``; a user's mistake ends the run in one line."""
-        with _one_line_for_mistakes():
-            return super().create_from_arg_string(arg_string, additional_config)  # type: ignore[no-any-return]
-
-    @classmethod
-    def create_from_arg_obj(
-        cls: type[_Model],
-        arg_dict: dict[str, Any],
-        additional_config: dict[str, Any] | None = None,
-    ) -> _Model:
-        """Create the model from a dict; a user's mistake ends the run in one line."""
-        with _one_line_for_mistakes():
-            return super().create_from_arg_obj(arg_dict, additional_config)  # type: ignore[no-any-return]
-
-
-@contextmanager
-def _one_line_for_mistakes() -> Iterator[None]:
-    """On lm-eval's command line, print a user's mistake as one line and exit with status 2.
-
-    Python callers get the exception.
-    """
-    try:
-        yield
-    except LoraBoundaryError as error:
-        program = Path(sys.argv[0] or "python")
-        on_command_line = program.stem in {"lm_eval", "lm-eval"} or (
-            program.name == "__main__.py" and program.parent.name == "lm_eval"
-        )
-        if not on_command_line:
-            raise
-        print(f"lora_boundary: error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None

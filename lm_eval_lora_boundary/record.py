@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from torch import nn
 from .adapter_folder import RECORD, AdapterFolder
 from .errors import BoundaryError
 
-_SAMPLE = 256  # values
+SAMPLE = 256  # values of every parameter that are looked at
 
 
 @dataclass(frozen=True)
@@ -31,13 +32,15 @@ class Record:
     boundary: int
     base_sample: str
 
-    def check_base(self, model: nn.Module) -> None:
+    def check_base(self, sample: str) -> None:
         """Refuse a base model other than the recorded one.
+
+        Args:
+            sample: What :func:`weights_sample` gives for it.
 
         Raises:
             BoundaryError: It is another one.
         """
-        sample = weights_sample(model)
         if sample != self.base_sample:
             raise BoundaryError(
                 f"boundary=auto, but {self.path} was recorded for another base model (weights "
@@ -87,10 +90,25 @@ def weights_sample(model: nn.Module) -> str:
     Args:
         model: The base model, before an adapter is put on it.
     """
+    return sample_of(
+        (name, tuple(tensor.shape), None if tensor.is_meta else tensor.detach().flatten())
+        for name, tensor in model.named_parameters()
+    )
+
+
+def sample_of(
+    parameters: Iterable[tuple[str, tuple[int, ...], torch.Tensor | None]],
+) -> str:
+    """Return what :func:`weights_sample` gives for a model with these parameters.
+
+    Args:
+        parameters: Name, shape, and at least the first 256 values of each, flattened; None for
+            values that are not at hand.
+    """
     digest = hashlib.sha256()
-    for name, tensor in sorted(model.named_parameters()):
-        digest.update(f"{name}\0{tuple(tensor.shape)}\0".encode())
-        if not tensor.is_meta:
-            values = tensor.detach().flatten()[:_SAMPLE].to("cpu", torch.bfloat16)
-            digest.update(values.view(torch.int16).numpy().tobytes())
+    for name, shape, values in sorted(parameters, key=lambda each: each[0]):
+        digest.update(f"{name}\0{shape}\0".encode())
+        if values is not None:
+            rounded = values[:SAMPLE].to("cpu", torch.bfloat16)
+            digest.update(rounded.view(torch.int16).numpy().tobytes())
     return digest.hexdigest()

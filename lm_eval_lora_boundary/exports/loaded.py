@@ -8,7 +8,7 @@ from ..adapter import LoraCut
 from ..adapter_folder import AdapterFolder
 from ..checks import refuse_no_effect
 from ..loading import load_adapter
-from ..record import Record
+from ..record import Record, weights_sample
 from ..vocabulary import growing
 from .bases import Bases
 from .refusals import refuse_grown_head
@@ -35,7 +35,7 @@ def load_cut(
     """
     base = bases.fresh()
     if record is not None:
-        record.check_base(base)
+        record.check_base(weights_sample(base))
     names = [name for name, _ in base.named_modules()]
     rows = max((rows for _, _, rows in growing(base, adapter)), default=0)
     tied = _tied(base)

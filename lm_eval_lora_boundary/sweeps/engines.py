@@ -15,10 +15,12 @@ from .lm import SweepLM
 from .memory import rows_that_fit
 from .requests import Answers, Generate, Request, Score
 from .toggle import Toggle
+from .vllm import Vllm
+from .vllm_lm import VllmSweepLM
 
 logger = logging.getLogger("lm_eval.lora_boundary")
 
-NAMES = ("auto", "fork", "toggle")
+NAMES = ("auto", "fork", "toggle", "vllm")
 # logits of a random or real model in fp32 differ by rounding of sums; half precision by far more
 _TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-3}
 _LOOSE = 0.05
@@ -42,7 +44,7 @@ class Engine(Protocol):
         """Answer a batch of requests of one kind, and of the same generation arguments."""
 
 
-class Engines:
+class Engines(Protocol):
     """The engines that a run may use.
 
     Attributes:
@@ -50,19 +52,80 @@ class Engines:
         reason: Why it is not ``fork``, or "".
     """
 
-    def __init__(self, lm: SweepLM, asked: str = "auto") -> None:
-        """Find out which engines work.
+    name: str
+    reason: str
+
+    def rows_that_fit(self, length: int) -> int:
+        """Return how many rows of up to ``length`` tokens fit into memory."""
+
+    def engine(self, request: Request) -> Engine:
+        """Return the engine that answers a request."""
+
+    def close(self) -> None:
+        """Free what the engines hold."""
+
+
+def find_engines(lm: SweepLM, asked: str = "auto") -> Engines:
+    """Find out which engines work.
+
+    Args:
+        lm: The model.
+        asked: ``auto``, ``fork``, ``toggle`` or ``vllm``.
+
+    Raises:
+        LoraBoundaryError: No such engine.
+        ModelError: The engine that was asked for cannot be used with this model and adapter.
+    """
+    if asked not in NAMES:
+        raise LoraBoundaryError(f"engine={asked!r}; expected one of {', '.join(NAMES)}")
+    if isinstance(lm, VllmSweepLM):
+        return VllmEngines(lm)
+    return LocalEngines(lm, asked)
+
+
+class VllmEngines:
+    """vLLM, which answers everything."""
+
+    name = "vllm"
+    reason = "asked for"
+
+    def __init__(self, lm: VllmSweepLM) -> None:
+        """Start nothing yet."""
+        self._vllm = Vllm(lm)
+
+    def rows_that_fit(self, length: int) -> int:
+        """Return how many rows vLLM gets at once; it fits them into memory by itself."""
+        del length
+        return Vllm.AT_ONCE
+
+    def engine(self, request: Request) -> Engine:
+        """Return vLLM."""
+        del request
+        return self._vllm
+
+    def close(self) -> None:
+        """Stop vLLM and remove the cuts it has loaded."""
+        self._vllm.close()
+
+
+class LocalEngines:
+    """``fork`` and ``toggle``, which run the model in this process.
+
+    Attributes:
+        name: The engine of ordinary requests.
+        reason: Why it is not ``fork``, or "".
+    """
+
+    def __init__(self, lm: SweepLM, asked: str) -> None:
+        """Find out which of them works.
 
         Args:
             lm: The model.
             asked: ``auto``, ``fork`` or ``toggle``.
 
         Raises:
-            LoraBoundaryError: No such engine.
             ModelError: ``fork`` cannot be used with this model and adapter.
         """
-        if asked not in NAMES:
-            raise LoraBoundaryError(f"engine={asked!r}; expected one of {', '.join(NAMES)}")
         self._lm = lm
         self._asked = asked
         self._toggle = Toggle(lm, lm.cut)
@@ -81,6 +144,9 @@ class Engines:
         """Return how many rows of up to ``length`` tokens fit into memory."""
         model = self._lm.model
         return rows_that_fit(model.config, model.dtype, length, self._lm.device)
+
+    def close(self) -> None:
+        """Hold on to the model, which is not the engines'."""
 
     def engine(self, request: Request) -> Engine:
         """Return the engine that answers a request.

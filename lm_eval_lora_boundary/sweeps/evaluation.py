@@ -108,6 +108,7 @@ class Evaluation:
             output,
             boundary,
             results,
+            settings.model,
             settings.model_arguments() | {"boundary": boundary},
             system_instruction=settings.system_instruction,
             chat_template=self._lm.chat_template(chat) if chat else None,

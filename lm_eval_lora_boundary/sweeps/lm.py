@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -117,6 +117,19 @@ class SweepLM(LoraBoundaryLM):
         self.boundary = boundary
         self._facts = describe(self.cut, boundary, self.adapter, merge=False)
 
+    def check_options(self, options: Mapping[str, Any]) -> None:
+        """Refuse generation arguments that nothing takes.
+
+        Raises:
+            TaskError: There is one.
+        """
+        check_arguments(options, self._model, self._task)
+
+    @property
+    def engine_facts(self) -> dict[str, Any]:
+        """What decides an answer besides model, adapter and prompts."""
+        return {"dtype": str(self._model.dtype), "device": self.device.type}
+
     # --- from lm-eval: its requests, reduced to tokens
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
@@ -196,7 +209,7 @@ class SweepLM(LoraBoundaryLM):
                 f"{self._task}: max_gen_toks={limit} leaves no room for a prompt with "
                 f"max_length={self.max_length}; expected 1 to {self.max_length - 1}"
             )
-        check_arguments(options, self._model, self._task)
+        self.check_options(options)
         tokens, _ = self.tok_batch_encode(
             [text], left_truncate_len=self.max_length - limit, truncation=self.truncation
         )

@@ -20,7 +20,12 @@ def clean_up(output: Path) -> None:
 
 
 def write_results(
-    output: Path, boundary: int, results: dict[str, Any], model_args: dict[str, Any], **chat: Any
+    output: Path,
+    boundary: int,
+    results: dict[str, Any],
+    model: str,
+    model_args: dict[str, Any],
+    **chat: Any,
 ) -> None:
     """Write what ``lm_eval --output_path --log_samples`` would, and replace what was there.
 
@@ -28,20 +33,21 @@ def write_results(
         output: Folder of the sweep.
         boundary: The boundary.
         results: What ``simple_evaluate`` returned; loses its samples.
-        model_args: ``--model_args`` of a separate run.
+        model: ``--model`` of a separate run.
+        model_args: Its ``--model_args``.
         **chat: ``system_instruction``, ``chat_template`` and ``fewshot_as_multiturn``.
 
     Raises:
         OutputError: The files cannot be written; what was there before still is.
     """
     samples = results.pop("samples")
-    results["config"] |= {"model": "lora_boundary", "model_args": model_args}
+    results["config"] |= {"model": model, "model_args": model_args}
     folder = boundary_folder(output, boundary)
     try:
         with tempfile.TemporaryDirectory(dir=output, prefix=".writing-") as temporary:
             tracker = EvaluationTracker(output_path=temporary)
             tracker.general_config_tracker.log_experiment_args(
-                model_source="lora_boundary", model_args=model_args, **chat
+                model_source=model, model_args=model_args, **chat
             )
             tracker.general_config_tracker.model_name_sanitized = "results"
             tracker.save_results_aggregated(results=results, samples=samples)

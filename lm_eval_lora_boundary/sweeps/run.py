@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,14 @@ from transformers import PreTrainedModel
 
 from ..boundaries import parse_boundaries
 from ..checks import loading_base
-from ..errors import TaskError
+from ..errors import ModelError, TaskError
 from ..files import write_text
 from ..report import write_report
 from ..task_loading import LoadedTasks, find_tasks, task_manager
 from .answering import Answering
 from .choice import save
 from .confirmation import confirm
-from .engines import Engines
+from .engines import find_engines
 from .evaluation import Evaluation
 from .identity import identity
 from .lm import SweepLM
@@ -38,6 +39,7 @@ from .settings import SweepSettings
 from .signature import describe_run, signature
 from .store import AnswerStore
 from .summary import summarise
+from .vllm_lm import VllmSweepLM
 
 logger = logging.getLogger("lm_eval.lora_boundary")
 
@@ -63,12 +65,12 @@ def run(
     """
     manager = task_manager(settings.include_path, settings.model_arguments())
     names = find_tasks(manager, settings.tasks)
-    with AnswerStore(output) as store:
+    with AnswerStore(output) as store, ExitStack() as scope:
         clean_up(output)
         lm = load_model(settings, model)
         boundaries = _boundaries(lm, settings)
         tasks = _load(manager, names, settings)
-        engines = Engines(lm, settings.engine)
+        engines = scope.enter_context(closing(find_engines(lm, settings.engine)))
         facts = describe_run(lm, settings)
         answering = Answering(
             engines,
@@ -124,7 +126,7 @@ def plan(settings: SweepSettings, output: Path) -> str:
     names = find_tasks(manager, settings.tasks)
     lm = load_model(settings)
     boundaries = _boundaries(lm, settings)
-    engines = Engines(lm, settings.engine)
+    engines = find_engines(lm, settings.engine)
     counted = Plan()
     lm.answering = counted
     tasks = _load(manager, names, settings)
@@ -170,6 +172,14 @@ def load_model(settings: SweepSettings, model: PreTrainedModel | None = None) ->
         ModelError: The base model cannot be loaded, or is no decoder-only model.
         AdapterError: The adapter cannot be used.
     """
+    if settings.engine == "vllm":
+        if model is not None or settings.device is not None:
+            given = "a loaded model" if model is not None else f"device={settings.device}"
+            raise ModelError(
+                f"engine=vllm and {given}: vLLM loads the model itself, where it finds room; give "
+                "the model's name alone"
+            )
+        return VllmSweepLM(settings)
     arguments = settings.model_arguments() | ({} if model is None else {"pretrained": model})
     if settings.device is not None:
         arguments["device"] = settings.device

@@ -12,7 +12,10 @@ from ..errors import AdapterError, LoraBoundaryError, ModelError
 from ..task_loading import SPLITS
 from .engines import NAMES
 
-_RESERVED = {"pretrained", "peft", "delta", "boundary", "merge", "batch_size", "dtype", "device"}
+_RESERVED = {
+    *("pretrained", "peft", "delta", "boundary", "merge", "batch_size", "dtype", "device"),
+    *("enable_lora", "lora_local_path"),
+}
 CANDIDATES = ("all", "trace")
 
 
@@ -33,7 +36,7 @@ class SweepSettings:
         batch_size: Rows (documents × boundaries) in a batch; None for what memory allows.
         dtype: Precision of the model, as for lm-eval's ``hf``.
         device: As for lm-eval's ``hf``.
-        engine: ``auto``, ``fork`` or ``toggle``.
+        engine: ``auto``, ``fork``, ``toggle`` or ``vllm``.
         race: Drop boundaries that are statistically out before all documents are answered.
         error_rate: How often the race may drop the boundary that would have won.
         confirm: After choosing on the validation split, run the choice, the whole adapter and the
@@ -116,6 +119,11 @@ class SweepSettings:
         """Whether examples become turns; by default they do in a chat, as in lm-eval."""
         asked = self.fewshot_as_multiturn
         return bool(self.apply_chat_template) if asked is None else asked
+
+    @property
+    def model(self) -> str:
+        """``--model`` of a separate run."""
+        return "lora_boundary_vllm" if self.engine == "vllm" else "lora_boundary"
 
     def model_arguments(self) -> dict[str, Any]:
         """Return ``--model_args`` of a separate run, without the boundary."""

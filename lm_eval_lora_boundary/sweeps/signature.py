@@ -20,11 +20,9 @@ def describe_run(lm: SweepLM, settings: SweepSettings) -> dict[str, Any]:
         "base_sha256": lm.fingerprint,
         "adapter_sha256": lm.adapter.sha256,
         "adapter_config": lm.adapter.config.to_dict(),
-        "dtype": str(lm.model.dtype),
         "softmax_dtype": str(lm.softmax_dtype),
         "mixed_precision_dtype": str(lm.mixed_precision_dtype),
         "attention": getattr(lm.model.config, "_attn_implementation", None),
-        "device": lm.device.type,
         "config": _content(lm.model.config),
         "generation_config": _content(lm.model.generation_config),
         "vocabulary_sha256": hashlib.sha256(
@@ -32,6 +30,7 @@ def describe_run(lm: SweepLM, settings: SweepSettings) -> dict[str, Any]:
         ).hexdigest(),
         "model_args": dict(settings.model_args),
         "versions": {name: version(name) for name in names},
+        **lm.engine_facts,
     }
 
 

@@ -11,7 +11,7 @@ from model_helpers import make
 
 from lm_eval_lora_boundary import LoraBoundaryLM
 from lm_eval_lora_boundary.sweeps.answering import Answering
-from lm_eval_lora_boundary.sweeps.engines import Engines
+from lm_eval_lora_boundary.sweeps.engines import find_engines
 from lm_eval_lora_boundary.sweeps.lm import SweepLM
 from lm_eval_lora_boundary.sweeps.progress import Progress
 from lm_eval_lora_boundary.sweeps.store import AnswerStore
@@ -31,7 +31,7 @@ def sweep_lm(
 ) -> SweepLM:
     """Return a model that answers under boundaries, with a store of its own."""
     lm = SweepLM(str(base), peft=str(adapter), device="cpu", **({"dtype": "float32"} | settings))
-    engines = Engines(lm, engine)
+    engines = find_engines(lm, engine)
     lm.answering = Answering(engines, store, "test", boundaries, rows, Progress(len))
     return lm
 

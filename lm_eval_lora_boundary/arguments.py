@@ -1,0 +1,109 @@
+"""What both models, ``lora_boundary`` and ``lora_boundary_vllm``, take in ``--model_args``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .adapter_folder import AdapterFolder, open_adapter
+from .boundaries import parse_boundary
+from .errors import AdapterError, BoundaryError, LoraBoundaryError
+from .record import Record, read_record
+
+
+@dataclass(frozen=True)
+class AskedCut:
+    """The cut that a user asks for.
+
+    Attributes:
+        adapter: The adapter; None for the base model alone.
+        revision: Its revision on the hub.
+        boundary: The boundary; None for the whole adapter.
+        record: What recorded the boundary, for ``boundary=auto``.
+    """
+
+    adapter: AdapterFolder | None
+    revision: str | None
+    boundary: int | None
+    record: Record | None
+
+
+def open_cut(
+    peft: str | None, boundary: object, *, merge: object, peft_revision: object
+) -> AskedCut:
+    """Open the adapter and find out which boundary is meant.
+
+    Args:
+        peft: LoRA adapter: hub id or local folder.
+        boundary: An integer, ``"auto"`` or None.
+        merge: Whether to merge what is kept.
+        peft_revision: Revision of the adapter on the hub.
+
+    Raises:
+        BoundaryError: The boundary is no integer, given without ``peft``, or ``auto`` with nothing
+            recorded.
+        AdapterError: The adapter is missing, damaged or of another kind.
+    """
+    asked = parse_boundary(boundary)
+    if peft == "":
+        raise AdapterError("peft= is empty; give an adapter, or leave it out")
+    if peft is None and (asked is not None or merge or peft_revision is not None):
+        raise BoundaryError(
+            f"boundary={boundary!r}, merge={merge}, peft_revision={peft_revision!r} without "
+            "peft=; give the adapter, or use --model hf"
+        )
+    if not isinstance(merge, bool):
+        raise LoraBoundaryError(f"merge={merge!r}; expected True or False")
+    # lm-eval turns names and revisions that consist of digits into numbers
+    revision = None if peft_revision is None else str(peft_revision)
+    adapter = None if peft is None else open_adapter(str(peft), revision)
+    record = None
+    if asked == "auto" and adapter is not None:
+        record = read_record(adapter)
+        asked = record.boundary
+    return AskedCut(adapter, revision, asked if isinstance(asked, int) else None, record)
+
+
+class OneLineMistakes:
+    """Makes an lm-eval model end ``lm_eval`` in one line if a user's argument cannot be used."""
+
+    @classmethod
+    def create_from_arg_string(
+        cls, arg_string: str, additional_config: dict[str, Any] | None = None
+    ) -> Any:
+        """Create the model from ``--model_args``."""
+        with one_line_for_mistakes():
+            return super().create_from_arg_string(  # type: ignore[misc]
+                arg_string, additional_config
+            )
+
+    @classmethod
+    def create_from_arg_obj(
+        cls, arg_dict: dict[str, Any], additional_config: dict[str, Any] | None = None
+    ) -> Any:
+        """Create the model from a dict."""
+        with one_line_for_mistakes():
+            return super().create_from_arg_obj(arg_dict, additional_config)  # type: ignore[misc]
+
+
+@contextmanager
+def one_line_for_mistakes() -> Iterator[None]:
+    """On lm-eval's command line, print a user's mistake as one line and exit with status 2.
+
+    Python callers get the exception.
+    """
+    try:
+        yield
+    except LoraBoundaryError as error:
+        program = Path(sys.argv[0] or "python")
+        on_command_line = program.stem in {"lm_eval", "lm-eval"} or (
+            program.name == "__main__.py" and program.parent.name == "lm_eval"
+        )
+        if not on_command_line:
+            raise
+        print(f"lora_boundary: error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
