@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import copy
 import logging
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 import transformers
-from lm_eval.models.huggingface import HFLM
 from lm_eval.models.utils import Collator
 from tqdm import tqdm
 
+from . import processes
 from .adapter_folder import AdapterFolder, open_adapter
 from .boundaries import check_boundary, parse_boundary
 from .checks import USED, refuse_adapted, refuse_no_effect, refuse_tokens_without_rows
+from .data_parallel import DataParallelLM
 from .errors import AdapterError, BoundaryError, LoraBoundaryError, ModelError
 from .facts import describe, hub_commit, signature
 from .layers import number_of_layers
 from .loading import check_fits, load_adapter
+from .mistakes import one_line_for_mistakes
 from .record import Record, read_record
 from .scoring import Batch, Request, log_softmax, order, score, scored_logits, shared_input
 from .vocabulary import growing
@@ -35,7 +33,7 @@ _CACHE_KEY = "lora_boundary: answers of"
 _Model = TypeVar("_Model", bound="LoraBoundaryLM")
 
 
-class LoraBoundaryLM(HFLM):  # type: ignore[misc]
+class LoraBoundaryLM(DataParallelLM):
     """A causal language model with a LoRA adapter kept in layers ``0..boundary`` only.
 
     All arguments of lm-eval's ``hf`` model pass through. Dropped modules are physically replaced
@@ -152,7 +150,8 @@ class LoraBoundaryLM(HFLM):  # type: ignore[misc]
         self.boundary = boundary
         if grows:
             refuse_tokens_without_rows(self._model, len(self.tokenizer), boundary)
-        logger.info("%s", self.signature)
+        if self.is_first:
+            logger.info("%s", self.signature)
 
     @property
     def signature(self) -> str:
@@ -183,12 +182,15 @@ class LoraBoundaryLM(HFLM):  # type: ignore[misc]
         answers = getattr(cache_hook, "dbdict", None)
         if answers is not None:
             identity = f"{self.pretrained} {self.revision} {self.peft} {self.signature}"
-            with _one_line_for_mistakes():
+            with one_line_for_mistakes():
                 if answers.get(_CACHE_KEY, identity if not len(answers) else "") != identity:
                     raise LoraBoundaryError(
                         "--use_cache holds answers of another model or boundary; give each its own"
                     )
             answers[_CACHE_KEY] = identity
+            if self.divided:  # every process has its own file, and they must know the same
+                for others in processes.gather(dict(answers)):
+                    answers.update(others)
             answers.commit()
         super().set_cache_hook(cache_hook)
 
@@ -197,6 +199,15 @@ class LoraBoundaryLM(HFLM):  # type: ignore[misc]
         requests: list[Request],
         disable_tqdm: bool = False,
         override_bs: int | None = None,
+    ) -> list[tuple[float, bool]]:
+        # of whole texts, lm-eval makes the batches
+        return self._share_out(
+            lambda: self._score(requests, disable_tqdm, override_bs),
+            lambda: [(0.0, False)] * len(requests),
+        )
+
+    def _score(
+        self, requests: list[Request], disable_tqdm: bool, override_bs: int | None
     ) -> list[tuple[float, bool]]:
         """Score continuations; the order of requests and batches is that of ``HFLM``.
 
@@ -219,17 +230,21 @@ class LoraBoundaryLM(HFLM):  # type: ignore[misc]
         if schedule is not None:
             self.batch_sizes: dict[int, int] = {}
         size = (override_bs or 0) if automatic else self.batch_size
-        answers: list[tuple[float, bool]] = []
+        answers: list[tuple[float, bool] | None] = []
         head = self.model.get_output_embeddings()
         with tqdm(
             total=len(requests),
-            disable=disable_tqdm or self.rank != 0,
+            disable=disable_tqdm or not self.is_first,
             desc="Running loglikelihood requests",
         ) as bar:
-            for chunk in requests_in_order.get_batched(n=size, batch_fn=schedule):
-                batch = Batch([(c, rest) for _, c, rest in chunk], self.max_length, self.device)
-                logits = scored_logits(self._model_call, head, batch)
-                rows = batch.split(log_softmax(logits, self.softmax_dtype))
+            batches = requests_in_order.get_batched(n=size, batch_fn=schedule)
+            for number, chunk in enumerate(batches):
+                mine = self._falls_here(number)
+                rows = (torch.empty(0, 0),) * len(chunk)
+                if mine:
+                    batch = Batch([(c, rest) for _, c, rest in chunk], self.max_length, self.device)
+                    logits = scored_logits(self._model_call, head, batch)
+                    rows = batch.split(log_softmax(logits, self.softmax_dtype))
                 for (name, context, continuation), log_probs in zip(chunk, rows, strict=True):
                     # one row answers all one-token continuations of its context
                     for key, tokens, shared in requests_in_order.get_cache(
@@ -238,12 +253,12 @@ class LoraBoundaryLM(HFLM):  # type: ignore[misc]
                         cont_toks=continuation,
                         logits=log_probs.unsqueeze(0),
                     ):
-                        answer = score(shared[0], tokens)
+                        answer = score(shared[0], tokens) if mine else None
                         answers.append(answer)
-                        if key is not None:
+                        if key is not None and mine:
                             self.cache_hook.add_partial("loglikelihood", key, answer)
                         bar.update(1)
-        in_order: list[tuple[float, bool]] = requests_in_order.get_original(answers)
+        in_order: list[tuple[float, bool]] = requests_in_order.get_original(self._exchange(answers))
         return in_order
 
     @classmethod
@@ -251,7 +266,7 @@ class LoraBoundaryLM(HFLM):  # type: ignore[misc]
         cls: type[_Model], arg_string: str, additional_config: dict[str, Any] | None = None
     ) -> _Model:
         """Create the model from ``--model_args``; a user's mistake ends the run in one line."""
-        with _one_line_for_mistakes():
+        with one_line_for_mistakes():
             return super().create_from_arg_string(arg_string, additional_config)  # type: ignore[no-any-return]
 
     @classmethod
@@ -261,24 +276,5 @@ class LoraBoundaryLM(HFLM):  # type: ignore[misc]
         additional_config: dict[str, Any] | None = None,
     ) -> _Model:
         """Create the model from a dict; a user's mistake ends the run in one line."""
-        with _one_line_for_mistakes():
+        with one_line_for_mistakes():
             return super().create_from_arg_obj(arg_dict, additional_config)  # type: ignore[no-any-return]
-
-
-@contextmanager
-def _one_line_for_mistakes() -> Iterator[None]:
-    """On lm-eval's command line, print a user's mistake as one line and exit with status 2.
-
-    Python callers get the exception.
-    """
-    try:
-        yield
-    except LoraBoundaryError as error:
-        program = Path(sys.argv[0] or "python")
-        on_command_line = program.stem in {"lm_eval", "lm-eval"} or (
-            program.name == "__main__.py" and program.parent.name == "lm_eval"
-        )
-        if not on_command_line:
-            raise
-        print(f"lora_boundary: error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
