@@ -5,19 +5,22 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+import torch
 import transformers
-from lm_eval.models.huggingface import HFLM
 from lm_eval.models.utils import Collator
 from tqdm import tqdm
 
+from . import processes
 from .adapter_folder import AdapterFolder
-from .arguments import OneLineMistakes, one_line_for_mistakes, open_cut
+from .arguments import open_cut
 from .boundaries import check_boundary
 from .checks import USED, refuse_adapted, refuse_no_effect, refuse_tokens_without_rows
+from .data_parallel import DataParallelLM
 from .errors import AdapterError, LoraBoundaryError, ModelError
 from .facts import describe, hub_commit, signature
 from .layers import number_of_layers
 from .loading import check_fits, load_adapter
+from .mistakes import OneLineMistakes, one_line_for_mistakes
 from .record import weights_sample
 from .scoring import Batch, Request, log_softmax, order, score, scored_logits, shared_input
 from .vocabulary import growing
@@ -29,7 +32,7 @@ logger = logging.getLogger("lm_eval.lora_boundary")
 _CACHE_KEY = "lora_boundary: answers of"
 
 
-class LoraBoundaryLM(OneLineMistakes, HFLM):  # type: ignore[misc]
+class LoraBoundaryLM(OneLineMistakes, DataParallelLM):
     """A causal language model with a LoRA adapter kept in layers ``0..boundary`` only.
 
     All arguments of lm-eval's ``hf`` model pass through. Dropped modules are physically replaced
@@ -126,7 +129,8 @@ class LoraBoundaryLM(OneLineMistakes, HFLM):  # type: ignore[misc]
         self.boundary = boundary
         if grows:
             refuse_tokens_without_rows(self._model, len(self.tokenizer), boundary)
-        logger.info("%s", self.signature)
+        if self.is_first:
+            logger.info("%s", self.signature)
 
     @property
     def signature(self) -> str:
@@ -163,6 +167,9 @@ class LoraBoundaryLM(OneLineMistakes, HFLM):  # type: ignore[misc]
                         "--use_cache holds answers of another model or boundary; give each its own"
                     )
             answers[_CACHE_KEY] = identity
+            if self.divided:  # every process has its own file, and they must know the same
+                for others in processes.gather(dict(answers)):
+                    answers.update(others)
             answers.commit()
         super().set_cache_hook(cache_hook)
 
@@ -171,6 +178,15 @@ class LoraBoundaryLM(OneLineMistakes, HFLM):  # type: ignore[misc]
         requests: list[Request],
         disable_tqdm: bool = False,
         override_bs: int | None = None,
+    ) -> list[tuple[float, bool]]:
+        # of whole texts, lm-eval makes the batches
+        return self._share_out(
+            lambda: self._score(requests, disable_tqdm, override_bs),
+            lambda: [(0.0, False)] * len(requests),
+        )
+
+    def _score(
+        self, requests: list[Request], disable_tqdm: bool, override_bs: int | None
     ) -> list[tuple[float, bool]]:
         """Score continuations; the order of requests and batches is that of ``HFLM``.
 
@@ -193,17 +209,21 @@ class LoraBoundaryLM(OneLineMistakes, HFLM):  # type: ignore[misc]
         if schedule is not None:
             self.batch_sizes: dict[int, int] = {}
         size = (override_bs or 0) if automatic else self.batch_size
-        answers: list[tuple[float, bool]] = []
+        answers: list[tuple[float, bool] | None] = []
         head = self.model.get_output_embeddings()
         with tqdm(
             total=len(requests),
-            disable=disable_tqdm or self.rank != 0,
+            disable=disable_tqdm or not self.is_first,
             desc="Running loglikelihood requests",
         ) as bar:
-            for chunk in requests_in_order.get_batched(n=size, batch_fn=schedule):
-                batch = Batch([(c, rest) for _, c, rest in chunk], self.max_length, self.device)
-                logits = scored_logits(self._model_call, head, batch)
-                rows = batch.split(log_softmax(logits, self.softmax_dtype))
+            batches = requests_in_order.get_batched(n=size, batch_fn=schedule)
+            for number, chunk in enumerate(batches):
+                mine = self._falls_here(number)
+                rows = (torch.empty(0, 0),) * len(chunk)
+                if mine:
+                    batch = Batch([(c, rest) for _, c, rest in chunk], self.max_length, self.device)
+                    logits = scored_logits(self._model_call, head, batch)
+                    rows = batch.split(log_softmax(logits, self.softmax_dtype))
                 for (name, context, continuation), log_probs in zip(chunk, rows, strict=True):
                     # one row answers all one-token continuations of its context
                     for key, tokens, shared in requests_in_order.get_cache(
@@ -212,10 +232,10 @@ class LoraBoundaryLM(OneLineMistakes, HFLM):  # type: ignore[misc]
                         cont_toks=continuation,
                         logits=log_probs.unsqueeze(0),
                     ):
-                        answer = score(shared[0], tokens)
+                        answer = score(shared[0], tokens) if mine else None
                         answers.append(answer)
-                        if key is not None:
+                        if key is not None and mine:
                             self.cache_hook.add_partial("loglikelihood", key, answer)
                         bar.update(1)
-        in_order: list[tuple[float, bool]] = requests_in_order.get_original(answers)
+        in_order: list[tuple[float, bool]] = requests_in_order.get_original(self._exchange(answers))
         return in_order

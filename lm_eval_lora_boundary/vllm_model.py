@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from .arguments import AskedCut, OneLineMistakes, one_line_for_mistakes, open_cut
+from .arguments import AskedCut, open_cut
 from .boundaries import check_boundary
 from .checkpoint import checkpoint_sample, weight_files
 from .checks import loading_base
@@ -17,6 +17,7 @@ from .exports import export
 from .exports.slices import AdapterSlices
 from .facts import describe, hub_commit, signature
 from .layers import number_of_layers
+from .mistakes import OneLineMistakes, one_line_for_mistakes
 from .vllm_engine import lora_arguments, require_vllm
 from .weightless import empty_model, load_config
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-
 import typer
 
+from .. import processes
 from ..errors import LoraBoundaryError
 from . import compare, demo, export, report, sweep, tasks, trace, train
 
@@ -26,5 +25,5 @@ def main() -> None:
     try:
         app()
     except LoraBoundaryError as error:
-        print(f"lora-boundary: error: {error}", file=sys.stderr)
+        processes.print_once(f"lora-boundary: error: {error}")
         raise SystemExit(2) from None

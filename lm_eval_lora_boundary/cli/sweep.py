@@ -143,6 +143,7 @@ def sweep(
     from lm_eval.utils import simple_parse_args_string
     from rich.console import Console
 
+    from .. import processes
     from ..narrowing import narrowed
     from ..sweeps.run import as_names, plan, run
     from ..sweeps.settings import SweepSettings
@@ -175,11 +176,15 @@ def sweep(
         confirm_run_unsafe_code=confirm_run_unsafe_code,
     )
     if dry_run:
-        print(plan(settings, output))
+        text = plan(settings, output)
+        if processes.rank() == 0:
+            print(text)
         return
     if settings.candidates == "trace":
         settings = narrowed(settings, output.expanduser())
     found = run(settings, output.expanduser())
+    if processes.rank() != 0:
+        return
     console = Console()
     for table in tables(found):
         console.print(table)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
+from .. import processes
 from ..errors import ModelError
 from .engines import Engine, Engines
 from .progress import Progress
@@ -17,6 +19,29 @@ from .requests import Answer, Answers, Generate, Request, Score, key
 from .store import AnswerStore
 
 logger = logging.getLogger("lm_eval.lora_boundary")
+
+
+# boundaries and requests that an engine answers at once
+_Batch = tuple[tuple[int, ...], list[Request]]
+
+
+@dataclass(frozen=True)
+class Work:
+    """Requests that all processes answer together.
+
+    Attributes:
+        task: Name of their task.
+        requests: The requests, of one kind and of the same generation arguments.
+        boundaries: The boundaries to answer under.
+        rows: Rows in a batch.
+        how: Hash of what decides the answers, and of the engine.
+    """
+
+    task: str
+    requests: list[Request]
+    boundaries: list[int]
+    rows: int
+    how: str
 
 
 class Answering:
@@ -77,8 +102,9 @@ class Answering:
                 continue
             longest = max(request.length for request in alike)
             rows = self._rows(longest, len(boundaries))
-            with self._progress.task(task, len(alike), len(lacking)):
-                self._answer(alike, sorted(lacking, reverse=True), rows)
+            lacking_from_top = sorted(lacking, reverse=True)
+            work = Work(task, alike, lacking_from_top, rows, self._how(alike[0]))
+            processes.command(work, self.answer_share)
 
     def _rows(self, longest: int, boundaries: int) -> int:
         """Return how many rows a batch has."""
@@ -95,30 +121,72 @@ class Answering:
         found = self._store.boundaries(keys)
         return [found.get(each, set()) for each in keys]
 
-    def _answer(self, alike: Sequence[Request], boundaries: Sequence[int], rows: int) -> None:
-        """Answer requests in batches that depend on the arguments alone, not on what is stored."""
+    def answer_share(self, work: Work) -> None:
+        """Answer what falls to this process of work: every so many-th batch.
+
+        Raises:
+            ModelError: This process would answer in another way than the one that gave the work.
+        """
+        if self._how(work.requests[0]) != work.how:
+            raise ModelError(
+                "the processes do not agree on the model or the engine; give --engine toggle, or "
+                "launch them on equal devices"
+            )
+        batches = self._batches(work.requests, work.boundaries, work.rows)
+        mine = batches[processes.rank() :: processes.count()]
+        documents = sum(len(batch) for _, batch in mine)
+        with self._progress.task(work.task, documents, len(work.boundaries)):
+            self._answer(work.requests, mine, work.rows)
+
+    def _how(self, request: Request) -> str:
+        return hashlib.sha256(
+            f"{self._identity} {self._engines.engine(request).name}".encode()
+        ).hexdigest()
+
+    def _batches(
+        self, alike: Sequence[Request], boundaries: Sequence[int], rows: int
+    ) -> list[_Batch]:
+        """Return batches that depend on the arguments alone, not on what is stored.
+
+        Nor do they depend on the number of processes: at every boundary, an answer comes from the
+        same batch.
+        """
         engine = self._engines.engine(alike[0])
-        at_once = rows if engine.rows(2) > engine.rows(1) else len(boundaries)
+        # boundaries one after another fall to several processes, too
+        one_by_one = len(boundaries) if processes.count() == 1 else 1
+        at_once = rows if engine.rows(2) > engine.rows(1) else one_by_one
+        batches: list[_Batch] = []
         for first in range(0, len(boundaries), at_once):
-            some = boundaries[first : first + at_once]
+            some = tuple(boundaries[first : first + at_once])
             count = max(1, rows // engine.rows(len(some)))
-            batches = [alike[start : start + count] for start in range(0, len(alike), count)]
+            batches += [
+                (some, list(alike[start : start + count])) for start in range(0, len(alike), count)
+            ]
+        return batches
+
+    def _answer(self, alike: Sequence[Request], batches: Sequence[_Batch], rows: int) -> None:
+        """Answer batches; those from where memory runs out on, in smaller ones."""
+        engine = self._engines.engine(alike[0])
+        for some, group in groupby(batches, key=lambda each: each[0]):
+            same = [batch for _, batch in group]
             done = 0
             if self._memory_suffices(partial(engine.start, alike, some)):
-                for batch in batches:
+                for batch in same:
                     if not self._answer_batch(engine, batch, some):
                         break
                     done += 1
-            if done < len(batches):
+            if done < len(same):
                 if rows == 1:
                     raise ModelError(
                         "out of memory with a single row in a batch; give a smaller model, "
                         "shorter prompts or another --device"
                     )
-                used = min(rows, count * engine.rows(len(some)))
+                used = min(rows, len(same[0]) * engine.rows(len(some)))
                 logger.warning("out of memory; going on with %d rows per batch", used // 2)
                 clear_device_cache(garbage_collection=True)
-                self._answer(alike[done * count :], some, max(1, used // 2))
+                rest = [request for batch in same[done:] for request in batch]
+                fewer = max(1, used // 2)
+                self._answer(rest, self._batches(rest, some, fewer), fewer)
 
     def _answer_batch(
         self, engine: Engine, batch: Sequence[Request], boundaries: Sequence[int]

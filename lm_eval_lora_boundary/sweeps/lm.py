@@ -53,6 +53,8 @@ class SweepLM(LoraBoundaryLM):
         base_sample: Hash that tells base models apart in any precision.
     """
 
+    divides_batches = False  # of what it is given; that is a share already
+
     def __init__(self, pretrained: Any, *, peft: str, **kwargs: Any) -> None:
         """Load the base model and the whole adapter.
 

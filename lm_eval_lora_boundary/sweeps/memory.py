@@ -7,6 +7,8 @@ from typing import Any
 import psutil
 import torch
 
+from .. import processes
+
 _MOST = 256  # more rows do not make matrix products faster, and the last to end wait longer
 _SHARE = 0.5  # of the free memory; the rest is for activations, copies of rows, and others
 _UNKNOWN = 64  # rows where nothing is known about memory
@@ -30,7 +32,9 @@ def free_bytes(device: torch.device) -> int | None:
     """Return the free memory of a device, or None if nobody can tell."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    return int(psutil.virtual_memory().available) if device.type == "cpu" else None
+    if device.type != "cpu":
+        return None
+    return int(psutil.virtual_memory().available) // processes.count()  # which share it
 
 
 def rows_that_fit(config: Any, dtype: torch.dtype, length: int, device: torch.device) -> int:

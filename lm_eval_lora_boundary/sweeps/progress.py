@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from tqdm import tqdm
 
+from .. import processes
 from .requests import Answers, Generate, Request, Score
 
 
@@ -27,9 +28,12 @@ class Progress:
 
     @contextmanager
     def task(self, name: str, requests: int, boundaries: int) -> Iterator[None]:
-        """Show the progress of the requests of a task."""
-        # disable=None: quiet unless the output is a terminal
-        self._bar = tqdm(total=requests, unit="doc", desc=f"{name} × {boundaries}", disable=None)
+        """Show the progress of the requests of a task; of several processes, that of the first."""
+        several = f", process 1 of {processes.count()}" if processes.count() > 1 else ""
+        # None: quiet unless the output is a terminal
+        disable = True if processes.rank() else None
+        text = f"{name} × {boundaries}{several}"
+        self._bar = tqdm(total=requests, unit="doc", desc=text, disable=disable)
         self._tokens, self._started = 0, time.perf_counter()
         try:
             yield

@@ -16,6 +16,7 @@ from typing import Any
 from lm_eval.tasks import TaskManager
 from transformers import PreTrainedModel
 
+from .. import processes
 from ..boundaries import parse_boundaries
 from ..checks import loading_base
 from ..errors import ModelError, TaskError
@@ -27,6 +28,7 @@ from .choice import save
 from .confirmation import confirm
 from .engines import find_engines
 from .evaluation import Evaluation
+from .following import Follower, Load
 from .identity import identity
 from .lm import SweepLM
 from .measuring import check_metric
@@ -51,23 +53,33 @@ def run(
 ) -> dict[str, Any]:
     """Score every boundary and write what was found.
 
+    Under ``accelerate launch``, all processes call this, and answer requests together; the first
+    of them does everything else.
+
     Args:
         settings: The sweep.
         output: Folder to write; the same call again resumes in it.
         model: The base model, if it is loaded already; it is changed.
 
     Returns:
-        The content of ``sweep.json``.
+        The content of ``sweep.json``, in every process.
 
     Raises:
         LoraBoundaryError: The settings, the model, the tasks or the folder cannot be used; its
             subclass tells which.
     """
+    _refuse_tensor_parallel(settings)
+    with Follower(settings, output, lambda: load_model(settings, model)) as follower:
+        return processes.together(lambda: _run(settings, output, model), follower.obey)
+
+
+def _run(settings: SweepSettings, output: Path, model: PreTrainedModel | None) -> dict[str, Any]:
+    """Score every boundary; other processes are there to answer requests."""
     manager = task_manager(settings.include_path, settings.model_arguments())
     names = find_tasks(manager, settings.tasks)
     with AnswerStore(output) as store, ExitStack() as scope:
         clean_up(output)
-        lm = load_model(settings, model)
+        lm = processes.command(Load(), lambda _: load_model(settings, model))
         boundaries = _boundaries(lm, settings)
         tasks = _load(manager, names, settings)
         engines = scope.enter_context(closing(find_engines(lm, settings.engine)))
@@ -122,6 +134,11 @@ def plan(settings: SweepSettings, output: Path) -> str:
     Raises:
         LoraBoundaryError: As :func:`run`.
     """
+    _refuse_tensor_parallel(settings)
+    return processes.together(lambda: _plan(settings, output), lambda _: None)
+
+
+def _plan(settings: SweepSettings, output: Path) -> str:
     manager = task_manager(settings.include_path, settings.model_arguments())
     names = find_tasks(manager, settings.tasks)
     lm = load_model(settings)
@@ -138,6 +155,15 @@ def plan(settings: SweepSettings, output: Path) -> str:
             f"then the best, the whole adapter and the base on the test split: {confirmed}"
         )
     return "\n".join([*lines, f"would write to {output}"])
+
+
+def _refuse_tensor_parallel(settings: SweepSettings) -> None:
+    if "tp_plan" in settings.model_args and processes.count() > 1:
+        raise ModelError(
+            f"model_args sets tp_plan, which spreads one model over {processes.count()} processes, "
+            "and a sweep gives each process a model of its own; leave it out, or use "
+            "parallelize=True without a launcher"
+        )
 
 
 def _load(manager: TaskManager, names: Sequence[str], settings: SweepSettings) -> LoadedTasks:
@@ -173,6 +199,7 @@ def load_model(settings: SweepSettings, model: PreTrainedModel | None = None) ->
         AdapterError: The adapter cannot be used.
     """
     if settings.engine == "vllm":
+        processes.refuse_several("a sweep in vLLM")
         if model is not None or settings.device is not None:
             given = "a loaded model" if model is not None else f"device={settings.device}"
             raise ModelError(

@@ -17,6 +17,7 @@ from typing import IO, Any
 from ..errors import OutputError
 from .requests import Answer
 
+_PATIENCE = 60.0  # seconds that a process waits while another one writes
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS answers (
   request BLOB NOT NULL,
@@ -31,22 +32,26 @@ CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, value TEXT NOT NULL) WI
 
 
 class AnswerStore:
-    """The answers of one output folder; one process at a time."""
+    """The answers of one output folder; one run at a time, of one or several processes."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, joins: bool = False) -> None:
         """Open or create ``answers.sqlite`` in a folder.
+
+        Args:
+            folder: The folder.
+            joins: Another process of the same run has opened it, and keeps others out.
 
         Raises:
             OutputError: Another process works there, or the folder cannot be written.
         """
         self._path = folder / "answers.sqlite"
-        self._lock = _lock(folder)
+        self._lock = None if joins else _lock(folder)
         try:
-            self._connection = sqlite3.connect(self._path, isolation_level=None)
+            self._connection = sqlite3.connect(self._path, timeout=_PATIENCE, isolation_level=None)
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.executescript(_SCHEMA)
         except sqlite3.Error as error:
-            self._lock.close()
+            self._unlock()
             raise OutputError(f"{self._path} cannot be used: {error}") from error
 
     def get(self, requests: Sequence[bytes], boundary: int) -> dict[bytes, Answer]:
@@ -136,7 +141,11 @@ class AnswerStore:
     def close(self) -> None:
         """Close the file and let others in."""
         self._connection.close()
-        self._lock.close()
+        self._unlock()
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
 
     def __enter__(self) -> AnswerStore:
         """Return the store itself."""

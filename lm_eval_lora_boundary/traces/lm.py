@@ -29,7 +29,8 @@ class TraceLM(SweepLM):
         request = Instance(
             request_type="loglikelihood", doc={}, arguments=(context, continuation), idx=0
         )
-        ((before, after),) = super(SweepLM, self).loglikelihood([request], disable_tqdm=True)
+        tokens: list[Any] = super(SweepLM, self).loglikelihood([request], disable_tqdm=True)
+        ((before, after),) = tokens
         # something must predict the first token of the answer
         return before or [self.prefix_token_id], after
 

@@ -15,6 +15,7 @@ from typing import Any
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
+from .. import processes
 from ..errors import OutputError, TaskError
 from ..files import file_name, write_text
 from ..sweeps.evaluation import Evaluation
@@ -50,6 +51,7 @@ def run(
         LoraBoundaryError: The settings, the model, the tasks or the folder cannot be used; its
             subclass tells which.
     """
+    processes.refuse_several("trace")
     prompting = settings.prompting()
     manager = task_manager(settings.include_path, prompting.model_arguments())
     names = find_tasks(manager, settings.tasks)

@@ -1,0 +1,450 @@
+"""Two processes of ``accelerate launch`` (CPU, gloo) give exactly what one process gives."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import lm_eval
+import pytest
+import torch
+from lm_eval.tasks import TaskManager
+from lm_eval.utils import sanitize_list
+from model_helpers import logits, make
+from tiny_models import LAYERS
+
+import lm_eval_lora_boundary
+from lm_eval_lora_boundary import LoraBoundaryLM, processes, sweep, trace
+from lm_eval_lora_boundary.errors import LoraBoundaryError, ModelError, OutputError
+from lm_eval_lora_boundary.sweeps import answering, memory
+from lm_eval_lora_boundary.sweeps import run as sweep_run
+from lm_eval_lora_boundary.sweeps.store import AnswerStore
+
+ROOT = Path(lm_eval_lora_boundary.__file__).parents[1]
+TASKS = "tiny_words,tiny_choices,tiny_last_word,tiny_text"
+# of lm-eval's results, what depends on the time and the current folder
+CHANGING = {"date", "total_evaluation_time_seconds", "git_hash", "pretty_env_info"}
+
+
+MANAGERS: list[TaskManager] = []
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def accelerate(*command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run a module in two processes, through the real launcher."""
+    launch = ("-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2")
+    run = subprocess.run(
+        [sys.executable, *launch, "--main_process_port", str(free_port()), "-m", *command],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=environment(),
+        check=False,
+        timeout=300,
+    )
+    assert run.returncode == 0, run.stderr
+    return run
+
+
+def environment(**changes: Any) -> dict[str, str]:
+    settings = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
+    return os.environ | settings | {name: str(value) for name, value in changes.items()}
+
+
+def two_processes(
+    *command: str, cwd: Path, **changes: Any
+) -> tuple[tuple[int, str, str], tuple[int, str, str]]:
+    """Run a command as a launcher would; return status, output and errors of each process."""
+    launched = {"WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "MASTER_PORT": free_port()}
+    launched |= {"MASTER_ADDR": "127.0.0.1", "ACCELERATE_USE_CPU": "true"} | changes
+    started = [
+        subprocess.Popen(
+            [sys.executable, *command],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=cwd,
+            env=environment(**launched, RANK=rank, LOCAL_RANK=rank),
+        )
+        for rank in range(2)
+    ]
+    try:
+        both = [each.communicate(timeout=300) for each in started]
+    finally:
+        for each in started:
+            each.kill()
+    first, second = (
+        (each.returncode, out, err) for each, (out, err) in zip(started, both, strict=True)
+    )
+    return first, second
+
+
+def answers(folder: Path) -> list[Any]:
+    connection = sqlite3.connect(folder / "answers.sqlite")
+    try:
+        tables = ("answers", "notes")
+        return [sorted(connection.execute(f"SELECT * FROM {t}"), key=repr) for t in tables]
+    finally:
+        connection.close()
+
+
+def forget_half(folder: Path) -> None:
+    connection = sqlite3.connect(folder / "answers.sqlite")
+    connection.execute("DELETE FROM answers WHERE hex(request) < '8'")
+    connection.commit()
+    connection.close()
+
+
+def lm_evals_files(folder: Path) -> dict[str, Any]:
+    """Return what lm-eval wrote below a folder, without what changes."""
+    found: dict[str, Any] = {}
+    for file in sorted(folder.rglob("*_20*.json*")):
+        name = f"{file.parent.relative_to(folder)}/{file.name.rpartition('_')[0]}"
+        assert name not in found
+        if file.suffix == ".jsonl":
+            found[name] = file.read_text()
+        else:
+            content = json.loads(file.read_text())
+            found[name] = {k: v for k, v in content.items() if k not in CHANGING}
+    return found
+
+
+@pytest.fixture(scope="module")
+def settings(tiny: Callable[..., tuple[Path, Path]], task_folder: Path) -> dict[str, Any]:
+    base, adapter = tiny()
+    named = {"pretrained": str(base), "peft": str(adapter), "include_path": str(task_folder)}
+    # the examples of a prompt are drawn at random, one document after the other
+    text = (task_folder / "words.yaml").read_text().replace("tiny_words", "tiny_drawn")
+    text = text.replace("{sampler: first_n}", "{sampler: default}")
+    (task_folder / "drawn.yaml").write_text(text)
+    return named | {"dtype": "float32", "device": "cpu"}
+
+
+@pytest.fixture
+def manager(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> TaskManager:
+    """Find lm-eval's tasks once, which takes seconds, for all sweeps of this process."""
+    if not MANAGERS:
+        # tasks are told about the model, and lm-eval writes that down
+        told = {name: settings[name] for name in ("pretrained", "peft", "dtype")}
+        MANAGERS.append(sweep_run.task_manager(settings["include_path"], told))
+    monkeypatch.setattr(sweep_run, "task_manager", lambda *_: MANAGERS[0])
+    return MANAGERS[0]
+
+
+def options(settings: dict[str, Any], **more: Any) -> list[str]:
+    named = settings | more
+    return [x for k, v in named.items() for x in (f"--{k.replace('_', '-')}", str(v)) if x]
+
+
+def test_lm_eval(settings: dict[str, Any], manager: TaskManager, tmp_path: Path) -> None:
+    """Numbers and samples of all kinds of requests; five documents for two processes."""
+    names = f"{TASKS},tiny_drawn"
+    model = {name: settings[name] for name in ("pretrained", "peft", "dtype")} | {"boundary": 1}
+    run = accelerate(
+        *("lm_eval", "--model", "lora_boundary", "--tasks", names, "--limit", "5"),
+        *("--model_args", ",".join(f"{k}={v}" for k, v in model.items())),
+        *("--include_path", settings["include_path"], "--num_fewshot", "2", "--device", "cpu"),
+        *("--batch_size", "2", "--log_samples", "--output_path", "out"),
+        cwd=tmp_path,
+    )
+    assert run.stderr.count(f"boundary 1 of {LAYERS} layers | kept 14 modules") == 1
+    assert run.stdout.count("|tiny_drawn") == 1
+    expected = lm_eval.simple_evaluate(
+        model="lora_boundary",
+        model_args=model | {"device": "cpu", "batch_size": 2},
+        tasks=names.split(","),
+        task_manager=manager,
+        num_fewshot=2,
+        limit=5,
+    )
+    (file,) = (tmp_path / "out").rglob("results_*.json")
+    found = json.loads(file.read_text())
+    assert found["results"] == json.loads(json.dumps(expected["results"]))
+    assert found["config"]["boundary"] == 1
+    for task, samples in expected["samples"].items():
+        (file,) = file.parent.glob(f"samples_{task}_*.jsonl")
+        ours = [json.loads(line) for line in file.read_text().splitlines()]
+        for name in ("doc_id", "prompt_hash", "target_hash"):
+            assert [s[name] for s in ours] == [s[name] for s in samples], (task, name)
+        theirs = json.loads(json.dumps([sanitize_list(s["resps"]) for s in samples]))
+        assert [s["resps"] for s in ours] == theirs, task
+
+
+@pytest.mark.usefixtures("manager")
+def test_sweep(settings: dict[str, Any], tmp_path: Path) -> None:
+    """Five documents, confirmed on others; then one process goes on where two were stopped."""
+    names = "tiny_drawn,tiny_choices"
+    more = {"tasks": names, "batch_size": 7, "boundaries": "-1,1,3", "num_fewshot": 1, "limit": 5.0}
+    one, two = tmp_path / "one", tmp_path / "two"
+    line = options(settings, **more, output=two)
+    run = accelerate("lm_eval_lora_boundary", "sweep", *line, cwd=tmp_path)
+    assert run.stdout.count("report.html") == 1
+    sweep(output=one, **settings, **more)
+    assert (two / "sweep.json").read_bytes() == (one / "sweep.json").read_bytes()
+    assert answers(two) == answers(one)
+    files = lm_evals_files(one)
+    assert len(files) >= 3 * 3 + 2 * 2 * 2  # of the confirmation, too
+    assert lm_evals_files(two) == files
+    assert (two / "report.html").exists()
+    shutil.rmtree(two / "boundary=1")
+    (two / "sweep.json").unlink()
+    forget_half(two)
+    sweep(output=two, **settings, **more)
+    assert (two / "sweep.json").read_bytes() == (one / "sweep.json").read_bytes()
+    assert answers(two) == answers(one)
+    assert lm_evals_files(two) == files
+
+
+# several sweeps, as a script of a user may have them
+SCRIPT = """
+import json, sys
+from pathlib import Path
+
+from lm_eval_lora_boundary import processes, sweep
+from lm_eval_lora_boundary.errors import AdapterError, LoraBoundaryError
+from lm_eval_lora_boundary.sweeps import following, run
+from lm_eval_lora_boundary.sweeps.settings import SweepSettings
+
+settings = json.loads(sys.argv[1])
+mistakes = []
+
+# lm-eval takes seconds to find all its tasks
+told = {name: settings[name] for name in ("pretrained", "peft", "dtype")}
+manager = run.task_manager(settings["include_path"], told)
+run.task_manager = lambda *_: manager
+
+def mistaken(**changes):
+    try:
+        sweep(**(settings | {"tasks": "tiny_words", "output": "wrong"} | changes))
+    except LoraBoundaryError as error:
+        mistakes.append(str(error))
+
+mistaken(boundaries="9")
+mistaken(tasks="tiny_nothing")
+mistaken(output="locked")
+mistaken(model_args={"tp_plan": "auto"})
+
+ready = following.Follower._ready
+def not_ready(self):
+    raise AdapterError("only here")
+following.Follower._ready = not_ready
+mistaken()
+following.Follower._ready = ready
+
+chosen = SweepSettings(**(settings | {"tasks": ("tiny_words",)}))
+plan = run.plan(chosen, Path("planned"))
+found = {
+    name: sweep(output=name, **(settings | more)) for name, more in json.loads(sys.argv[2]).items()
+}
+print(json.dumps({"mistakes": mistakes, "plan": plan, "found": found}))
+"""
+
+
+@pytest.mark.usefixtures("manager")
+def test_in_a_script(settings: dict[str, Any], tmp_path: Path) -> None:
+    """Mistakes end a sweep in all processes alike; race, one document, two processes go on."""
+    (tmp_path / "script.py").write_text(SCRIPT)
+    common = settings | {"confirm": False, "boundaries": "-1,1,3"}
+    sweeps: dict[str, Any] = {
+        "race": {"tasks": "tiny_words", "race": True, "limit": 5, "split": "test"},
+        "toggle": {"tasks": "tiny_words", "engine": "toggle", "limit": 1},
+        "resumed": {"tasks": "tiny_choices", "batch_size": 8},
+    }
+    expected = {
+        name: sweep(output=tmp_path / f"{name} alone", **(common | more))
+        for name, more in sweeps.items()
+    }
+    shutil.copytree(tmp_path / "resumed alone", tmp_path / "resumed")
+    forget_half(tmp_path / "resumed")
+    with AnswerStore(tmp_path / "locked"):
+        arguments = (json.dumps(common), json.dumps(sweeps))
+        first, second = two_processes("script.py", *arguments, cwd=tmp_path)
+    assert (first[0], second[0]) == (0, 0), first[2] + second[2]
+    assert first[1].splitlines()[-1] == second[1].splitlines()[-1]
+    told = json.loads(first[1].splitlines()[-1])
+    boundary, task, folder, tensor_parallel, other = told["mistakes"]
+    assert "9" in boundary
+    assert "tiny_nothing" in task
+    assert "another process is working in locked" in folder
+    assert "tp_plan" in tensor_parallel
+    assert other == "only here"
+    assert "engine fork" in told["plan"]
+    assert not (tmp_path / "planned").exists()
+    for name in sweeps:
+        alone, folder = tmp_path / f"{name} alone", tmp_path / name
+        assert (folder / "sweep.json").read_bytes() == (alone / "sweep.json").read_bytes()
+        assert answers(folder)[0] == answers(alone)[0]
+        assert lm_evals_files(folder) == lm_evals_files(alone)
+        assert json.dumps(told["found"][name]) == json.dumps(expected[name])
+
+
+@pytest.mark.parametrize("command", ["lm_eval", "sweep"])
+def test_a_mistake_is_one_line(settings: dict[str, Any], command: str, tmp_path: Path) -> None:
+    line = options(settings, tasks="tiny_words", output="out", boundaries="7")
+    if command == "lm_eval":
+        model = ",".join(f"{k}={settings[k]}" for k in ("pretrained", "peft")) + ",boundary=7"
+        line = ["-m", "lm_eval", "--model", "lora_boundary", "--model_args", model]
+        line += ["--tasks", "lora_boundary_demo", "--device", "cpu"]
+    else:
+        line = ["-m", "lm_eval_lora_boundary", "sweep", *line]
+    both = two_processes(*line, cwd=tmp_path)
+    assert [status for status, _, _ in both] == [2, 2], both
+    (message,) = [x for _, _, err in both for x in err.splitlines() if ": error: " in x]
+    assert message in both[0][2]
+    assert "7" in message
+    assert not any("Traceback" in err for _, _, err in both)
+
+
+# --- without launching anything
+
+
+@pytest.fixture
+def as_process(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    def pretend(rank: int, count: int = 2) -> None:
+        for name, value in (("RANK", rank), ("LOCAL_RANK", rank), ("WORLD_SIZE", count)):
+            monkeypatch.setenv(name, str(value))
+
+    return pretend
+
+
+def test_what_a_launcher_says(as_process: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (processes.rank(), processes.count()) == (0, 1)
+    monkeypatch.setenv("WORLD_SIZE", "4")  # left by something that started no processes
+    assert (processes.rank(), processes.count()) == (0, 1)
+    as_process(1, 3)
+    assert (processes.rank(), processes.count()) == (1, 3)
+    as_process(0, 1)
+    processes.refuse_several("trace")
+    assert processes.gather("alone") == ["alone"]
+    assert processes.command("order", len) == 5
+
+
+def test_trace_runs_in_one_process(
+    settings: dict[str, Any], as_process: Any, tmp_path: Path
+) -> None:
+    as_process(1)
+    for call, more in ((trace, {}), (sweep, {"candidates": "trace"})):
+        with pytest.raises(
+            LoraBoundaryError, match="trace runs in one process and 2 were launched"
+        ):
+            call(tasks="tiny_words", output=tmp_path / "out", **settings, **more)
+    assert not (tmp_path / "out").exists()
+
+
+def test_several_machines(
+    settings: dict[str, Any], as_process: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_process(1, 4)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    with pytest.raises(LoraBoundaryError, match=r"2 of 4 processes .* --num_machines 1"):
+        sweep(tasks="tiny_words", output=tmp_path / "out", **settings)
+    assert not (tmp_path / "out").exists()
+
+
+def test_processes_share_the_memory_of_a_machine(as_process: Any) -> None:
+    alone = memory.free_bytes(torch.device("cpu"))
+    as_process(1, 100)
+    shared = memory.free_bytes(torch.device("cpu"))
+    assert alone is not None and shared is not None
+    assert shared < alone / 20
+
+
+@pytest.mark.parametrize("asked", ["lm_eval", "fork", "toggle"])
+def test_batches_do_not_depend_on_processes(as_process: Any, asked: str) -> None:
+    """Every batch of one process is a batch of exactly one of several."""
+    if asked == "lm_eval":
+        from lm_eval_lora_boundary.data_parallel import _Calls
+
+        made: dict[int, int] = {}
+        for rank in range(3):
+            as_process(rank, 3)
+            calls: Any = _Calls()
+            for number in range(7):
+                calls.make(lambda n=number, r=rank: made.setdefault(n, r), lambda: None)
+        assert made == {number: number % 3 for number in range(7)}
+        return
+
+    class Engine:
+        name = asked
+
+        def rows(self, boundaries: int) -> int:
+            return boundaries if asked == "fork" else 1
+
+        def engine(self, _: Any) -> Engine:
+            return self
+
+    requests: Sequence[Any] = list(range(10))
+    boundaries = [3, 2, 1, 0, -1]
+    ours = answering.Answering(Engine(), None, "", boundaries, 4, None)  # type: ignore[arg-type]
+
+    def answered(batches: Any) -> set[tuple[int, tuple[int, ...]]]:
+        return {(b, tuple(batch)) for some, batch in batches for b in some}
+
+    alone = answered(ours._batches(requests, boundaries, 4))
+    as_process(0, 3)
+    assert answered(ours._batches(requests, boundaries, 4)) == alone
+
+
+def test_another_process_of_the_run_shares_the_file(tmp_path: Path) -> None:
+    with AnswerStore(tmp_path) as first, AnswerStore(tmp_path, joins=True) as second:
+        second.put([(b"request", {0: "answer"})])
+        assert first.get([b"request"], 0) == {b"request": "answer"}
+        with pytest.raises(OutputError, match="another process"):
+            AnswerStore(tmp_path)
+
+
+def test_work_for_another_model(as_process: Any) -> None:
+    class Engines:
+        name = "toggle"
+
+        def engine(self, _: Any) -> Engines:
+            return self
+
+    ours = answering.Answering(Engines(), None, "one", [], 4, None)  # type: ignore[arg-type]
+    work = answering.Work("task", [None], [0], 4, "another")  # type: ignore[list-item]
+    with pytest.raises(ModelError, match="do not agree on the model or the engine"):
+        ours.answer_share(work)
+
+
+@pytest.mark.parametrize("boundary", [-1, 1])
+@pytest.mark.parametrize(
+    "placed",
+    [
+        {"device_map": "cpu"},
+        {"device_map": "auto"},
+        {"parallelize": True, "max_cpu_memory": "1GiB"},
+    ],
+    ids=str,
+)
+def test_a_placed_model(
+    tiny: Any, placed: dict[str, Any], boundary: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, adapter = tiny()
+    # what lm-eval puts together must reach transformers, with the adapter left to us
+    asked: dict[str, Any] = {}
+    load = LoraBoundaryLM._create_model
+
+    def create(self: Any, *args: Any, **kwargs: Any) -> None:
+        asked.update(kwargs)
+        load(self, *args, **kwargs)
+
+    monkeypatch.setattr(LoraBoundaryLM, "_create_model", create)
+    lm = make(base, adapter, boundary=boundary, **placed)
+    assert {**asked, **placed} == asked
+    assert asked["peft"] is None
+    plain = make(base, adapter, boundary=boundary)
+    assert torch.equal(logits(lm), logits(plain))
+    assert lm.get_model_info()["dropped_modules"] == plain.get_model_info()["dropped_modules"] > 0
