@@ -134,6 +134,22 @@ class LoraBoundaryVLLM(OneLineMistakes, VLLM):  # type: ignore[misc]
         )
         return str(output)
 
+    @staticmethod
+    def modify_gen_kwargs(
+        gen_kwargs: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> tuple[dict[str, Any], list[str], int]:
+        """Return arguments, stop sequences and length of a response, as ``vllm`` does.
+
+        lm-eval 0.4.13 says that decoding is greedy where a task asks for nothing else, but then
+        leaves it to vLLM, which samples at temperature 1 (docs/upstream.md).
+        """
+        greedy = not gen_kwargs.get("do_sample") and "temperature" not in gen_kwargs
+        asked = gen_kwargs | ({"temperature": 0.0} if greedy else {})
+        found: tuple[dict[str, Any], list[str], int] = VLLM.modify_gen_kwargs(
+            asked, *args, **kwargs
+        )
+        return found
+
     @property
     def signature(self) -> str:
         """One line that says exactly what is being evaluated."""

@@ -34,7 +34,8 @@ Device = Annotated[str | None, typer.Option(help="As for lm-eval's `hf`.", rich_
 ModelArgs = Annotated[
     str,
     typer.Option(
-        help="Further arguments of lm-eval's `hf` model, k=v,…: revision, gguf_file, …",
+        help="Further arguments of lm-eval's `hf` model (with --engine vllm: of its `vllm` model), "
+        "k=v,…: revision, gguf_file, …",
         rich_help_panel=MODEL,
     ),
 ]

@@ -77,7 +77,7 @@ def sweep(
         str,
         typer.Option(
             help="`fork`: all boundaries from one shared forward. `toggle`: one after another. "
-            "`auto`: fork where it can.",
+            "`auto`: fork where it can. `vllm`: as many adapters in one vLLM engine.",
             rich_help_panel=RUN,
         ),
     ] = "auto",
