@@ -120,7 +120,7 @@ def main() -> None:
     parser.add_argument("--sample", type=int, default=LAYERS + 1)
     parser.add_argument("--separate", type=int, help="as --sample, for the processes of (a)")
     parser.add_argument("--batch-size", type=int, default=8, help="documents, for (a) and (b)")
-    parser.add_argument("--rows", type=int, default=248, help="documents × boundaries, for (c)")
+    parser.add_argument("--rows", type=int, default=496, help="documents × boundaries, for (c)")
     parser.add_argument("--num-fewshot", type=int, default=0)
     parser.add_argument("--gen-kwargs", default="")
     parser.add_argument("--dtype", default="float32")

@@ -27,8 +27,12 @@ def alike(ours: Any, theirs: Any) -> bool:
     """Tell whether answers are the same: strings exactly, log-likelihoods within 1e-4."""
     if isinstance(ours, list):
         return len(ours) == len(theirs) and all(map(alike, ours, theirs))
-    if isinstance(ours, str):  # lm-eval's `vllm` keeps the space before the first word
-        ours, theirs = ours.strip(), theirs.strip()
+    if isinstance(ours, str):
+        # lm-eval's `vllm` keeps special tokens, `hf` does not
+        ours, theirs = (
+            " ".join(word for word in text.split() if not word.startswith("<"))
+            for text in (ours, theirs)
+        )
     try:
         return ours == theirs or abs(float(ours) - float(theirs)) <= 1e-4
     except ValueError:
@@ -218,7 +222,7 @@ llm = LLM(
     model=base, enable_lora=True, max_loras=2, max_lora_rank=8, enforce_eager=True,
     dtype="float32", max_model_len=64, **({"lora_target_modules": targets} if targets else {}),
 )
-prompts = [{"prompt_token_ids": [4 + i, 9, 14, 7]} for i in range(3)]
+prompts = [{"prompt_token_ids": [4 + i, 9, 14, 7, 6, 8, 5]} for i in range(3)]
 parameters = SamplingParams(temperature=0, max_tokens=1, prompt_logprobs=1)
 found = llm.generate(prompts, parameters, lora_request=LoRARequest("a", 1, adapter), use_tqdm=False)
 print("SCORED", len(found))
