@@ -18,6 +18,7 @@ from .errors import AdapterError, LoraBoundaryError, ModelError
 from .facts import describe, hub_commit, signature
 from .layers import number_of_layers
 from .loading import check_fits, load_adapter
+from .placement import placed
 from .record import weights_sample
 from .scoring import Batch, Request, log_softmax, order, score, scored_logits, shared_input
 from .vocabulary import growing
@@ -60,14 +61,15 @@ class LoraBoundaryLM(OneLineMistakes, HFLM):  # type: ignore[misc]
                 sweep recorded in the adapter folder; None for the full adapter.
             merge: Merge the kept modules into the base weights, so that no PEFT layer is left.
             peft_revision: Revision of the adapter on the hub.
-            **kwargs: Everything that lm-eval's ``hf`` model takes.
+            **kwargs: Everything that lm-eval's ``hf`` model takes. Without ``device``, the best
+                there is.
 
         Raises:
             BoundaryError: The boundary is no integer, out of range, given without ``peft``, or
                 ``auto`` with nothing recorded.
             AdapterError: The adapter is missing, damaged, of another kind, made for another base,
                 without effect, or cannot be cut faithfully.
-            ModelError: The model is no decoder-only model.
+            ModelError: The model is no decoder-only model, or the device is not there.
         """
         asked = open_cut(peft, boundary, merge=merge, peft_revision=peft_revision)
         if kwargs.get("delta") and peft:
@@ -80,6 +82,8 @@ class LoraBoundaryLM(OneLineMistakes, HFLM):  # type: ignore[misc]
         if isinstance(pretrained, transformers.PreTrainedModel):
             self._check_layers(pretrained.config)
             refuse_adapted(pretrained)
+        else:
+            kwargs = placed(kwargs)
         super().__init__(pretrained, **kwargs)
         self._model: Any
         self.peft = None if peft is None else str(peft)

@@ -35,7 +35,7 @@ class SweepSettings:
         limit: Use the first so many documents of each task, or this share of them below 1.
         batch_size: Rows (documents × boundaries) in a batch; None for what memory allows.
         dtype: Precision of the model, as for lm-eval's ``hf``.
-        device: As for lm-eval's ``hf``.
+        device: As torch calls it; None for the best there is.
         engine: ``auto``, ``fork``, ``toggle`` or ``vllm``.
         race: Drop boundaries that are statistically out before all documents are answered.
         error_rate: How often the race may drop the boundary that would have won.

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from lm_eval_lora_boundary.sweeps import run as sweep_flow
+from lm_eval_lora_boundary.task_loading import task_manager
+from lm_eval_lora_boundary.traces import run as trace_flow
 
 COMMON = """
 dataset_path: json
@@ -84,3 +90,23 @@ def task_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "aggregate_metric_list: [{metric: acc, weight_by_size: true}]\n"
     )
     return folder
+
+
+@pytest.fixture(scope="session")
+def managers() -> Callable[..., Any]:
+    """Return ``task_manager``, which reads thousands of files, with a memory."""
+    known: dict[str, Any] = {}
+
+    def remember(include_path: str | None, metadata: Any) -> Any:
+        if str(include_path) not in known:
+            known[str(include_path)] = task_manager(include_path, metadata)
+        return known[str(include_path)]
+
+    return remember
+
+
+@pytest.fixture
+def fast_tasks(managers: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read the tasks' files once in all tests that ask for this."""
+    monkeypatch.setattr(sweep_flow, "task_manager", managers)
+    monkeypatch.setattr(trace_flow, "task_manager", managers)
