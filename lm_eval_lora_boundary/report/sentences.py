@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ..advice import LEVEL, refuted
 from .data import BASE, Row, TaskFound
 from .words import count, integer, interval, metric_name, number, p_value, signed
-
-LEVEL = 0.05
 
 
 def advice(task: TaskFound, full: int | None) -> str:
@@ -172,9 +171,7 @@ def _refuted(task: TaskFound) -> bool:
     if task.test is None:
         return False
     best = _row(task.test.rows, task.best)
-    if best.delta_full is None or best.p_value is None or best.p_value >= LEVEL:
-        return False
-    return best.delta_full != 0 and (best.delta_full < 0) == task.higher_is_better
+    return refuted(best.delta_full, best.p_value, higher_is_better=task.higher_is_better)
 
 
 def _boundary(full: int | None) -> str:

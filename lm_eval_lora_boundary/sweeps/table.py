@@ -7,6 +7,8 @@ from typing import Any
 
 from rich.table import Table
 
+from ..advice import advise
+
 _NOTHING = "–"
 
 
@@ -19,7 +21,13 @@ def tables(summary: Mapping[str, Any]) -> Iterator[Table]:
         yield table
         if found["test"]:
             title = f"{task}, test split: the choice, the whole adapter and the base model"
-            yield _table(title, found["metric"], found["test"]["boundaries"], found["best"])
+            table = _table(title, found["metric"], found["test"]["boundaries"], found["best"])
+            advice = advise(found, summary["layers"] - 1)
+            if advice.reason:
+                table.caption = (
+                    f"Keep the whole adapter (boundary {advice.boundary}): {advice.reason}."
+                )
+            yield table
 
 
 def _table(title: str, metric: str, rows: Sequence[Mapping[str, Any]], best: int) -> Table:
