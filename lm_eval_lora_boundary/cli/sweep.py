@@ -46,7 +46,12 @@ def sweep(
         typer.Option(help="Folder to write; the same command again resumes in it."),
     ],
     boundaries: Annotated[
-        str, typer.Option(help="`all`, ranges such as `0-29`, or a list such as `-1,10,20`.")
+        str,
+        typer.Option(
+            help="`all`, ranges such as `0-29`, or a list such as `10,20`. The base model (-1) "
+            "and the whole adapter (N-1) are always scored, too: the others are compared with "
+            "them."
+        ),
     ] = "all",
     candidates: Annotated[
         str,

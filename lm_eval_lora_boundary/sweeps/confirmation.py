@@ -48,7 +48,7 @@ def confirm(
     found = dict(summaries)
     full = lm.layers - 1
     for name in tasks.to_confirm:
-        boundaries = _usable(lm, sorted({-1, summaries[name]["best"], full}))
+        boundaries = usable(lm, sorted({-1, summaries[name]["best"], full}))
         logger.info("%s: boundaries %s on the test split", name, ", ".join(map(str, boundaries)))
         answering.boundaries = boundaries
         evaluation = Evaluation(lm, tasks.on_test_split(name), settings)
@@ -62,7 +62,7 @@ def confirm(
     return found
 
 
-def _usable(lm: SweepLM, boundaries: list[int]) -> list[int]:
+def usable(lm: SweepLM, boundaries: list[int]) -> list[int]:
     """Leave out the base model if the tokenizer has tokens that only the adapter has rows for."""
     try:
         lm.check(boundaries)

@@ -24,7 +24,7 @@ from ..report import write_report
 from ..task_loading import LoadedTasks, find_tasks, task_manager
 from .answering import Answering
 from .choice import save
-from .confirmation import confirm
+from .confirmation import confirm, usable
 from .engines import find_engines
 from .evaluation import Evaluation
 from .identity import identity
@@ -32,7 +32,7 @@ from .lm import SweepLM
 from .measuring import check_metric
 from .plan import Plan
 from .progress import Progress
-from .racing import race_summary, run_race
+from .racing import finalists, race_summary, run_race
 from .results import clean_up
 from .scoring import score, task_scores
 from .settings import SweepSettings
@@ -83,8 +83,12 @@ def run(
         lm.answering = answering
         evaluation = Evaluation(lm, tasks, settings)
         _check_saving(settings, tasks)
-        race = run_race(evaluation, answering, boundaries, settings) if settings.race else None
-        scored = score(evaluation, race.live if race else boundaries, output, settings.metric)
+        ends = (-1, lm.layers - 1)  # what every other boundary is compared with
+        race = (
+            run_race(evaluation, answering, boundaries, settings, ends) if settings.race else None
+        )
+        in_full = finalists(race, ends) if race else boundaries
+        scored = score(evaluation, in_full, output, settings.metric)
         found = {
             task: summarise(
                 scored.metrics[task],
@@ -95,6 +99,8 @@ def run(
             )
             for task, measured in scored.measured.items()
         }
+        if race and race.dropped:  # they have no draws that the choice could be corrected by
+            found = {task: entry | {"optimism": None} for task, entry in found.items()}
         if settings.confirm:
             found = confirm(lm, tasks, settings, answering, output, found)
         summary: dict[str, Any] = {
@@ -108,7 +114,7 @@ def run(
             groups = scored.groups.items()
             summary["groups"] = {name: {"boundaries": rows} for name, rows in groups}
         if race:
-            summary["race"] = race_summary(race, settings)
+            summary["race"] = race_summary(race, settings, ends)
         write_text(output / REPORT, json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
         write_report(output)
         if settings.save:
@@ -154,7 +160,10 @@ def _load(manager: TaskManager, names: Sequence[str], settings: SweepSettings) -
 
 
 def _boundaries(lm: SweepLM, settings: SweepSettings) -> list[int]:
-    """Return the boundaries to score; of ``all``, those that are not the base model once more."""
+    """Return the boundaries to score; of ``all``, those that are not the base model once more.
+
+    Base model and whole adapter are always among them: the others are compared with these.
+    """
     boundaries = parse_boundaries(settings.boundaries, lm.layers)
     if settings.boundaries.strip() == "all":
         same = [b for b in boundaries if b >= 0 and not lm.cut.kept(b)]
@@ -162,7 +171,7 @@ def _boundaries(lm: SweepLM, settings: SweepSettings) -> list[int]:
             logger.info("boundaries up to %d keep no module: the base model", max(same))
         boundaries = [b for b in boundaries if b not in same]
     lm.check(boundaries)
-    return boundaries
+    return usable(lm, sorted({*boundaries, -1, lm.layers - 1}))
 
 
 def load_model(settings: SweepSettings, model: PreTrainedModel | None = None) -> SweepLM:

@@ -27,7 +27,8 @@ class SweepSettings:
         pretrained: Base model: hub id or local folder.
         peft: LoRA adapter: hub id or local folder.
         tasks: Names of lm-eval tasks, groups or tags, patterns, or YAML files.
-        boundaries: ``all``, ranges such as ``0-29``, or a list such as ``-1,10,20``.
+        boundaries: ``all``, ranges such as ``0-29``, or a list such as ``10,20``; base model and
+            whole adapter are always scored, too.
         candidates: ``all`` of these boundaries, or ``trace``: those around the one that a trace
             suggests.
         split: ``validation`` or ``test``; None for the first of them that a task has.

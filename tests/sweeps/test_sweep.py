@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import lm_eval
+import numpy as np
 import pytest
 from lm_eval.tasks import TaskManager
 from model_helpers import make
@@ -22,6 +23,7 @@ from test_vocabulary import grown_adapter
 from tiny_models import LAYERS, save_adapter, tiny_model, tiny_tokenizer
 
 from lm_eval_lora_boundary import LoraBoundaryLM, sweep
+from lm_eval_lora_boundary import race as race_rules
 from lm_eval_lora_boundary.errors import (
     AdapterError,
     BoundaryError,
@@ -366,17 +368,38 @@ def test_save_is_what_auto_reads(run: Any, tiny: Tiny, tmp_path: Path) -> None:
         make(tmp_path / "base", copy, LoraBoundaryLM, boundary="auto")
 
 
-def test_a_race_drops_losers_and_says_so(run: Any, tmp_path: Path) -> None:
-    found = run("tiny_choices", race=True, error_rate=0.9, split="test")
+@pytest.mark.usefixtures("fast_tasks")
+def test_a_race_drops_losers_and_says_so(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    # nine documents are too few for evidence of any kind
+    monkeypatch.setattr(race_rules, "FIRST_ROUND", 3)
+    monkeypatch.setattr(race_rules, "evidence", lambda seen, *_: np.full(seen.shape[1], np.inf))
+    found = run("tiny_choices", race=True, split="test")
     race = found["race"]
-    live = [row["boundary"] for row in found["tasks"]["tiny_choices"]["boundaries"]]
-    assert len(live) + len(race["dropped"]) == LAYERS + 1
+    entry = found["tasks"]["tiny_choices"]
+    scored = [row["boundary"] for row in entry["boundaries"]]
+    dropped = {out["boundary"]: out["documents"] for out in race["dropped"]}
+    assert {-1, LAYERS - 1} & {*dropped}
+    assert {*scored, *dropped} == set(range(-1, LAYERS))
+    assert {*scored} & {*dropped} <= {-1, LAYERS - 1} <= {*scored}
     assert race["documents"] == 9
-    assert race["evaluations"] <= race["exhaustive"] == 9 * (LAYERS + 1)
+    seen = sum(documents for boundary, documents in dropped.items() if boundary not in scored)
+    assert race["evaluations"] == 9 * len(scored) + seen <= race["exhaustive"] == 9 * (LAYERS + 1)
+    assert entry["optimism"] is None and "optimism is null" in race["note"]
     whole = run("tiny_choices", output="whole", split="test")
     values = {row["boundary"]: row for row in whole["tasks"]["tiny_choices"]["boundaries"]}
-    for row in found["tasks"]["tiny_choices"]["boundaries"]:
-        assert row == values[row["boundary"]]
+    for row in entry["boundaries"]:
+        same = {"value", "stderr", "delta_full", "ci_low", "p_value", "delta_base", "metrics"}
+        other = values[row["boundary"]]
+        assert {k: row[k] for k in same} == {k: other[k] for k in same}
+        assert None not in (row["delta_full"], row["delta_base"])
+
+
+@pytest.mark.usefixtures("fast_tasks")
+def test_whole_adapter_and_base_are_always_scored(run: Any) -> None:
+    entry = run(boundaries=[1], confirm=False)["tasks"]["tiny_words"]
+    assert [row["boundary"] for row in entry["boundaries"]] == [-1, 1, LAYERS - 1]
+    assert all(row["delta_full"] is not None for row in entry["boundaries"])
+    assert all(row["delta_base"] is not None for row in entry["boundaries"])
 
 
 def test_corpus_metrics_cannot_race(run: Any, caplog: pytest.LogCaptureFixture) -> None:
