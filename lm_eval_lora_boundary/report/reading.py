@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -11,6 +12,8 @@ from typing import Any, TypeVar
 
 from ..errors import OutputError
 from .data import Confirmation, Layer, Optimism, Row, SweepFound, TaskFound, Trace
+
+logger = logging.getLogger("lm_eval.lora_boundary")
 
 SWEEP = "sweep.json"
 TRACE = "trace.json"
@@ -36,6 +39,9 @@ def read_sweep(folder: Path) -> SweepFound:
         )
     content = _load(path)
     trace = _load(folder / TRACE) if (folder / TRACE).is_file() else {}
+    if trace and _models(trace) != _models(content):
+        logger.warning("%s is of another adapter or base model, and left out", folder / TRACE)
+        trace = {}
     traces = _take(trace, "tasks", dict, folder / TRACE) if trace else {}
     tasks = _take(content, "tasks", dict, path)
     if not tasks:
@@ -67,6 +73,12 @@ def _load(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise OutputError(f"{path} holds no JSON object; run the command that wrote it again")
     return content
+
+
+def _models(content: Mapping[str, Any]) -> list[str]:
+    """Return the parts of a signature that say which base model and which adapter was run."""
+    parts = str(content.get("signature")).split(" | ")
+    return [part for part in parts if part.startswith(("base ", "adapter "))]
 
 
 def _take(content: Any, key: str, kind: type[Kind], path: Path) -> Kind:

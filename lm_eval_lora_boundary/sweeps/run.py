@@ -33,7 +33,7 @@ from .measuring import check_metric
 from .plan import Plan
 from .progress import Progress
 from .racing import finalists, race_summary, run_race
-from .results import clean_up
+from .results import clean_up, remove_other_confirmations, remove_others
 from .scoring import score, task_scores
 from .settings import SweepSettings
 from .signature import describe_run, signature
@@ -89,6 +89,7 @@ def run(
         )
         in_full = finalists(race, ends) if race else boundaries
         scored = score(evaluation, in_full, output, settings.metric)
+        remove_others(output, in_full)
         found = {
             task: summarise(
                 scored.metrics[task],
@@ -103,6 +104,7 @@ def run(
             found = {task: entry | {"optimism": None} for task, entry in found.items()}
         if settings.confirm:
             found = confirm(lm, tasks, settings, answering, output, found)
+        remove_other_confirmations(output, [task for task in found if found[task]["test"]])
         summary: dict[str, Any] = {
             "signature": signature(facts, settings, tasks, f"engine {engines.name}"),
             "settings": settings.as_json(),

@@ -204,9 +204,9 @@ def test_a_confirmed_task_never_shows_the_documents_it_was_chosen_by(tmp_path: P
 
 def test_the_layout_of_a_sweep_is_the_one_that_sweeps_write() -> None:
     from lm_eval_lora_boundary.compare import sweeps as ours
-    from lm_eval_lora_boundary.sweeps import confirmation, results
+    from lm_eval_lora_boundary.sweeps import results
 
-    assert ours.CONFIRMED == confirmation.FOLDER
+    assert ours.CONFIRMED == results.CONFIRMED
     for boundary in (-1, 0, 12):
         assert ours.boundary_folder(Path("x"), boundary) == results.boundary_folder(
             Path("x"), boundary

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+SIGNATURE = "base 0123456789ab | adapter ba9876543210 | torch.float32 | lm-eval=0.4.13"
 DATE = "2026-01-02T03-04-05.678901"
 VOCABULARY = re.findall(
     r"\w+",
@@ -228,7 +229,7 @@ def made_trace(layers: int) -> dict[str, Any]:
 def write_sweep(folder: Path, tasks: dict[str, dict[str, Any]], **more: Any) -> Path:
     """Write ``sweep.json``."""
     content = {
-        "signature": "base 0123456789ab | adapter ba9876543210 | torch.float32 | lm-eval=0.4.13",
+        "signature": SIGNATURE,
         "settings": {"pretrained": "some/model", "peft": "some/adapter", "limit": None},
         "engine": "fork",
         "tasks": tasks,

@@ -14,7 +14,7 @@ from typing import Any
 
 import matplotlib
 import pytest
-from made_sweeps import made_task, made_trace, write_sweep
+from made_sweeps import SIGNATURE, made_task, made_trace, write_sweep
 from PIL import Image
 
 from lm_eval_lora_boundary.report import style, write_report
@@ -31,7 +31,7 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> TaskFound:
     folder = tmp_path_factory.mktemp("plots")
     write_sweep(folder, {"summaries": made_task(folder, documents=8, layers=LAYERS)})
     (folder / "trace.json").write_text(
-        json.dumps({"signature": "s", "tasks": {"summaries": made_trace(LAYERS)}})
+        json.dumps({"signature": SIGNATURE, "tasks": {"summaries": made_trace(LAYERS)}})
     )
     return read_sweep(folder).tasks[0]
 

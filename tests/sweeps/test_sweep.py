@@ -22,7 +22,7 @@ from model_helpers import make
 from test_vocabulary import grown_adapter
 from tiny_models import LAYERS, save_adapter, tiny_model, tiny_tokenizer
 
-from lm_eval_lora_boundary import LoraBoundaryLM, sweep
+from lm_eval_lora_boundary import LoraBoundaryLM, sweep, trace
 from lm_eval_lora_boundary import race as race_rules
 from lm_eval_lora_boundary.errors import (
     AdapterError,
@@ -392,6 +392,25 @@ def test_a_race_drops_losers_and_says_so(run: Any, monkeypatch: pytest.MonkeyPat
         other = values[row["boundary"]]
         assert {k: row[k] for k in same} == {k: other[k] for k in same}
         assert None not in (row["delta_full"], row["delta_base"])
+
+
+@pytest.mark.usefixtures("fast_tasks")
+def test_another_adapter_leaves_nothing_of_the_first(
+    run: Any, tiny: Tiny, task_folder: Path, tmp_path: Path
+) -> None:
+    shared: Any = {"include_path": str(task_folder), "dtype": "float32", "device": "cpu"}
+    trace(*map(str, tiny()), "tiny_words", tmp_path / "out", **shared)
+    first = run()
+    assert (tmp_path / "out/test/tiny_words").is_dir()
+    page = tmp_path / "out/report.html"
+    assert "Trace and sweep" in page.read_text()
+    other = save_adapter(tmp_path / "adapter", tiny_model("llama"), r=2)
+    run(peft=other, boundaries=[1], confirm=False)
+    assert "Trace and sweep" not in page.read_text()
+    folders = {path.name for path in (tmp_path / "out").glob("boundary=*")}
+    assert folders == {"boundary=-1", "boundary=1", f"boundary={LAYERS - 1}"}
+    assert not (tmp_path / "out/test").exists()
+    assert run() == first
 
 
 @pytest.mark.usefixtures("fast_tasks")
