@@ -211,7 +211,7 @@ def made_trace(layers: int) -> dict[str, Any]:
     def curve(height: float) -> list[dict[str, float]]:
         rise = [height / (1 + np.exp(-(i - 0.6 * layers) / 1.5)) for i in range(layers)]
         return [
-            {"layer": i, "mean": p, "median": p, "q25": 0.7 * p, "q75": min(1.0, 1.25 * p)}
+            {"layer": i, "mean": p, "median": 0.9 * p, "q25": 0.7 * p, "q75": min(1.0, 1.25 * p)}
             for i, p in enumerate(rise)
         ]
 
