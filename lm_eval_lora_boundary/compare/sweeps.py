@@ -68,23 +68,33 @@ def read_sweep(folder: Path) -> Sweep:
     file = folder / SWEEP
     content = read_json(file)
     tasks = content.get("tasks")
-    complete = isinstance(tasks, dict) and all(
-        isinstance(found, dict)
-        and {"metric", "best", "boundaries"} <= found.keys()
-        and isinstance(found["boundaries"], list)
-        and all(
-            isinstance(row, dict) and {"boundary", "value"} <= row.keys()
-            for row in found["boundaries"]
-        )
-        and found["best"] in [row["boundary"] for row in found["boundaries"]]
-        for found in tasks.values()
-    )
+    complete = isinstance(tasks, dict) and all(map(_complete, tasks.values()))
     if not tasks or not complete:
         raise OutputError(
             f"{file} lacks tasks with their metric, boundaries and best: it is not from "
             "`lora-boundary sweep`, or from another version; run the sweep again"
         )
-    return Sweep(folder, content.get("settings") or {}, tasks)
+    settings = content.get("settings")
+    return Sweep(folder, settings if isinstance(settings, dict) else {}, tasks)
+
+
+def _complete(found: Any) -> bool:
+    """Tell whether what a sweep says about a task is there and of the right kind."""
+    if not isinstance(found, dict) or not isinstance(found.get("metric"), str):
+        return False
+    rows = found.get("boundaries")
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        return False
+    numbers = [value for row in rows for value in (row.get("value"), row.get("win_rate"))]
+    whole = [row.get("boundary") for row in rows]
+    optional = [found.get(name) for name in ("smallest_equivalent", "documents")]
+    return (
+        all("value" in row for row in rows)
+        and all(value is None or isinstance(value, (int, float)) for value in numbers)
+        and all(isinstance(value, int) for value in whole)
+        and all(value is None or isinstance(value, int) for value in optional)
+        and found.get("best") in whole
+    )
 
 
 def representatives(sweep: Sweep) -> tuple[list[Run], list[str]]:

@@ -277,7 +277,13 @@ def test_a_damaged_store_is_refused(run: Any, tmp_path: Path) -> None:
     [
         ({"tasks": "tiny_wrods"}, TaskError, "is unknown; did you mean tiny_words"),
         ({"metric": "f2"}, TaskError, "metric=f2 is none of tiny_words; expected one of exact_"),
-        ({"metric": "exact_match,loose"}, TaskError, "expected one of exact_match,none"),
+        (
+            {"metric": "exact_match,loose"},
+            TaskError,
+            "tiny_words has no filter loose; expected one of exact_match,none",
+        ),
+        ({"metric": ",loose"}, TaskError, "has no filter loose; expected one of exact_match,none"),
+        ({"num_fewshot": 400}, TaskError, "num_fewshot=400, but there are only 4 examples"),
         ({"boundaries": "0-9"}, BoundaryError, "not within -1 to 3"),
         ({"split": "dev"}, LoraBoundaryError, "split='dev'; expected validation or test"),
         ({"limit": -3}, LoraBoundaryError, "limit=-3; expected"),
@@ -296,10 +302,16 @@ def test_a_damaged_store_is_refused(run: Any, tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_mistakes(settings: Any, error: Any, message: str, run: Any) -> None:
+@pytest.mark.usefixtures("fast_tasks")
+def test_mistakes(
+    settings: Any, error: Any, message: str, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answered = []
+    monkeypatch.setattr(AnswerStore, "put", lambda *given: answered.append(given))
     with pytest.raises(error, match=message) as caught:
         run(**settings)
     assert "\n" not in str(caught.value)
+    assert not answered
 
 
 def test_what_is_said_to_be_safe_runs_and_groups_are_reported(run: Any) -> None:
