@@ -22,7 +22,7 @@ from .options import (
     Split,
     SystemInstruction,
 )
-from .output import set_up
+from .output import set_up, wide_console
 
 
 def register(app: typer.Typer) -> None:
@@ -146,7 +146,6 @@ def sweep(
     --tasks lora_boundary_samsum --split validation --limit 200 --output samsum-sweep`
     """
     from lm_eval.utils import simple_parse_args_string
-    from rich.console import Console
 
     from ..narrowing import narrowed
     from ..sweeps.run import as_names, plan, run
@@ -185,7 +184,7 @@ def sweep(
     if settings.candidates == "trace":
         settings = narrowed(settings, output.expanduser())
     found = run(settings, output.expanduser())
-    console = Console()
+    console = wide_console()
     for table in tables(found):
         console.print(table)
     print(output / "report.html")

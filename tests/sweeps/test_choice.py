@@ -87,3 +87,11 @@ def test_any_other_choice_is(tmp_path: Path, delta: float, p_value: float) -> No
     record = json.loads((tmp_path / "lora_boundary.json").read_text())
     assert (record["boundary"], record["reason"], record["delta_full"]) == (1, None, delta)
     assert "Keep the whole adapter" not in captions(found)
+
+
+def test_the_table_tells_the_difference_to_the_base_and_the_risk_of_loss() -> None:
+    table, _ = tables(summary(0.2, 0.001))
+    columns = {str(column.header): list(column.cells) for column in table.columns}
+    assert columns["to base [95 %]"][0] == "+0.100"
+    assert columns["risk"] == ["25%", "25%"]
+    assert "risk: share of them in which a boundary is worse" in str(table.caption)

@@ -356,6 +356,29 @@ def test_dry_run_prints_the_plan_and_writes_nothing(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_piped_sweep_prints_its_tables_and_nothing_else(
+    tiny: Tiny, task_folder: Path, tmp_path: Path
+) -> None:
+    base, adapter = map(str, tiny())
+    command = [sys.executable, "-W", "ignore", "-m", "lm_eval_lora_boundary", "sweep"]
+    command += ["--pretrained", base, "--peft", adapter, "--tasks", "tiny_words"]
+    command += ["--include-path", str(task_folder), "--output", str(tmp_path / "out")]
+    environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "TQDM_DISABLE")}
+    done = subprocess.run(
+        [*command, "--boundaries", "1", "--device", "cpu", "--limit", "4"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment,
+    )
+    assert "it/s" not in done.stderr and "bootstrapping" not in done.stderr
+    assert "bootstrapping" not in done.stdout
+    lines = done.stdout.splitlines()
+    (row,) = [line for line in lines if line.startswith("│") and "-1" in line.split("│")[1]][:1]
+    assert row.count("│") == 10 - 1  # boundary, metric, six statistics, bleu: in one line
+    assert lines[-1] == str(tmp_path / "out/report.html")
+
+
 def test_save_is_what_auto_reads(run: Any, tiny: Tiny, tmp_path: Path) -> None:
     base, adapter = tiny()
     copy = shutil.copytree(adapter, tmp_path / "adapter")
