@@ -30,7 +30,7 @@ from .evaluation import Evaluation
 from .identity import identity
 from .lm import SweepLM
 from .measuring import check_metric
-from .plan import Plan
+from .plan import Plan, before
 from .progress import Progress
 from .racing import finalists, race_summary, run_race
 from .results import clean_up, remove_other_confirmations, remove_others
@@ -139,7 +139,9 @@ def plan(settings: SweepSettings, output: Path) -> str:
     lm.answering = counted
     tasks = _load(manager, names, settings)
     Evaluation(lm, tasks, settings).at(boundaries[0], predict_only=True)
-    lines = [counted.describe(lm, engines, boundaries, settings.batch_size)]
+    lines = [*before(settings), counted.describe(lm, engines, boundaries, settings.batch_size)]
+    if settings.race:
+        lines.append("a race drops some of the boundaries on the way, if the metric is a mean")
     if tasks.to_confirm and settings.confirm:
         confirmed = ", ".join(tasks.to_confirm)
         lines.append(
@@ -166,7 +168,7 @@ def _boundaries(lm: SweepLM, settings: SweepSettings) -> list[int]:
 
     Base model and whole adapter are always among them: the others are compared with these.
     """
-    boundaries = parse_boundaries(settings.boundaries, lm.layers)
+    boundaries = parse_boundaries(settings.window or settings.boundaries, lm.layers)
     if settings.boundaries.strip() == "all":
         same = [b for b in boundaries if b >= 0 and not lm.cut.kept(b)]
         if same:

@@ -31,6 +31,7 @@ class SweepSettings:
             whole adapter are always scored, too.
         candidates: ``all`` of these boundaries, or ``trace``: those around the one that a trace
             suggests.
+        window: Those, once the trace has been run; None for all.
         split: ``validation`` or ``test``; None for the first of them that a task has.
         metric: What to choose by: a metric, or ``metric,filter``. None: the first of each task.
         limit: Use the first so many documents of each task, or this share of them below 1.
@@ -59,6 +60,7 @@ class SweepSettings:
     tasks: tuple[str, ...]
     boundaries: str = "all"
     candidates: str = "all"
+    window: str | None = None
     split: str | None = None
     metric: str | None = None
     limit: float | None = None

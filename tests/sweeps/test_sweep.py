@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -342,8 +343,9 @@ def test_dry_run_prints_the_plan_and_writes_nothing(
     command = [sys.executable, "-W", "ignore", "-m", "lm_eval_lora_boundary", "sweep"]
     command += ["--pretrained", base, "--peft", adapter, "--tasks", "tiny_words,tiny_choices"]
     command += ["--include-path", str(task_folder), "--output", str(tmp_path / "out")]
+    command += ["--split", "test", "--race", "--candidates", "trace"]
     done = subprocess.run(
-        [*command, "--dry-run", "--device", "cpu", "--batch-size", "10", "--split", "test"],
+        [*command, "--dry-run", "--device", "cpu", "--batch-size", "10"],
         capture_output=True,
         text=True,
         check=True,
@@ -352,6 +354,13 @@ def test_dry_run_prints_the_plan_and_writes_nothing(
     assert "tiny_words: 9 requests × 5 boundaries" in done.stdout
     assert "tiny_choices: 27 requests × 5 boundaries" in done.stdout
     assert "writes at most 450 tokens" in done.stdout
+    assert done.stdout.startswith("first traces the gold answers, and then scores only")
+    assert "a race drops some of the boundaries on the way" in done.stdout
+    passes = re.findall(
+        r"reads ([\d,]+) tokens(?:.*\n)+?.*through a layer at most ([\d,]+)", done.stdout
+    )
+    read, passed = (int(number.replace(",", "")) for number in passes[0])
+    assert passed == read * 14 + 450 * 4  # 2 + 3 + 4 + 5 blocks of rows; written under each
     assert "in 0.70 of the layer passes" in done.stdout  # (2 + 3 + 4 + 5) / (4 × 5)
     assert not (tmp_path / "out").exists()
 
@@ -427,6 +436,28 @@ def test_a_race_drops_losers_and_says_so(run: Any, monkeypatch: pytest.MonkeyPat
         other = values[row["boundary"]]
         assert {k: row[k] for k in same} == {k: other[k] for k in same}
         assert None not in (row["delta_full"], row["delta_base"])
+
+
+@pytest.mark.usefixtures("fast_tasks")
+def test_the_signature_says_all_that_was_asked_for(run: Any) -> None:
+    plain = run(boundaries=[1], confirm=False)["signature"]
+    assert not any(f"| {name} " in plain for name in ("system", "gen_kwargs", "metric", "race"))
+    found = run(
+        boundaries=[1],
+        confirm=False,
+        metric="exact_match",
+        race=True,
+        system_instruction="w1 | base w2 " + 50 * "w3 ",
+        gen_kwargs="max_gen_toks=3",
+        model_args="max_length=60",
+    )
+    for part in (
+        'system "w1 / base w2 w3 w3',
+        "gen_kwargs max_gen_toks=3 | model_args max_length=60",
+        "metric exact_match | boundaries 1 | race error rate 0.2 | engine fork",
+    ):
+        assert f"| {part}" in found["signature"]
+    assert max(map(len, found["signature"].split(" | "))) < 120
 
 
 @pytest.mark.usefixtures("fast_tasks")
