@@ -83,7 +83,8 @@ class LoraBoundaryLM(OneLineMistakes, HFLM):  # type: ignore[misc]
             self._check_layers(pretrained.config)
             refuse_adapted(pretrained)
         else:
-            kwargs = placed(kwargs)
+            # lm-eval's command line says cuda:0 if no device is given, with or without a GPU
+            kwargs = placed(kwargs, default="cuda:0")
         super().__init__(pretrained, **kwargs)
         self._model: Any
         self.peft = None if peft is None else str(peft)

@@ -12,7 +12,7 @@ from .errors import ModelError
 _DTYPES = ("dtype", "softmax_dtype", "mixed_precision_dtype")
 
 
-def placed(arguments: Mapping[str, Any]) -> dict[str, Any]:
+def placed(arguments: Mapping[str, Any], default: str | None = None) -> dict[str, Any]:
     """Return arguments of lm-eval's ``hf`` with a device that is there.
 
     ``hf`` itself takes "cuda" if no device is given, with or without a GPU, and any device
@@ -20,13 +20,17 @@ def placed(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         arguments: The arguments.
+        default: The device that stands for none where there is no GPU.
 
     Raises:
         ModelError: The device is not there, or torch has no such precision.
     """
     for name in _DTYPES:
         _check_dtype(name, arguments.get(name))
-    return {**arguments, "device": usable_device(arguments.get("device"))}
+    device = arguments.get("device")
+    if device == default and not torch.cuda.is_available():
+        device = None
+    return {**arguments, "device": usable_device(device)}
 
 
 def usable_device(device: str | None) -> str:

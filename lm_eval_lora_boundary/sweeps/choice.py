@@ -40,6 +40,7 @@ def save(lm: SweepLM, summary: Mapping[str, Any], settings: SweepSettings) -> No
         "best": found["best"],
         "reason": advice.reason,
         "adapter_sha256": lm.adapter.sha256,
+        "adapter_config_sha256": lm.adapter.config_sha256,
         "base": settings.pretrained,
         "base_weights_sample": lm.base_sample,
         "task": task,

@@ -20,6 +20,7 @@ from ..boundaries import parse_boundaries
 from ..checks import loading_base
 from ..errors import ModelError, TaskError
 from ..files import write_text
+from ..placement import usable_device
 from ..report import write_report
 from ..task_loading import LoadedTasks, find_tasks, task_manager
 from .answering import Answering
@@ -194,8 +195,7 @@ def load_model(settings: SweepSettings, model: PreTrainedModel | None = None) ->
             )
         return VllmSweepLM(settings)
     arguments = settings.model_arguments() | ({} if model is None else {"pretrained": model})
-    if settings.device is not None:
-        arguments["device"] = settings.device
+    arguments["device"] = usable_device(settings.device)
     with loading_base(settings.pretrained):
         return SweepLM(**arguments)
 

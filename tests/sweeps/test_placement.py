@@ -49,6 +49,11 @@ MISTAKES = [
         "device=cuda, but torch finds no such device here; leave out --device",
         marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"),
     ),
+    pytest.param(
+        ("--device", "cuda:0"),
+        "device=cuda:0, but torch finds no such device here",
+        marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"),
+    ),
     (("--device", "nope"), "device=nope is unknown; expected cpu, cuda"),
     (("--dtype", "float99"), "dtype=float99 is unknown; expected auto, float32"),
 ]
@@ -67,6 +72,9 @@ def test_what_is_not_there_is_refused_in_one_line(
 
 def test_from_python_the_best_device_is_taken(tiny: Any) -> None:
     lm = make(*tiny(), LoraBoundaryLM, device=None)
+    assert lm.device.type == torch.device(BEST).type
+    # what lm-eval's own command line gives where no device is given
+    lm = LoraBoundaryLM.create_from_arg_obj({"pretrained": str(tiny()[0])}, {"device": "cuda:0"})
     assert lm.device.type == torch.device(BEST).type
     for wrong in ({"device": "nope"}, {"softmax_dtype": "float99"}, {"dtype": "int8"}):
         with pytest.raises(ModelError, match="is unknown; expected"):
