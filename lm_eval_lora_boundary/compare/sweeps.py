@@ -111,17 +111,36 @@ def representatives(sweep: Sweep) -> tuple[list[Run], list[str]]:
     """
     warnings = []
     runs = []
+    confirmed = {task for task, found in sweep.tasks.items() if found.get("test")}
+    groups: set[str] = set()
     for boundary, role in sorted(_roles(sweep).items()):
-        parts = _parts(sweep, boundary)
+        parts = _parts(sweep, boundary, confirmed)
+        whole = sweep.run(boundary)
+        groups |= set() if whole is None else _mixed(whole, confirmed)
         if parts:
+            subtasks = parts[0].subtasks if whole is None else whole.subtasks
             files = tuple(file for part in parts for file in part.files)
             tasks = {task: result for part in parts for task, result in part.tasks.items()}
-            runs.append(replace(parts[0], files=files, tasks=tasks, role=role, sweep=sweep.folder))
+            runs.append(
+                replace(
+                    parts[0],
+                    files=files,
+                    tasks=tasks,
+                    subtasks=subtasks,
+                    role=role,
+                    sweep=sweep.folder,
+                )
+            )
         else:
             warnings.append(f"{sweep.folder} has no results of boundary={boundary} ({role})")
     if not runs:
         raise OutputError(
             f"{sweep.folder} holds {SWEEP}, but no results in boundary=K/; run the sweep again"
+        )
+    if groups:
+        warnings.append(
+            f"{sweep.folder}: {', '.join(sorted(groups))} is left out: its value is of the "
+            "documents that tasks in it were chosen by, not of those that they were confirmed on"
         )
     unconfirmed = [task for task, found in sweep.tasks.items() if not found.get("test")]
     if unconfirmed:
@@ -147,15 +166,29 @@ def _roles(sweep: Sweep) -> dict[int, str]:
     return {boundary: ", ".join(said) for boundary, said in roles.items()}
 
 
-def _parts(sweep: Sweep, boundary: int) -> list[Run]:
+def _mixed(run: Run, confirmed: set[str]) -> set[str]:
+    """Return the groups with tasks whose results on other documents count."""
+    found: set[str] = set()
+    while more := {
+        group
+        for group, tasks in run.subtasks.items()
+        if group not in found and (confirmed | found).intersection(tasks)
+    }:
+        found |= more
+    return found & run.tasks.keys()
+
+
+def _parts(sweep: Sweep, boundary: int, confirmed: set[str]) -> list[Run]:
     """Return the results of a boundary, each task's from where they count."""
     parts = []
-    confirmed = {task for task, found in sweep.tasks.items() if found.get("test")}
     for task in (None, *sorted(confirmed)):
         run = sweep.run(boundary, confirmed=task)
         if run is None:
             continue
-        wanted = run.tasks.keys() - confirmed if task is None else run.tasks.keys() & {task}
+        if task is None:
+            wanted = run.tasks.keys() - confirmed - _mixed(run, confirmed)
+        else:
+            wanted = run.tasks.keys() & {task}
         tasks = {name: result for name, result in run.tasks.items() if name in wanted}
         if tasks:
             parts.append(replace(run, tasks=tasks))
