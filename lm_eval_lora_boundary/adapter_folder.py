@@ -21,6 +21,13 @@ CONFIG = "adapter_config.json"
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 RECORD = "lora_boundary.json"
 _PREFIX = "base_model.model."
+# what of a config decides, with the tensors, what the adapter does to a model
+_DECIDING = (
+    *("r", "lora_alpha", "use_rslora", "use_dora", "rank_pattern", "alpha_pattern", "bias"),
+    *("lora_bias", "fan_in_fan_out", "init_lora_weights", "target_modules", "exclude_modules"),
+    *("target_parameters", "modules_to_save", "layers_to_transform", "layers_pattern"),
+    *("layer_replication", "trainable_token_indices", "use_qalora", "alora_invocation_tokens"),
+)
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,20 @@ class AdapterFolder:
     config: LoraConfig
     shapes: dict[str, tuple[int, ...]] = field(repr=False)
     sha256: str
+
+    @property
+    def config_sha256(self) -> str:
+        """SHA-256 over what in the config decides what the adapter does, scaling for one.
+
+        What is not set is left out, so that other versions of PEFT give the same.
+        """
+        values = {name: getattr(self.config, name, None) for name in _DECIDING}
+        ordered = {
+            name: sorted(value) if isinstance(value, set) else value
+            for name, value in values.items()
+            if value
+        }
+        return hashlib.sha256(json.dumps(ordered, sort_keys=True, default=str).encode()).hexdigest()
 
     def lora_modules(self) -> set[str]:
         """Return the names of the modules that the file holds LoRA tensors for."""

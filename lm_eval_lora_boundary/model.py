@@ -21,6 +21,7 @@ from .facts import describe, hub_commit, signature
 from .layers import number_of_layers
 from .loading import check_fits, load_adapter
 from .mistakes import OneLineMistakes, one_line_for_mistakes
+from .placement import placed
 from .record import weights_sample
 from .scoring import Batch, Request, log_softmax, order, score, scored_logits, shared_input
 from .vocabulary import growing
@@ -63,14 +64,15 @@ class LoraBoundaryLM(OneLineMistakes, DataParallelLM):
                 sweep recorded in the adapter folder; None for the full adapter.
             merge: Merge the kept modules into the base weights, so that no PEFT layer is left.
             peft_revision: Revision of the adapter on the hub.
-            **kwargs: Everything that lm-eval's ``hf`` model takes.
+            **kwargs: Everything that lm-eval's ``hf`` model takes. Without ``device``, the best
+                there is.
 
         Raises:
             BoundaryError: The boundary is no integer, out of range, given without ``peft``, or
                 ``auto`` with nothing recorded.
             AdapterError: The adapter is missing, damaged, of another kind, made for another base,
                 without effect, or cannot be cut faithfully.
-            ModelError: The model is no decoder-only model.
+            ModelError: The model is no decoder-only model, or the device is not there.
         """
         asked = open_cut(peft, boundary, merge=merge, peft_revision=peft_revision)
         if kwargs.get("delta") and peft:
@@ -83,6 +85,9 @@ class LoraBoundaryLM(OneLineMistakes, DataParallelLM):
         if isinstance(pretrained, transformers.PreTrainedModel):
             self._check_layers(pretrained.config)
             refuse_adapted(pretrained)
+        else:
+            # lm-eval's command line says cuda:0 if no device is given, with or without a GPU
+            kwargs = placed(kwargs, default="cuda:0")
         super().__init__(pretrained, **kwargs)
         self._model: Any
         self.peft = None if peft is None else str(peft)

@@ -18,9 +18,9 @@ _OWN = ("boundaries", "document")
 
 
 def narrowed(settings: SweepSettings, output: Path) -> SweepSettings:
-    """Trace the gold answers and keep the boundaries that the curves speak for.
+    """Trace the gold answers and return settings with a window that the curves speak for.
 
-    These are the base model, the whole adapter, and those from ``WINDOW`` layers below the lower
+    In it are the base model, the whole adapter, and those from ``WINDOW`` layers below the lower
     end of the trace's interval to as many above its upper end, for every task. If a task's curve
     shows no single boundary, all are kept.
 
@@ -35,14 +35,15 @@ def narrowed(settings: SweepSettings, output: Path) -> SweepSettings:
     shared: dict[str, Any] = {name: getattr(settings, name) for name in names}
     # rows of a sweep are documents × boundaries; a trace chooses its own batches
     found = run_trace(TraceSettings(**(shared | {"batch_size": None})), output)
-    boundaries = set()
     for task, entry in found["tasks"].items():
         logger.info("trace of %s: %s", task, entry["verdict"])
+    boundaries = set()
+    for entry in found["tasks"].values():
         top = len(entry["layers"]) - 1
         boundaries |= {-1, top}
         if entry["candidate"] is None:
-            return replace(settings, candidates="all")
+            return settings
         low, high = entry["candidate_low"] - WINDOW, entry["candidate_high"] + WINDOW
         boundaries |= set(range(max(-1, low), min(top, high) + 1))
     chosen = ",".join(map(str, sorted(boundaries)))
-    return replace(settings, candidates="all", boundaries=chosen)
+    return replace(settings, window=chosen)

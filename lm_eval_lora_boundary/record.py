@@ -53,7 +53,8 @@ def read_record(adapter: AdapterFolder) -> Record:
     """Return the choice that a sweep recorded in the adapter folder.
 
     Raises:
-        BoundaryError: None is recorded, it cannot be read, or it was recorded for other tensors.
+        BoundaryError: None is recorded, it cannot be read, or it was recorded for other tensors
+            or another config.
     """
     path = adapter.path / RECORD
     if not path.is_file():
@@ -65,7 +66,8 @@ def read_record(adapter: AdapterFolder) -> Record:
         content: Any = json.loads(path.read_text(encoding="utf-8"))
         boundary, sha256 = content["boundary"], content["adapter_sha256"]
         sample = str(content["base_weights_sample"])
-    except (ValueError, KeyError, TypeError) as error:
+        config = content.get("adapter_config_sha256")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BoundaryError(
             f"boundary=auto, but {path} cannot be read ({type(error).__name__}: {error}); expected "
             "keys boundary, adapter_sha256 and base_weights_sample. Record it again, or give "
@@ -76,6 +78,17 @@ def read_record(adapter: AdapterFolder) -> Record:
             f"boundary=auto, but {path} was recorded for other adapter tensors "
             f"({str(sha256)[:12]}…, now {adapter.sha256[:12]}…); run the sweep again, or give "
             "boundary=K"
+        )
+    if config is None:
+        raise BoundaryError(
+            f"boundary=auto, but {path} is of an older version, which did not note the adapter's "
+            "config, so that a change there would go unseen; run `lora-boundary sweep … --save` "
+            "again, or give boundary=K"
+        )
+    if config != adapter.config_sha256:
+        raise BoundaryError(
+            f"boundary=auto, but {path} was recorded for another adapter_config.json (lora_alpha, "
+            "ranks or modules have changed since); run the sweep again, or give boundary=K"
         )
     if isinstance(boundary, bool) or not isinstance(boundary, int):
         raise BoundaryError(f"boundary=auto, but {path} records boundary={boundary!r}")

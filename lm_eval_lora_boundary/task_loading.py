@@ -202,7 +202,11 @@ def _building_once(task: Task, limit: float | None) -> Callable[..., None]:
     def build_all_requests(*, samples: Sequence[int] | None = None, **options: Any) -> None:
         if not built:
             documents = get_sample_size(task, limit)
-            build(**(options | {"limit": documents, "samples": None}))
+            try:
+                build(**(options | {"limit": documents, "samples": None}))
+            except (AssertionError, ValueError) as error:
+                _refuse_too_many_examples(task, error)
+                raise
             built.extend(task.instances)
         # as lm-eval does with ``samples``, which are in ascending order here
         numbers = None if samples is None else {doc: i for i, doc in enumerate(samples)}
@@ -216,3 +220,18 @@ def _building_once(task: Task, limit: float | None) -> Callable[..., None]:
         task._instances = chosen
 
     return build_all_requests
+
+
+def _refuse_too_many_examples(task: Task, error: Exception) -> None:
+    """Say it in one line if lm-eval ran out of few-shot examples.
+
+    Raises:
+        TaskError: It did.
+    """
+    asked = getattr(task.config, "num_fewshot", None) or 0
+    there = len(getattr(getattr(task, "sampler", None), "df", None) or ())
+    if asked > 0 and asked + 1 > there:  # the document itself is none of its examples
+        raise TaskError(
+            f"task {task.task_name}: num_fewshot={asked}, but there are only {there} examples to "
+            "draw from; ask for fewer"
+        ) from error

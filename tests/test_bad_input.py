@@ -275,11 +275,14 @@ def test_recorded_boundary(model: dict[str, Any], tmp_path: Path) -> None:
     settings = model | {"peft": str(tmp_path), "boundary": "auto"}
     sha256 = open_adapter(tmp_path).sha256
     right = {"adapter_sha256": sha256, "base_weights_sample": weights_sample(tiny_model())}
+    older = json.dumps(right | {"boundary": 2})
+    right["adapter_config_sha256"] = open_adapter(tmp_path).config_sha256
     record(tmp_path, json.dumps(right | {"boundary": 2}))
     assert LoraBoundaryLM(**settings).boundary == 2
     for text, message in [
         ("{", "cannot be read"),
         ('{"boundary": 2}', "expected keys boundary, adapter_sha256 and"),
+        (older, "is of an older version, which did not note the adapter's config.*--save"),
         (json.dumps(right | {"boundary": "2"}), "records boundary='2'"),
         (json.dumps(right | {"boundary": 9}), "out of range"),
         (json.dumps(right | {"boundary": 2, "adapter_sha256": "0" * 64}), "other adapter tensors"),
@@ -288,6 +291,16 @@ def test_recorded_boundary(model: dict[str, Any], tmp_path: Path) -> None:
         record(tmp_path, text)
         with pytest.raises(BoundaryError, match=message):
             LoraBoundaryLM(**settings)
+    record(tmp_path, json.dumps(right | {"boundary": 2}))
+    config = json.loads((tmp_path / "adapter_config.json").read_text())
+    written = [("lora_dropout", 0.5), ("inference_mode", False), ("peft_version", "0")]
+    for name, value in [*written, ("lora_alpha", 64)]:
+        (tmp_path / "adapter_config.json").write_text(json.dumps(config | {name: value}))
+        if (name, value) in written:  # nothing that an evaluation would notice
+            assert LoraBoundaryLM(**settings).boundary == 2
+        else:
+            with pytest.raises(BoundaryError, match=r"for another adapter_config\.json"):
+                LoraBoundaryLM(**settings)
 
 
 def test_one_hash_for_the_same_tensors(model: dict[str, Any], tmp_path: Path) -> None:

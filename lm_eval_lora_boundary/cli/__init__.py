@@ -7,6 +7,7 @@ import typer
 from .. import processes
 from ..errors import LoraBoundaryError
 from . import compare, demo, export, report, sweep, tasks, trace, train
+from .output import quiet_bars
 
 app = typer.Typer(
     name="lora-boundary",
@@ -22,6 +23,7 @@ for command in (train, sweep, trace, report, compare, export, demo, tasks):
 
 def main() -> None:
     """Run the command line; a user's mistake ends in one line and exit status 2."""
+    quiet_bars()
     try:
         app()
     except LoraBoundaryError as error:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .output import set_up
+from .output import set_up, wide_console
 
 
 def register(app: typer.Typer) -> None:
@@ -35,7 +35,6 @@ def demo(
     import tempfile
 
     import transformers
-    from rich.console import Console
 
     from .. import demo as story
     from ..sweeps.table import tables
@@ -47,7 +46,7 @@ def demo(
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "sweep" if output is None else output
         found = story.run(folder, boundaries=boundaries, limit=limit)
-    console = Console()
+    console = wide_console()
     for table in tables(found):
         console.print(table)
     console.print(f"{time.perf_counter() - started:.0f} s")

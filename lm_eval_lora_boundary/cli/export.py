@@ -49,7 +49,9 @@ def export(
     dtype: Annotated[
         str, typer.Option(help="Precision to verify and merge in, as for lm-eval's `hf`.")
     ] = "auto",
-    device: Annotated[str | None, typer.Option(help="As for lm-eval's `hf`.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda, cuda:N or mps. Default: the best there is.")
+    ] = None,
 ) -> None:
     """Write an ordinary, smaller PEFT adapter with the layers 0..K only.
 

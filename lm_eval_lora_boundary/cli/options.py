@@ -30,7 +30,12 @@ Limit = Annotated[
 Dtype = Annotated[
     str, typer.Option(help="Precision, as for lm-eval's `hf`.", rich_help_panel=MODEL)
 ]
-Device = Annotated[str | None, typer.Option(help="As for lm-eval's `hf`.", rich_help_panel=MODEL)]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        help="cpu, cuda, cuda:N or mps. Default: the best there is.", rich_help_panel=MODEL
+    ),
+]
 ModelArgs = Annotated[
     str,
     typer.Option(

@@ -3,9 +3,31 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
 import warnings
+from typing import TYPE_CHECKING
 
 from .. import processes
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+WIDTH = 160  # of a file or a pipe, where rich would wrap tables at 80 columns
+
+
+def quiet_bars() -> None:
+    """Show no progress bars where no terminal is; the libraries below show theirs anywhere."""
+    if not sys.stderr.isatty():
+        os.environ.setdefault("TQDM_DISABLE", "1")  # read when tqdm is imported
+
+
+def wide_console() -> Console:
+    """Return a console for tables."""
+    from rich.console import Console
+
+    known = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(width=None if known else WIDTH)
 
 
 def set_up(lm_eval: int = logging.WARNING) -> None:

@@ -22,7 +22,7 @@ from .options import (
     Split,
     SystemInstruction,
 )
-from .output import set_up
+from .output import set_up, wide_console
 
 
 def register(app: typer.Typer) -> None:
@@ -46,7 +46,12 @@ def sweep(
         typer.Option(help="Folder to write; the same command again resumes in it."),
     ],
     boundaries: Annotated[
-        str, typer.Option(help="`all`, ranges such as `0-29`, or a list such as `-1,10,20`.")
+        str,
+        typer.Option(
+            help="`all`, ranges such as `0-29`, or a list such as `10,20`. The base model (-1) "
+            "and the whole adapter (N-1) are always scored, too: the others are compared with "
+            "them."
+        ),
     ] = "all",
     candidates: Annotated[
         str,
@@ -141,7 +146,6 @@ def sweep(
     --tasks lora_boundary_samsum --split validation --limit 200 --output samsum-sweep`
     """
     from lm_eval.utils import simple_parse_args_string
-    from rich.console import Console
 
     from .. import processes
     from ..narrowing import narrowed
@@ -185,7 +189,7 @@ def sweep(
     found = run(settings, output.expanduser())
     if processes.rank() != 0:
         return
-    console = Console()
+    console = wide_console()
     for table in tables(found):
         console.print(table)
     print(output / "report.html")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import OutputError
+from ..reading import read_object
 
 SWEEP = "sweep.json"
 
@@ -87,15 +87,6 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         OutputError: The file cannot be read, or holds something else.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise OutputError(f"{path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise OutputError(
-            f"{path} is no valid JSON ({error}); a run that was interrupted may have left it: "
-            "delete it or evaluate again"
-        ) from error
-    if not isinstance(content, dict):
-        raise OutputError(f"{path} holds no JSON object, as results of lm-eval do")
-    return content
+    return read_object(
+        path, "a run that was interrupted may have left it: delete it or evaluate again"
+    )

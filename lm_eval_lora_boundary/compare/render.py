@@ -6,6 +6,7 @@ import io
 import re
 from csv import DictWriter
 from functools import cache
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
@@ -13,6 +14,8 @@ from .comparison import Cell, Comparison, Grid
 
 # what GitHub would read as markup; intervals such as [+0.1, +0.2] stay readable
 _MARKUP = re.compile(r"[\\`*_<>|~&$]|\[(?![-+]?\d)")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the start of one
+_NUMBERS = re.compile(r"[-\d ]+")  # lists of boundaries
 
 
 def markdown(comparison: Comparison) -> str:
@@ -67,11 +70,18 @@ def _page() -> Template:
     return environment.get_template("page.html.j2")
 
 
+def _inert(value: Any) -> Any:
+    """Return a value that no spreadsheet takes for a formula; numbers stay numbers."""
+    if not isinstance(value, str) or not value.startswith(_FORMULA) or _NUMBERS.fullmatch(value):
+        return value
+    return f"'{value}"
+
+
 def csv(comparison: Comparison) -> str:
     """Return the records as CSV with a header line."""
     text = io.StringIO()
     if comparison.records:
         writer = DictWriter(text, comparison.records[0], lineterminator="\n")
         writer.writeheader()
-        writer.writerows(comparison.records)
+        writer.writerows({k: _inert(v) for k, v in row.items()} for row in comparison.records)
     return text.getvalue()

@@ -125,7 +125,9 @@ def read_run(file: Path) -> Run:
             if any("," in key for key in values)
         },
         subtasks={
-            group: list(tasks) for group, tasks in _mapping(content, "group_subtasks").items()
+            group: list(tasks)
+            for group, tasks in _mapping(content, "group_subtasks").items()
+            if isinstance(tasks, list)
         },
     )
 

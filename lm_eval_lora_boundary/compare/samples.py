@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import OutputError
+from ..reading import no_sample, read_samples
+
+_AGAIN = "evaluate again"
 
 
 @dataclass(frozen=True)
@@ -52,33 +54,19 @@ class SamplesFiles:
 def _read(path: Path) -> dict[str, dict[int, Sample]]:
     """Return the documents of a file by filter and ``doc_id``."""
     found: dict[str, dict[int, Sample]] = {}
-    try:
-        with path.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, start=1):
-                _add(found, line, f"{path}, line {number}")
-    except OSError as error:
-        raise OutputError(f"{path} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise OutputError(f"{path} is no UTF-8 text; evaluate again") from error
+    for where, content in read_samples(path, _AGAIN):
+        document = content["doc_id"]
+        try:
+            sample = Sample(
+                content["doc_hash"],
+                content["target_hash"],
+                content["prompt_hash"],
+                {name: content[name] for name in content["metrics"]},
+            )
+            documents = found.setdefault(content.get("filter", "none"), {})
+        except (KeyError, TypeError) as error:
+            raise no_sample(where, error, _AGAIN) from error
+        if document in documents:
+            raise OutputError(f"{where}: document {document} comes twice; {_AGAIN}")
+        documents[document] = sample
     return found
-
-
-def _add(found: dict[str, dict[int, Sample]], line: str, where: str) -> None:
-    """Add the sample of a line."""
-    try:
-        content = json.loads(line)
-        document = int(content["doc_id"])
-        sample = Sample(
-            content["doc_hash"],
-            content["target_hash"],
-            content["prompt_hash"],
-            {name: content[name] for name in content["metrics"]},
-        )
-    except (ValueError, KeyError, TypeError) as error:
-        raise OutputError(
-            f"{where}: not a sample as lm-eval logs it ({error}); evaluate again"
-        ) from error
-    documents = found.setdefault(content.get("filter", "none"), {})
-    if document in documents:
-        raise OutputError(f"{where}: document {document} comes twice; evaluate again")
-    documents[document] = sample

@@ -68,23 +68,33 @@ def read_sweep(folder: Path) -> Sweep:
     file = folder / SWEEP
     content = read_json(file)
     tasks = content.get("tasks")
-    complete = isinstance(tasks, dict) and all(
-        isinstance(found, dict)
-        and {"metric", "best", "boundaries"} <= found.keys()
-        and isinstance(found["boundaries"], list)
-        and all(
-            isinstance(row, dict) and {"boundary", "value"} <= row.keys()
-            for row in found["boundaries"]
-        )
-        and found["best"] in [row["boundary"] for row in found["boundaries"]]
-        for found in tasks.values()
-    )
+    complete = isinstance(tasks, dict) and all(map(_complete, tasks.values()))
     if not tasks or not complete:
         raise OutputError(
             f"{file} lacks tasks with their metric, boundaries and best: it is not from "
             "`lora-boundary sweep`, or from another version; run the sweep again"
         )
-    return Sweep(folder, content.get("settings") or {}, tasks)
+    settings = content.get("settings")
+    return Sweep(folder, settings if isinstance(settings, dict) else {}, tasks)
+
+
+def _complete(found: Any) -> bool:
+    """Tell whether what a sweep says about a task is there and of the right kind."""
+    if not isinstance(found, dict) or not isinstance(found.get("metric"), str):
+        return False
+    rows = found.get("boundaries")
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        return False
+    numbers = [value for row in rows for value in (row.get("value"), row.get("win_rate"))]
+    whole = [row.get("boundary") for row in rows]
+    optional = [found.get(name) for name in ("smallest_equivalent", "documents")]
+    return (
+        all("value" in row for row in rows)
+        and all(value is None or isinstance(value, (int, float)) for value in numbers)
+        and all(isinstance(value, int) for value in whole)
+        and all(value is None or isinstance(value, int) for value in optional)
+        and found.get("best") in whole
+    )
 
 
 def representatives(sweep: Sweep) -> tuple[list[Run], list[str]]:
@@ -101,17 +111,36 @@ def representatives(sweep: Sweep) -> tuple[list[Run], list[str]]:
     """
     warnings = []
     runs = []
+    confirmed = {task for task, found in sweep.tasks.items() if found.get("test")}
+    groups: set[str] = set()
     for boundary, role in sorted(_roles(sweep).items()):
-        parts = _parts(sweep, boundary)
+        parts = _parts(sweep, boundary, confirmed)
+        whole = sweep.run(boundary)
+        groups |= set() if whole is None else _mixed(whole, confirmed)
         if parts:
+            subtasks = parts[0].subtasks if whole is None else whole.subtasks
             files = tuple(file for part in parts for file in part.files)
             tasks = {task: result for part in parts for task, result in part.tasks.items()}
-            runs.append(replace(parts[0], files=files, tasks=tasks, role=role, sweep=sweep.folder))
+            runs.append(
+                replace(
+                    parts[0],
+                    files=files,
+                    tasks=tasks,
+                    subtasks=subtasks,
+                    role=role,
+                    sweep=sweep.folder,
+                )
+            )
         else:
             warnings.append(f"{sweep.folder} has no results of boundary={boundary} ({role})")
     if not runs:
         raise OutputError(
             f"{sweep.folder} holds {SWEEP}, but no results in boundary=K/; run the sweep again"
+        )
+    if groups:
+        warnings.append(
+            f"{sweep.folder}: {', '.join(sorted(groups))} is left out: its value is of the "
+            "documents that tasks in it were chosen by, not of those that they were confirmed on"
         )
     unconfirmed = [task for task, found in sweep.tasks.items() if not found.get("test")]
     if unconfirmed:
@@ -137,15 +166,29 @@ def _roles(sweep: Sweep) -> dict[int, str]:
     return {boundary: ", ".join(said) for boundary, said in roles.items()}
 
 
-def _parts(sweep: Sweep, boundary: int) -> list[Run]:
+def _mixed(run: Run, confirmed: set[str]) -> set[str]:
+    """Return the groups with tasks whose results on other documents count."""
+    found: set[str] = set()
+    while more := {
+        group
+        for group, tasks in run.subtasks.items()
+        if group not in found and (confirmed | found).intersection(tasks)
+    }:
+        found |= more
+    return found & run.tasks.keys()
+
+
+def _parts(sweep: Sweep, boundary: int, confirmed: set[str]) -> list[Run]:
     """Return the results of a boundary, each task's from where they count."""
     parts = []
-    confirmed = {task for task, found in sweep.tasks.items() if found.get("test")}
     for task in (None, *sorted(confirmed)):
         run = sweep.run(boundary, confirmed=task)
         if run is None:
             continue
-        wanted = run.tasks.keys() - confirmed if task is None else run.tasks.keys() & {task}
+        if task is None:
+            wanted = run.tasks.keys() - confirmed - _mixed(run, confirmed)
+        else:
+            wanted = run.tasks.keys() & {task}
         tasks = {name: result for name, result in run.tasks.items() if name in wanted}
         if tasks:
             parts.append(replace(run, tasks=tasks))

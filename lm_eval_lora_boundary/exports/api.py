@@ -65,7 +65,7 @@ def export(
         check: ``"vllm"``: write nothing unless vLLM will load the adapter.
         model_args: Further arguments of lm-eval's ``hf`` model, and ``peft_revision``.
         dtype: Precision to verify and merge in, as for lm-eval's ``hf``; a loaded model keeps its.
-        device: As for lm-eval's ``hf``.
+        device: As torch calls it; None for the best there is.
 
     Returns:
         The facts that were written: boundary, layers, kept and dropped modules and parameters,

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from ..boundaries import check_boundary
 from ..checks import loading_base, refuse_adapted
 from ..layers import number_of_layers
+from ..placement import placed
 
 
 class _Base(HFLM):  # type: ignore[misc]
@@ -82,7 +83,8 @@ class Bases:
             copied: Any = copy.deepcopy(self._model)
             return copied.eval()
         with loading_base(self.name):
-            base = _Base(self.name, boundary=self._boundary, dense=self._dense, **self.model_args)
+            arguments = placed(self.model_args)
+            base = _Base(self.name, boundary=self._boundary, dense=self._dense, **arguments)
         model: Any = base.model
         quantizer = getattr(model, "hf_quantizer", None)
         if self._dense and quantizer is not None and self.model_args.get("gguf_file"):

@@ -54,7 +54,9 @@ def recorded_choice(adapter: AdapterFolder, boundary: int) -> dict[str, Any]:
         return {}
     if not isinstance(record, dict) or record.get("adapter_sha256") != adapter.sha256:
         return {}
-    return record if record.get("boundary") == boundary else {}
+    # records of older releases do not note the config
+    config = record.get("adapter_config_sha256", adapter.config_sha256)
+    return record if (record.get("boundary"), config) == (boundary, adapter.config_sha256) else {}
 
 
 def _title(facts: Mapping[str, Any]) -> str:

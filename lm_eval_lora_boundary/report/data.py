@@ -142,6 +142,7 @@ class TaskFound:
         optimism: What that choice does to the numbers.
         test: The confirmation on other documents.
         trace: The trace of the same task.
+        directions: Of each metric that says so, whether more of it is better.
     """
 
     name: str
@@ -157,6 +158,7 @@ class TaskFound:
     optimism: Optimism | None
     test: Confirmation | None
     trace: Trace | None
+    directions: Mapping[str, bool] = field(default_factory=dict)
 
     @property
     def metric_keys(self) -> list[str]:
@@ -168,6 +170,12 @@ class TaskFound:
             if "," in key and not key.partition(",")[0].endswith("_stderr") and key != self.metric
         ]
         return [self.metric, *others]
+
+    def higher(self, key: str) -> bool | None:
+        """Return whether more of a metric is better; None if that is not known."""
+        if key == self.metric:
+            return self.higher_is_better
+        return self.directions.get(key.partition(",")[0])
 
     def row(self, boundary: int | None) -> Row | None:
         """Return the statistics at a boundary; None if it was not scored."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ..errors import OutputError
+from ..reading import read_object, read_samples
 
 _AGAIN = "run the same sweep again, which resumes"
 
@@ -29,31 +29,17 @@ def newest_results(folder: Path) -> dict[str, Any]:
     Raises:
         OutputError: There is none, or it is no JSON object.
     """
-    path = _newest(folder, re.compile(r"results_.*\.json"))
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise OutputError(f"{path} is no JSON ({error}); {_AGAIN}") from error
-    if not isinstance(content, dict):
-        raise OutputError(f"{path} holds no results of lm-eval; {_AGAIN}")
-    return content
+    return read_object(_newest(folder, re.compile(r"results_.*\.json")), _AGAIN)
 
 
 def lines(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the samples in a file.
 
     Raises:
-        OutputError: A line is no sample.
+        OutputError: The file cannot be read, or a line is no sample.
     """
-    with path.open(encoding="utf-8", newline="\n") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                sample = json.loads(line)
-            except ValueError as error:
-                raise OutputError(f"{path}, line {number} is no JSON; {_AGAIN}") from error
-            if not isinstance(sample, dict) or "doc_id" not in sample:
-                raise OutputError(f"{path}, line {number} is no sample of lm-eval; {_AGAIN}")
-            yield sample
+    for _, sample in read_samples(path, _AGAIN):
+        yield sample
 
 
 def _newest(folder: Path, pattern: re.Pattern[str]) -> Path:

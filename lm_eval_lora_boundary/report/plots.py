@@ -150,6 +150,13 @@ def _metrics(task: TaskFound, full: int | None) -> Plot | None:
         return None
     figure, (axes,) = style.new_figure()
     xs, _ = points(task.rows, "value")
+    mixed = len({task.higher(key) for key in curves} - {None}) > 1
+    labels = {
+        key: f"{metric_name(key)} (lower is better)"
+        if mixed and task.higher(key) is False
+        else metric_name(key)
+        for key in curves
+    }
     looks = zip(style.SERIES, style.MARKERS, DASHES, strict=True)
     for i, ((key, ys), (colour, kind, dashes)) in enumerate(
         zip(curves.items(), looks, strict=False)
@@ -163,13 +170,13 @@ def _metrics(task: TaskFound, full: int | None) -> Plot | None:
             markersize=max(2.2, 4.4 - 0.8 * i),
             linewidth=max(1.0, 2.2 - 0.5 * i),
             linestyle=dashes,
-            label=metric_name(key),
+            label=labels[key],
         )
     mark_best(axes, task)
     label_axes(axes, unit)
-    style.legend(figure, axes, columns=3)
+    style.legend(figure, axes, columns=2 if mixed else 3)
     alt = "; ".join(
-        f"{metric_name(key)} {number(_at(task.row(task.best), key))} at the best boundary, "
+        f"{labels[key]} {number(_at(task.row(task.best), key))} at the best boundary, "
         f"{number(_at(whole, key))} with the whole adapter"
         for key in curves
     )
@@ -202,29 +209,31 @@ def _trace(task: TaskFound, full: int | None) -> Plot | None:
     if trace is None or not trace.layers:
         return None
     figure, (upper, lower) = style.new_figure(2)
-    xs, middle = points(trace.layers, "median")
+    # the candidate comes from the mean
+    xs, middle = points(trace.layers, "mean")
     quartiles = points(trace.layers, "q25")[1], points(trace.layers, "q75")[1]
     band(upper, xs, *quartiles, "quartiles")
     others = [(name, rows) for name, rows in trace.models.items() if name != "full"]
     for (name, rows), dashes in zip(others, DASHES[1:], strict=False):
         label = "base model" if name == "base" else name.replace("=", " ")
-        median = points(rows, "median")
-        upper.plot(*median, color=style.MUTED, linestyle=dashes, linewidth=1.2, label=label)
-    upper.plot(xs, middle, color=style.ACCENT, marker=marker(xs), label="median")
+        mean = points(rows, "mean")
+        upper.plot(*mean, color=style.MUTED, linestyle=dashes, linewidth=1.2, label=label)
+    upper.plot(xs, middle, color=style.ACCENT, marker=marker(xs), label="mean")
     lower.plot(*points(task.rows, "value"), color=style.ACCENT, marker=marker(xs))
     mark(lower, task)
     for axes in (upper, lower):
         if trace.candidate is not None:
             axes.axvline(trace.candidate, color=style.INK, linewidth=1, label="candidate")
-        if trace.candidate_low is not None and trace.candidate_high is not None:
-            low, high = trace.candidate_low, trace.candidate_high
-            axes.axvspan(low, high, color=style.WASH, linewidth=0, zorder=0)
+            if trace.candidate_low is not None and trace.candidate_high is not None:
+                # a layer is as wide as the way to its neighbours, as in the trace's own plot
+                low, high = trace.candidate_low - 0.5, trace.candidate_high + 0.5
+                axes.axvspan(low, high, color=style.WASH, linewidth=0, zorder=0)
     label_axes(upper, "probability of the gold", "")
     label_axes(lower, metric_name(task.metric), "layer read out (above) · boundary (below)")
     style.legend(figure, upper, lower, columns=3)
     found = "no layer" if trace.candidate is None else f"layer {trace.candidate}"
     alt = (
-        f"Median probability of the gold tokens read out at {len(trace.layers)} layers, above the "
+        f"Mean probability of the gold tokens read out at {len(trace.layers)} layers, above the "
         f"sweep's {metric_name(task.metric)}; the trace proposes {found}, the sweep boundary "
         f"{integer(task.best)}."
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -10,10 +10,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import OutputError
+from ..reading import read_object
 from .data import Confirmation, Layer, Optimism, Row, SweepFound, TaskFound, Trace
+
+logger = logging.getLogger("lm_eval.lora_boundary")
 
 SWEEP = "sweep.json"
 TRACE = "trace.json"
+_AGAIN = "run the command that wrote it again"
 
 Kind = TypeVar("Kind")
 
@@ -34,15 +38,18 @@ def read_sweep(folder: Path) -> SweepFound:
             f"{folder} holds no {SWEEP}; expected the --output folder of a finished "
             "`lora-boundary sweep`"
         )
-    content = _load(path)
-    trace = _load(folder / TRACE) if (folder / TRACE).is_file() else {}
+    content = read_object(path, _AGAIN)
+    trace = read_object(folder / TRACE, _AGAIN) if (folder / TRACE).is_file() else {}
+    if trace and _models(trace) != _models(content):
+        logger.warning("%s is of another adapter or base model, and left out", folder / TRACE)
+        trace = {}
     traces = _take(trace, "tasks", dict, folder / TRACE) if trace else {}
     tasks = _take(content, "tasks", dict, path)
     if not tasks:
         raise OutputError(f"{path} holds no task; run the sweep again")
     return SweepFound(
         signature=_take(content, "signature", str, path),
-        settings=content.get("settings") or {},
+        settings=_optional(content, "settings", path),
         engine=str(content.get("engine", "")),
         tasks=tuple(
             _task(name, found, _trace(traces.get(name), folder / TRACE), path)
@@ -50,23 +57,16 @@ def read_sweep(folder: Path) -> SweepFound:
         ),
         groups={
             name: _rows(_take(found, "boundaries", list, path), path)
-            for name, found in (content.get("groups") or {}).items()
+            for name, found in _optional(content, "groups", path).items()
         },
-        race=content.get("race") or {},
+        race=_race(content, path),
     )
 
 
-def _load(path: Path) -> dict[str, Any]:
-    """Return the content of a JSON file that holds an object."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise OutputError(f"{path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise OutputError(f"{path} is no JSON ({error}); run the command that wrote it") from error
-    if not isinstance(content, dict):
-        raise OutputError(f"{path} holds no JSON object; run the command that wrote it again")
-    return content
+def _models(content: Mapping[str, Any]) -> list[str]:
+    """Return the parts of a signature that say which base model and which adapter was run."""
+    parts = str(content.get("signature")).split(" | ")
+    return [part for part in parts if part.startswith(("base ", "adapter "))]
 
 
 def _take(content: Any, key: str, kind: type[Kind], path: Path) -> Kind:
@@ -78,6 +78,19 @@ def _take(content: Any, key: str, kind: type[Kind], path: Path) -> Kind:
             "run the command that wrote it again"
         )
     return value
+
+
+def _optional(content: Mapping[str, Any], key: str, path: Path) -> dict[str, Any]:
+    """Return an object that may be missing."""
+    return {} if content.get(key) is None else _take(content, key, dict, path)
+
+
+def _race(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """Return what the race did, if one ran."""
+    race = _optional(content, "race", path)
+    for dropped in _take(race, "dropped", list, path) if race else ():
+        _take(dropped, "boundary", int, path)
+    return race
 
 
 def _number(value: Any) -> float | None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ..advice import LEVEL, refuted
 from .data import BASE, Row, TaskFound
 from .words import count, integer, interval, metric_name, number, p_value, signed
-
-LEVEL = 0.05
 
 
 def advice(task: TaskFound, full: int | None) -> str:
@@ -63,7 +62,9 @@ def caveats(task: TaskFound, full: int | None, race: Mapping[str, Any]) -> Itera
         full: The boundary that keeps the whole adapter; None if it is not known.
         race: What ``sweep.json`` says about a race.
     """
-    yield from _selection(task, full)
+    scored = {row.boundary for row in task.rows}
+    dropped = [each["boundary"] for each in race.get("dropped") or ()]
+    yield from _selection(task, full, {*dropped})
     smallest = task.row(task.smallest_equivalent)
     if smallest is not None and smallest.boundary != task.best:
         lost = ""
@@ -85,10 +86,10 @@ def caveats(task: TaskFound, full: int | None, race: Mapping[str, Any]) -> Itera
         )
         yield f"{which} is significantly worse than the whole adapter."
     yield from _significance(task, full)
-    if dropped := race.get("dropped"):
-        names = ", ".join(integer(each["boundary"]) for each in dropped)
+    if unscored := [boundary for boundary in dropped if boundary not in scored]:
+        names = ", ".join(map(integer, unscored))
         yield (
-            f"A race dropped {len(dropped)} of {len(dropped) + len(task.rows)} boundaries before "
+            f"A race dropped {len(unscored)} of {len(scored | {*dropped})} boundaries before "
             f"they had answered all documents ({names}); they have no score here."
         )
 
@@ -100,8 +101,8 @@ def _judged(task: TaskFound) -> tuple[str | None, int | None, tuple[Row, ...]]:
     return task.split, task.documents, task.rows
 
 
-def _selection(task: TaskFound, full: int | None) -> Iterator[str]:
-    """Say how far the choice flatters the numbers."""
+def _selection(task: TaskFound, full: int | None, dropped: set[int]) -> Iterator[str]:
+    """Say how far the choice flatters the numbers; ``dropped``: by a race."""
     if task.test is not None:
         yield (
             f"Chosen on {count(task.documents, task.split)}, scored here on "
@@ -109,10 +110,15 @@ def _selection(task: TaskFound, full: int | None) -> Iterator[str]:
         )
     elif not task.same_documents:
         yield "Chosen on other documents than these, so that the choice does not flatter it."
-    elif len(task.rows) > 1 and task.best != full:
+    elif len({row.boundary for row in task.rows} | dropped) > 1 and task.best != full:
         text = "Chosen and scored on the same documents, which makes it look better than it is"
         found = task.optimism
-        if found is None or found.value is None or found.corrected is None:
+        if dropped:
+            yield (
+                f"{text}; by how much is not known, since a race ended before all boundaries had "
+                "answered all documents. Confirm it on other documents."
+            )
+        elif found is None or found.value is None or found.corrected is None:
             yield f"{text}, by how much is not known. Confirm it on other documents."
         else:
             yield (
@@ -172,9 +178,7 @@ def _refuted(task: TaskFound) -> bool:
     if task.test is None:
         return False
     best = _row(task.test.rows, task.best)
-    if best.delta_full is None or best.p_value is None or best.p_value >= LEVEL:
-        return False
-    return best.delta_full != 0 and (best.delta_full < 0) == task.higher_is_better
+    return refuted(best.delta_full, best.p_value, higher_is_better=task.higher_is_better)
 
 
 def _boundary(full: int | None) -> str:

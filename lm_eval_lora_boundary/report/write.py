@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ..errors import OutputError
 from ..files import boundary_folder, file_name, write_text
 from . import page, style
-from .data import SweepFound, TaskFound
+from .data import TaskFound
 from .documents import DocumentSet, read_documents
 from .files import newest_results
 from .plots import draw
@@ -31,9 +34,11 @@ def write_report(folder: Path) -> Path:
         OutputError: The folder holds no finished sweep, or cannot be written.
     """
     found = read_sweep(folder)
-    full = _full(folder, found)
+    results = newest_results(boundary_folder(folder, found.tasks[0].rows[0].boundary))
+    full = _full(results)
     sections = []
-    for task in found.tasks:
+    for each in found.tasks:
+        task = replace(each, directions=_directions(results, each.name))
         # all samples are read before anything is written
         sets = _document_sets(folder, task)
         sections.append((task, sets))
@@ -45,11 +50,19 @@ def write_report(folder: Path) -> Path:
     return path
 
 
-def _full(folder: Path, found: SweepFound) -> int | None:
+def _full(results: Mapping[str, Any]) -> int | None:
     """Return the boundary that keeps the whole adapter, from what lm-eval's results record."""
-    first = found.tasks[0].rows[0].boundary
-    layers = newest_results(boundary_folder(folder, first)).get("config", {}).get("num_layers")
+    config = results.get("config")
+    layers = config.get("num_layers") if isinstance(config, dict) else None
     return layers - 1 if isinstance(layers, int) else None
+
+
+def _directions(results: Mapping[str, Any], task: str) -> dict[str, bool]:
+    """Return of each metric that lm-eval says it of whether more is better."""
+    known = results.get("higher_is_better")
+    found = known.get(task) if isinstance(known, dict) else None
+    pairs = found.items() if isinstance(found, dict) else ()
+    return {name: higher for name, higher in pairs if isinstance(higher, bool)}
 
 
 def _document_sets(folder: Path, task: TaskFound) -> list[tuple[str, DocumentSet]]:

@@ -39,7 +39,8 @@ def sweep(
         tasks: Names of lm-eval tasks, groups or tags; text with commas or a list.
         output: Folder for ``sweep.json``, the stored answers, and ``boundary=K/`` with lm-eval's
             own files for every boundary.
-        boundaries: ``"all"``, a range ``"0-29"``, a list ``"-1,10,20"`` or ``[-1, 10, 20]``.
+        boundaries: ``"all"``, a range ``"0-29"``, a list ``"10,20"`` or ``[10, 20]``. Base model
+            and whole adapter are always scored, too.
         model_args: Further arguments of lm-eval's ``hf`` model.
         gen_kwargs: Generation arguments that override those of the tasks.
         **settings: The other attributes of :class:`.SweepSettings`.

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..adapter_folder import RECORD
+from ..advice import advise
 from ..files import write_text
 from .lm import SweepLM
 from .settings import SweepSettings
@@ -18,7 +19,9 @@ _JUDGED = ("value", "stderr", "delta_full", "ci_low", "ci_high", "p_value")
 
 
 def save(lm: SweepLM, summary: Mapping[str, Any], settings: SweepSettings) -> None:
-    """Record the best boundary of a sweep of one task.
+    """Record the boundary that a sweep of one task speaks for.
+
+    This is its best one, unless the test split refuted it: then it is the whole adapter.
 
     Args:
         lm: The model.
@@ -30,10 +33,14 @@ def save(lm: SweepLM, summary: Mapping[str, Any], settings: SweepSettings) -> No
     """
     ((task, found),) = summary["tasks"].items()
     judged = found["test"] or found  # on documents that it was not chosen by, if there are any
-    (row,) = (row for row in judged["boundaries"] if row["boundary"] == found["best"])
+    advice = advise(found, lm.layers - 1)
+    (row,) = (row for row in judged["boundaries"] if row["boundary"] == advice.boundary)
     record = {
-        "boundary": found["best"],
+        "boundary": advice.boundary,
+        "best": found["best"],
+        "reason": advice.reason,
         "adapter_sha256": lm.adapter.sha256,
+        "adapter_config_sha256": lm.adapter.config_sha256,
         "base": settings.pretrained,
         "base_weights_sample": lm.base_sample,
         "task": task,
@@ -47,4 +54,5 @@ def save(lm: SweepLM, summary: Mapping[str, Any], settings: SweepSettings) -> No
     }
     path = lm.adapter.path / RECORD
     write_text(path, json.dumps(record, indent=2) + "\n")
-    logger.info("boundary %d recorded in %s", found["best"], path)
+    why = f": {advice.reason}" if advice.reason else ""
+    logger.info("boundary %d recorded in %s%s", advice.boundary, path, why)

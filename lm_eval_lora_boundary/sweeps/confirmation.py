@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ..errors import AdapterError
-from ..files import boundary_folder, file_name
+from ..files import file_name
 from ..task_loading import LoadedTasks
 from .answering import Answering
 from .evaluation import Evaluation
 from .lm import SweepLM
+from .results import CONFIRMED, remove_others
 from .scoring import score, task_scores
 from .settings import SweepSettings
 from .summary import confirmed
 
 logger = logging.getLogger("lm_eval.lora_boundary")
-
-FOLDER = "test"
 
 
 def confirm(
@@ -48,21 +46,21 @@ def confirm(
     found = dict(summaries)
     full = lm.layers - 1
     for name in tasks.to_confirm:
-        boundaries = _usable(lm, sorted({-1, summaries[name]["best"], full}))
+        boundaries = usable(lm, sorted({-1, summaries[name]["best"], full}))
         logger.info("%s: boundaries %s on the test split", name, ", ".join(map(str, boundaries)))
         answering.boundaries = boundaries
         evaluation = Evaluation(lm, tasks.on_test_split(name), settings)
-        folder = output / FOLDER / file_name(name)
+        folder = output / CONFIRMED / file_name(name)
         folder.mkdir(parents=True, exist_ok=True)
         scored = score(evaluation, boundaries, folder, summaries[name]["metric"])
-        _remove_others(folder, boundaries)
+        remove_others(folder, boundaries)
         found[name] = confirmed(
             summaries[name], scored.measured[name], task_scores(evaluation, scored, name), full
         )
     return found
 
 
-def _usable(lm: SweepLM, boundaries: list[int]) -> list[int]:
+def usable(lm: SweepLM, boundaries: list[int]) -> list[int]:
     """Leave out the base model if the tokenizer has tokens that only the adapter has rows for."""
     try:
         lm.check(boundaries)
@@ -70,10 +68,3 @@ def _usable(lm: SweepLM, boundaries: list[int]) -> list[int]:
         logger.info("the base model is left out: %s", error)
         return [boundary for boundary in boundaries if boundary >= 0]
     return boundaries
-
-
-def _remove_others(folder: Path, boundaries: list[int]) -> None:
-    """Remove what an earlier choice left."""
-    kept = {boundary_folder(folder, boundary) for boundary in boundaries}
-    for other in set(folder.glob("boundary=*")) - kept:
-        shutil.rmtree(other, ignore_errors=True)

@@ -12,6 +12,7 @@ import lm_eval
 from ..errors import ModelError
 from ..task_loading import LoadedTasks, seed
 from .lm import SweepLM
+from .progress import without_chatter
 from .results import write_results
 from .settings import SweepSettings
 
@@ -66,6 +67,16 @@ class Evaluation:
         Returns:
             What ``lm_eval.simple_evaluate`` returns, with samples.
         """
+        with without_chatter():
+            return self._at(boundary, samples, predict_only=predict_only)
+
+    def _at(
+        self,
+        boundary: int,
+        samples: Mapping[str, Sequence[int]] | None,
+        *,
+        predict_only: bool,
+    ) -> dict[str, Any]:
         self._lm.at(boundary)
         settings = self._settings
         limit = settings.documents if samples is None else None

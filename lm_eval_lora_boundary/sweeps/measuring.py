@@ -80,6 +80,14 @@ def check_metric(task: Task, asked: str | None) -> None:
         raise TaskError(
             f"metric={asked} is none of {task.task_name}; expected one of {', '.join(known)}"
         )
+    filters = [each.name for each in task._filters]
+    filter_name = (asked or "").partition(",")[2]
+    if filter_name and filter_name not in filters:
+        choices = ", ".join(f"{name or known[0]},{each}" for each in filters)
+        raise TaskError(
+            f"metric={asked}: {task.task_name} has no filter {filter_name}; expected one of "
+            f"{choices}"
+        )
 
 
 def choose_metric(task: Task, results: Mapping[str, Any], asked: str | None) -> Metric:

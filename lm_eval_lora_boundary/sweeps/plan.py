@@ -9,6 +9,17 @@ from .engines import Engines
 from .lm import SweepLM
 from .memory import row_bytes
 from .requests import Answer, Generate, Request, common_beginning
+from .settings import SweepSettings
+
+
+def before(settings: SweepSettings) -> list[str]:
+    """Return what a sweep does before it sweeps, and so cannot be planned for."""
+    if settings.candidates != "trace":
+        return []
+    return [
+        "first traces the gold answers, and then scores only boundaries around the one that the "
+        "trace suggests, if there is one; at most:"
+    ]
 
 
 @dataclass
@@ -44,7 +55,9 @@ class Plan:
         lines = [f"{count} boundaries of {layers} layers, engine {engines.name}{why}"]
         # blocks of rows in every layer of a shared pass, against one pass per boundary
         widths = sum(1 + sum(b < layer for b in sorted(boundaries)[:-1]) for layer in range(layers))
-        share = widths / (layers * count) if engines.name == "fork" else 1.0
+        if engines.name != "fork":
+            widths = layers * count
+        share = widths / (layers * count)
         for task, requests in self.requests.items():
             longest = max(request.length for request in requests)
             size = row_bytes(lm.model.config, lm.model.dtype, longest)
@@ -52,11 +65,13 @@ class Plan:
             shared = len(common_beginning(requests)) if engines.name == "fork" else 0
             read = sum(len(request.beginning) + 1 - shared for request in requests) + shared
             written = sum(r.max_new_tokens for r in requests if isinstance(r, Generate))
+            passes = widths * read + written * count * layers
             lines += [
                 f"{task}: {len(requests)} requests × {count} boundaries, longest {longest} tokens",
                 f"  reads {read:,} tokens in {share:.2f} of the layer passes of {count} runs; the "
                 f"first {shared} tokens of all requests are read once",
                 f"  writes at most {written * count:,} tokens",
+                f"  passes tokens through a layer at most {passes:,} times",
                 f"  batches of {batch} rows, keys and values of a batch up to "
                 f"{batch * size / 1e9:.1f} GB",
             ]

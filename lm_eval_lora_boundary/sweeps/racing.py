@@ -25,17 +25,19 @@ def run_race(
     answering: Answering,
     boundaries: Sequence[int],
     settings: SweepSettings,
+    references: Sequence[int] = (),
 ) -> Race | None:
     """Evaluate boundaries on more and more documents and drop those that are out.
 
     Args:
         evaluation: What evaluates a boundary.
-        answering: What answers requests; left with the boundaries that stayed.
+        answering: What answers requests; left with the boundaries to evaluate in full.
         boundaries: The boundaries.
         settings: The sweep.
+        references: Those to evaluate in full even if they are dropped.
 
     Returns:
-        The race, whose ``live`` boundaries are to be evaluated in full; None if the metric cannot
+        The race, whose :func:`finalists` are to be evaluated in full; None if the metric cannot
         be raced.
 
     Raises:
@@ -89,27 +91,45 @@ def run_race(
             break
     assert race is not None
     # the last boundary standing is still evaluated on all documents
-    left = documents - len(shown)
-    spent = race.evaluations + len(race.live) * left
-    answering.boundaries = list(race.live)
+    in_full = finalists(race, references)
+    spent = _spent(race, in_full)
+    answering.boundaries = in_full
     if not exact:
         logger.warning(
             "%s is not within 0 and 1: the error rate of the race is nominal, not exact", metric.key
         )
     logger.info(
         "%d of %d boundaries ran in full; %d evaluations instead of %d (%.1f times fewer)",
-        *(len(race.live), len(boundaries), spent, len(boundaries) * documents),
+        *(len(in_full), len(boundaries), spent, len(boundaries) * documents),
         len(boundaries) * documents / spent,
     )
     return race
 
 
-def race_summary(race: Race, settings: SweepSettings) -> dict[str, Any]:
+def finalists(race: Race, references: Sequence[int]) -> list[int]:
+    """Return the boundaries to evaluate in full: what stayed, and what it is compared with.
+
+    Args:
+        race: The race.
+        references: The boundaries to compare with, if they raced.
+    """
+    dropped = {out.boundary for out in race.dropped}
+    return sorted({*race.live, *(dropped & set(references))})
+
+
+def _spent(race: Race, in_full: Sequence[int]) -> int:
+    """Return how many evaluations of one document under one boundary there are in all."""
+    seen = [out.documents for out in race.dropped if out.boundary not in in_full]
+    return sum(seen) + len(in_full) * race.rounds[-1]
+
+
+def race_summary(
+    race: Race, settings: SweepSettings, references: Sequence[int] = ()
+) -> dict[str, Any]:
     """Return what ``sweep.json`` says about a race."""
     documents = race.rounds[-1]
-    seen = {out.boundary: out.documents for out in race.dropped}
-    spent = sum(seen.values()) + len(race.live) * documents
-    exhaustive = (len(seen) + len(race.live)) * documents
+    spent = _spent(race, finalists(race, references))
+    exhaustive = (len(race.dropped) + len(race.live)) * documents
     return {
         "error_rate": settings.error_rate,
         "documents": documents,
@@ -117,8 +137,10 @@ def race_summary(race: Race, settings: SweepSettings) -> dict[str, Any]:
         "exhaustive": exhaustive,
         "saved": exhaustive / spent,
         "dropped": [vars(out) for out in race.dropped],
-        "note": "intervals of boundaries that stayed are over all documents; boundaries that were "
-        "dropped have none, and which of them stayed was decided on the same documents; "
+        "note": "intervals of boundaries that stayed, of the whole adapter and of the base model "
+        "are over all documents; other boundaries that were dropped have none, and which of them "
+        "stayed was decided on the same documents; optimism is null, since what boundaries that "
+        "were dropped score on other draws of the documents is not known; "
         "smallest_equivalent leaves dropped boundaries out; the error rate is exact for metrics "
         "within 0 and 1, nominal for others",
     }

@@ -4,19 +4,48 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from lm_eval.loggers import EvaluationTracker
 
 from ..errors import OutputError
-from ..files import boundary_folder
+from ..files import boundary_folder, file_name
+
+CONFIRMED = "test"  # folder of what was scored on documents that it was not chosen by
 
 
 def clean_up(output: Path) -> None:
     """Remove what a killed process was writing."""
     for folder in output.glob(".writing-*"):
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_others(output: Path, boundaries: Iterable[int]) -> None:
+    """Remove what another adapter, or another choice of boundaries, left in a folder.
+
+    Args:
+        output: The folder.
+        boundaries: Those whose folders were written now.
+    """
+    kept = {boundary_folder(output, boundary) for boundary in boundaries}
+    for other in set(output.glob("boundary=*")) - kept:
+        shutil.rmtree(other, ignore_errors=True)
+
+
+def remove_other_confirmations(output: Path, tasks: Iterable[str]) -> None:
+    """Remove what was scored on the test split in a folder before.
+
+    Args:
+        output: The folder of the sweep.
+        tasks: Those that were scored there now.
+    """
+    kept = {output / CONFIRMED / file_name(task) for task in tasks}
+    for other in set((output / CONFIRMED).glob("*")) - kept:
+        shutil.rmtree(other, ignore_errors=True)
+    if not kept:
+        shutil.rmtree(output / CONFIRMED, ignore_errors=True)
 
 
 def write_results(

@@ -21,21 +21,22 @@ from ..boundaries import parse_boundaries
 from ..checks import loading_base
 from ..errors import ModelError, TaskError
 from ..files import write_text
+from ..placement import usable_device
 from ..report import write_report
 from ..task_loading import LoadedTasks, find_tasks, task_manager
 from .answering import Answering
 from .choice import save
-from .confirmation import confirm
+from .confirmation import confirm, usable
 from .engines import find_engines
 from .evaluation import Evaluation
 from .following import Follower, Load
 from .identity import identity
 from .lm import SweepLM
 from .measuring import check_metric
-from .plan import Plan
+from .plan import Plan, before
 from .progress import Progress
-from .racing import race_summary, run_race
-from .results import clean_up
+from .racing import finalists, race_summary, run_race
+from .results import clean_up, remove_other_confirmations, remove_others
 from .scoring import score, task_scores
 from .settings import SweepSettings
 from .signature import describe_run, signature
@@ -95,8 +96,13 @@ def _run(settings: SweepSettings, output: Path, model: PreTrainedModel | None) -
         lm.answering = answering
         evaluation = Evaluation(lm, tasks, settings)
         _check_saving(settings, tasks)
-        race = run_race(evaluation, answering, boundaries, settings) if settings.race else None
-        scored = score(evaluation, race.live if race else boundaries, output, settings.metric)
+        ends = (-1, lm.layers - 1)  # what every other boundary is compared with
+        race = (
+            run_race(evaluation, answering, boundaries, settings, ends) if settings.race else None
+        )
+        in_full = finalists(race, ends) if race else boundaries
+        scored = score(evaluation, in_full, output, settings.metric)
+        remove_others(output, in_full)
         found = {
             task: summarise(
                 scored.metrics[task],
@@ -107,8 +113,11 @@ def _run(settings: SweepSettings, output: Path, model: PreTrainedModel | None) -
             )
             for task, measured in scored.measured.items()
         }
+        if race and race.dropped:  # they have no draws that the choice could be corrected by
+            found = {task: entry | {"optimism": None} for task, entry in found.items()}
         if settings.confirm:
             found = confirm(lm, tasks, settings, answering, output, found)
+        remove_other_confirmations(output, [task for task in found if found[task]["test"]])
         summary: dict[str, Any] = {
             "signature": signature(facts, settings, tasks, f"engine {engines.name}"),
             "settings": settings.as_json(),
@@ -120,7 +129,7 @@ def _run(settings: SweepSettings, output: Path, model: PreTrainedModel | None) -
             groups = scored.groups.items()
             summary["groups"] = {name: {"boundaries": rows} for name, rows in groups}
         if race:
-            summary["race"] = race_summary(race, settings)
+            summary["race"] = race_summary(race, settings, ends)
         write_text(output / REPORT, json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
         write_report(output)
         if settings.save:
@@ -148,7 +157,9 @@ def _plan(settings: SweepSettings, output: Path) -> str:
     lm.answering = counted
     tasks = _load(manager, names, settings)
     Evaluation(lm, tasks, settings).at(boundaries[0], predict_only=True)
-    lines = [counted.describe(lm, engines, boundaries, settings.batch_size)]
+    lines = [*before(settings), counted.describe(lm, engines, boundaries, settings.batch_size)]
+    if settings.race:
+        lines.append("a race drops some of the boundaries on the way, if the metric is a mean")
     if tasks.to_confirm and settings.confirm:
         confirmed = ", ".join(tasks.to_confirm)
         lines.append(
@@ -180,15 +191,18 @@ def _load(manager: TaskManager, names: Sequence[str], settings: SweepSettings) -
 
 
 def _boundaries(lm: SweepLM, settings: SweepSettings) -> list[int]:
-    """Return the boundaries to score; of ``all``, those that are not the base model once more."""
-    boundaries = parse_boundaries(settings.boundaries, lm.layers)
+    """Return the boundaries to score; of ``all``, those that are not the base model once more.
+
+    Base model and whole adapter are always among them: the others are compared with these.
+    """
+    boundaries = parse_boundaries(settings.window or settings.boundaries, lm.layers)
     if settings.boundaries.strip() == "all":
         same = [b for b in boundaries if b >= 0 and not lm.cut.kept(b)]
         if same:
             logger.info("boundaries up to %d keep no module: the base model", max(same))
         boundaries = [b for b in boundaries if b not in same]
     lm.check(boundaries)
-    return boundaries
+    return usable(lm, sorted({*boundaries, -1, lm.layers - 1}))
 
 
 def load_model(settings: SweepSettings, model: PreTrainedModel | None = None) -> SweepLM:
@@ -208,8 +222,7 @@ def load_model(settings: SweepSettings, model: PreTrainedModel | None = None) ->
             )
         return VllmSweepLM(settings)
     arguments = settings.model_arguments() | ({} if model is None else {"pretrained": model})
-    if settings.device is not None:
-        arguments["device"] = settings.device
+    arguments["device"] = usable_device(settings.device)
     with loading_base(settings.pretrained):
         return SweepLM(**arguments)
 

@@ -27,15 +27,17 @@ class SweepSettings:
         pretrained: Base model: hub id or local folder.
         peft: LoRA adapter: hub id or local folder.
         tasks: Names of lm-eval tasks, groups or tags, patterns, or YAML files.
-        boundaries: ``all``, ranges such as ``0-29``, or a list such as ``-1,10,20``.
+        boundaries: ``all``, ranges such as ``0-29``, or a list such as ``10,20``; base model and
+            whole adapter are always scored, too.
         candidates: ``all`` of these boundaries, or ``trace``: those around the one that a trace
             suggests.
+        window: Those, once the trace has been run; None for all.
         split: ``validation`` or ``test``; None for the first of them that a task has.
         metric: What to choose by: a metric, or ``metric,filter``. None: the first of each task.
         limit: Use the first so many documents of each task, or this share of them below 1.
         batch_size: Rows (documents × boundaries) in a batch; None for what memory allows.
         dtype: Precision of the model, as for lm-eval's ``hf``.
-        device: As for lm-eval's ``hf``.
+        device: As torch calls it; None for the best there is.
         engine: ``auto``, ``fork``, ``toggle`` or ``vllm``.
         race: Drop boundaries that are statistically out before all documents are answered.
         error_rate: How often the race may drop the boundary that would have won.
@@ -58,6 +60,7 @@ class SweepSettings:
     tasks: tuple[str, ...]
     boundaries: str = "all"
     candidates: str = "all"
+    window: str | None = None
     split: str | None = None
     metric: str | None = None
     limit: float | None = None

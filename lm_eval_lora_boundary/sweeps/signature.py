@@ -12,6 +12,8 @@ from ..task_loading import LoadedTasks
 from .lm import SweepLM
 from .settings import SweepSettings
 
+_SHOWN = 80  # characters of a setting
+
 
 def describe_run(lm: SweepLM, settings: SweepSettings) -> dict[str, Any]:
     """Return what decides an answer besides request and boundary."""
@@ -63,7 +65,34 @@ def signature(
         f"limit {settings.documents}",
         f"fewshot {settings.num_fewshot}",
         f"chat {settings.apply_chat_template}",
+        *_asked(settings),
         how,
         versions,
     ]
     return " | ".join(parts)
+
+
+def _asked(settings: SweepSettings) -> list[str]:
+    """Return what else was asked for, as far as it was."""
+    window = f" ({settings.window})" if settings.window else ""
+    asked = {
+        "multiturn": settings.fewshot_as_multiturn,
+        "system": settings.system_instruction and json.dumps(settings.system_instruction),
+        "gen_kwargs": _pairs(settings.gen_kwargs),
+        "model_args": _pairs(settings.model_args),
+        "metric": settings.metric,
+        "boundaries": settings.boundaries if settings.boundaries.strip() != "all" else None,
+        "candidates": f"trace{window}" if settings.candidates == "trace" else None,
+        "race": f"error rate {settings.error_rate:g}" if settings.race else None,
+    }
+    return [f"{name} {_short(value)}" for name, value in asked.items() if value not in (None, "")]
+
+
+def _pairs(arguments: Mapping[str, Any]) -> str:
+    return ",".join(f"{name}={value}" for name, value in sorted(arguments.items()))
+
+
+def _short(value: object) -> str:
+    """Return text without what separates the parts of a signature; its beginning if it is long."""
+    text = " ".join(str(value).replace("|", "/").split())
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

@@ -7,6 +7,8 @@ from typing import Any
 
 from rich.table import Table
 
+from ..advice import advise
+
 _NOTHING = "–"
 
 
@@ -19,7 +21,13 @@ def tables(summary: Mapping[str, Any]) -> Iterator[Table]:
         yield table
         if found["test"]:
             title = f"{task}, test split: the choice, the whole adapter and the base model"
-            yield _table(title, found["metric"], found["test"]["boundaries"], found["best"])
+            table = _table(title, found["metric"], found["test"]["boundaries"], found["best"])
+            advice = advise(found, summary["layers"] - 1)
+            if advice.reason:
+                table.caption = (
+                    f"Keep the whole adapter (boundary {advice.boundary}): {advice.reason}."
+                )
+            yield table
 
 
 def _table(title: str, metric: str, rows: Sequence[Mapping[str, Any]], best: int) -> Table:
@@ -29,20 +37,20 @@ def _table(title: str, metric: str, rows: Sequence[Mapping[str, Any]], best: int
         if "," in key and not key.split(",")[0].endswith("_stderr") and key != metric
     ]
     table = Table(title=title)
-    for heading in ("boundary", metric, "to full [95 %]", "p (Holm)", "wins", *others):
+    named = ("boundary", metric, "to full [95 %]", "p (Holm)", "to base [95 %]", "wins", "risk")
+    for heading in (*named, *others):
         table.add_column(heading.removesuffix(",none"), justify="right")
     for row in rows:
         chosen = row["boundary"] == best
         stderr = "" if row["stderr"] is None else f" ±{row['stderr']:.3f}"
-        delta = _number(row["delta_full"], "+.3f")
-        if row["ci_low"] is not None:
-            delta += f" [{row['ci_low']:+.3f}, {row['ci_high']:+.3f}]"
         table.add_row(
             f"{row['boundary']}{' *' if chosen else ''}",
             f"{_number(row['value'], '.3f')}{stderr}",
-            delta,
+            _difference(row["delta_full"], row["ci_low"], row["ci_high"]),
             _number(row["p_holm"], ".2g"),
+            _difference(row["delta_base"], row["base_ci_low"], row["base_ci_high"]),
             _number(row["win_rate"], ".0%"),
+            _number(row["loss_risk"], ".0%"),
             *(_number(row["metrics"].get(key), ".3f") for key in others),
             style="bold" if chosen else None,
         )
@@ -51,7 +59,10 @@ def _table(title: str, metric: str, rows: Sequence[Mapping[str, Any]], best: int
 
 def _caption(found: Mapping[str, Any]) -> str:
     """Say what the table shows, and how far its best row is to be believed."""
-    parts = ["* best; wins: share of resampled document sets in which it is."]
+    parts = [
+        "* best; wins: share of resampled document sets in which it is; risk: share of them in "
+        "which a boundary is worse than the whole adapter."
+    ]
     smallest, collapse, optimism = (
         found[key] for key in ("smallest_equivalent", "collapse", "optimism")
     )
@@ -65,6 +76,11 @@ def _caption(found: Mapping[str, Any]) -> str:
             f"{optimism['value']:.3f}: {optimism['corrected']:.3f} is fair."
         )
     return " ".join(parts)
+
+
+def _difference(delta: float | None, low: float | None, high: float | None) -> str:
+    text = _number(delta, "+.3f")
+    return text if low is None or high is None else f"{text} [{low:+.3f}, {high:+.3f}]"
 
 
 def _number(value: float | None, form: str) -> str:

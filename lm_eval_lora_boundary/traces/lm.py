@@ -9,6 +9,7 @@ from lm_eval.api.instance import Instance
 from transformers import PreTrainedModel
 
 from ..checks import loading_base
+from ..placement import usable_device
 from ..sweeps.lm import SweepLM
 from .settings import TraceSettings
 
@@ -71,7 +72,6 @@ def load_model(settings: TraceSettings, model: PreTrainedModel | None = None) ->
     arguments = settings.prompting().model_arguments()
     if model is not None:
         arguments["pretrained"] = model
-    if settings.device is not None:
-        arguments["device"] = settings.device
+    arguments["device"] = usable_device(settings.device)
     with loading_base(settings.pretrained):
         return TraceLM(**arguments)

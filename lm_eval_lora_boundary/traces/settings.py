@@ -30,7 +30,7 @@ class TraceSettings:
         limit: Use the first so many documents of each task, or this share of them below 1.
         batch_size: Documents in a batch; None for a few, fewer where memory runs out.
         dtype: Precision of the model, as for lm-eval's ``hf``.
-        device: As for lm-eval's ``hf``.
+        device: As torch calls it; None for the best there is.
         document: Document to draw the heatmap of; None for the one with the median probability.
         model_args: Further arguments of lm-eval's ``hf``: revision, gguf_file, ….
         include_path: Folder with further tasks.

@@ -7,7 +7,6 @@ import json
 import warnings
 from typing import Any
 
-import torch
 import transformers
 from lm_eval.models.huggingface import HFLM
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -19,8 +18,9 @@ from transformers.pytorch_utils import Conv1D
 from ..adapter import LoraCut
 from ..boundaries import check_boundary
 from ..checks import loading_base
-from ..errors import AdapterError, BoundaryError, ModelError
+from ..errors import AdapterError, BoundaryError
 from ..layers import DecoderStack, find_decoder_stack, number_of_layers
+from ..placement import placed
 from ..record import weights_sample
 from .settings import ALL_LINEAR, TrainSettings
 
@@ -51,19 +51,10 @@ def load_base(settings: TrainSettings) -> HFLM:
         BoundaryError: The boundary is out of range, or leaves nothing to train.
         ModelError: The model cannot be loaded, or is no decoder-only model.
     """
-    device = settings.device or (
-        "cuda"
-        if torch.cuda.is_available()
-        else "mps"
-        if torch.backends.mps.is_available()
-        else "cpu"
-    )
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ModelError("device=cuda, but torch finds no GPU here; leave out --device")
-    arguments = {"dtype": "float32" if settings.dtype == "float32" else "auto"}
-    arguments |= settings.model_args
+    arguments: dict[str, Any] = {"dtype": "float32" if settings.dtype == "float32" else "auto"}
+    arguments |= {**settings.model_args, "device": settings.device}
     with loading_base(settings.pretrained):
-        base = _Base(settings.pretrained, boundary=settings.boundary, device=device, **arguments)
+        base = _Base(settings.pretrained, boundary=settings.boundary, **placed(arguments))
     quantizer = getattr(base.model, "hf_quantizer", None)
     if quantizer is not None and settings.model_args.get("gguf_file"):
         # the weights are plain tensors now, but the mark of a quantised model bars training

@@ -202,11 +202,34 @@ def test_a_confirmed_task_never_shows_the_documents_it_was_chosen_by(tmp_path: P
     }
 
 
+def test_a_group_of_confirmed_tasks_has_no_value_of_other_documents(tmp_path: Path) -> None:
+    folder = sweep_folder(tmp_path / "s", {"one": 2, "two": 2})
+    for boundary in (-1, 2, 3):
+        cut = {"boundary": boundary, "num_layers": 4, "kept_parameters": boundary + 1}
+        args = {"pretrained": "org/base", "peft": "org/lora", "boundary": boundary}
+        shared: Any = {"model": "lora_boundary", "args": args, "cut": cut}
+        items = {task: {"acc,none": answers(20, 3, 0.5)} for task in ("one", "two")}
+        groups = {"both": {"acc,none": 0.5}}
+        file = write(tmp_path / "tmp", items, groups=groups, **shared)
+        shutil.rmtree(folder / f"boundary={boundary}")
+        shutil.move(file.parent, folder / f"boundary={boundary}")
+        file = write(tmp_path / "tmp", {"one": {"acc,none": answers(30, 4, 0.5)}}, **shared)
+        shutil.move(file.parent, folder / f"test/one/boundary={boundary}")
+    assert {row["task"] for row in compare([folder]).records} == {"one", "two", "both"}
+    content = json.loads((folder / "sweep.json").read_text())
+    content["tasks"]["one"]["test"] = {"split": "test"}
+    (folder / "sweep.json").write_text(json.dumps(content))
+    found = compare([folder])
+    assert {row["task"] for row in found.records} == {"one", "two"}
+    assert any("both is left out: its value is of the documents" in w for w in found.warnings)
+    assert {row["task"] for row in compare([folder], tasks=["both"]).records} == {"one", "two"}
+
+
 def test_the_layout_of_a_sweep_is_the_one_that_sweeps_write() -> None:
     from lm_eval_lora_boundary.compare import sweeps as ours
-    from lm_eval_lora_boundary.sweeps import confirmation, results
+    from lm_eval_lora_boundary.sweeps import results
 
-    assert ours.CONFIRMED == confirmation.FOLDER
+    assert ours.CONFIRMED == results.CONFIRMED
     for boundary in (-1, 0, 12):
         assert ours.boundary_folder(Path("x"), boundary) == results.boundary_folder(
             Path("x"), boundary

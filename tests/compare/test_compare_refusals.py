@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from compare_helpers import answers, write
+from compare_helpers import answers, sweep_folder, write
 
 from lm_eval_lora_boundary.compare import compare
 from lm_eval_lora_boundary.errors import OutputError, TaskError
@@ -125,7 +126,7 @@ def test_what_there_is_is_listed(asked: dict[str, Any], message: str, tmp_path: 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('{"results": {', r"results_x\.json is no valid JSON .*evaluate again"),
+        ('{"results": {', r"results_x\.json is no JSON .*evaluate again"),
         ("[]", r"results_x\.json holds no JSON object"),
         ('{"scores": 1}', r"results_x\.json has no `results` by task"),
         ('{"results": {"task": 1}}', r"results_x\.json has no `results` by task"),
@@ -153,6 +154,34 @@ def test_broken_samples_are_named(line: str | None, message: str, tmp_path: Path
     samples.write_text(samples.read_text() + (first if line is None else line) + "\n")
     with pytest.raises(OutputError, match=message):
         compare([tmp_path])
+
+
+def test_what_is_no_text_is_named(tmp_path: Path) -> None:
+    file = write(tmp_path, TASK)
+    (samples,) = file.parent.glob("samples_task_*.jsonl")
+    samples.write_bytes(samples.read_bytes() + b"\xff\n")
+    with pytest.raises(OutputError, match=r"is no UTF-8 text; evaluate again"):
+        compare([tmp_path])
+
+
+def test_a_group_without_tasks_is_no_group(tmp_path: Path) -> None:
+    file = write(tmp_path, TASK)
+    content = json.loads(file.read_text()) | {"group_subtasks": {"a": None}}
+    file.write_text(json.dumps(content))
+    assert [row["task"] for row in compare([tmp_path]).records] == ["task"]
+
+
+@pytest.mark.parametrize(
+    "change", [{"value": "0.5"}, {"win_rate": "often"}, {"boundary": "1"}], ids=str
+)
+def test_a_sweep_with_text_for_numbers_is_refused(change: dict[str, Any], tmp_path: Path) -> None:
+    folders = [sweep_folder(tmp_path / name, {"task": 1}) for name in ("one", "two")]
+    file = folders[0] / "sweep.json"
+    content = json.loads(file.read_text())
+    content["tasks"]["task"]["boundaries"][2] |= change
+    file.write_text(json.dumps(content))
+    with pytest.raises(OutputError, match=r"lacks tasks with their metric.*run the sweep again"):
+        compare(folders)
 
 
 def test_where_nothing_is_is_said(tmp_path: Path) -> None:

@@ -118,3 +118,14 @@ def test_a_page_is_whole(found: Comparison) -> None:
         assert f"<li>{escape(line)}</li>" in page
     assert "prefers-color-scheme: dark" in page
     assert 'name="viewport"' in page
+
+
+def test_no_text_in_csv_is_a_formula(tmp_path: Path) -> None:
+    for name in ("=cmd()", "@sum", "plain"):
+        args = {"model": name, "peft": "-x+1", "revision": "+1"}
+        write(tmp_path / name, {"task": {"acc,none": [0.0, 1.0]}}, args=args)
+    found = compare([tmp_path], baseline=tmp_path / "plain")
+    for row in csv.reader(io.StringIO(found.to_csv())):
+        for cell in row:
+            assert cell[:1] not in ("=", "+", "@") and (cell[:1] != "-" or float(cell) < 0)
+    assert "'-x+1" in found.to_csv()

@@ -16,6 +16,7 @@ from model_helpers import logits as lm_logits
 from model_helpers import make
 from tiny_models import LAYERS, lora_config, randomise, tiny_model
 
+from lm_eval_lora_boundary.adapter_folder import open_adapter
 from lm_eval_lora_boundary.errors import (
     AdapterError,
     BoundaryError,
@@ -62,6 +63,7 @@ def test_auto_takes_the_recorded_boundary(tiny: Any, tmp_path: Path) -> None:
     record = {
         "boundary": 2,
         "adapter_sha256": sha256,
+        "adapter_config_sha256": open_adapter(adapter).config_sha256,
         "base_weights_sample": weights_sample(load_base(base)),
         "task": "gsm8k",
         "metric": "exact_match,strict-match",

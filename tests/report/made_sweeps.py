@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+SIGNATURE = "base 0123456789ab | adapter ba9876543210 | torch.float32 | lm-eval=0.4.13"
 DATE = "2026-01-02T03-04-05.678901"
 VOCABULARY = re.findall(
     r"\w+",
@@ -210,7 +211,7 @@ def made_trace(layers: int) -> dict[str, Any]:
     def curve(height: float) -> list[dict[str, float]]:
         rise = [height / (1 + np.exp(-(i - 0.6 * layers) / 1.5)) for i in range(layers)]
         return [
-            {"layer": i, "mean": p, "median": p, "q25": 0.7 * p, "q75": min(1.0, 1.25 * p)}
+            {"layer": i, "mean": p, "median": 0.9 * p, "q25": 0.7 * p, "q75": min(1.0, 1.25 * p)}
             for i, p in enumerate(rise)
         ]
 
@@ -228,7 +229,7 @@ def made_trace(layers: int) -> dict[str, Any]:
 def write_sweep(folder: Path, tasks: dict[str, dict[str, Any]], **more: Any) -> Path:
     """Write ``sweep.json``."""
     content = {
-        "signature": "base 0123456789ab | adapter ba9876543210 | torch.float32 | lm-eval=0.4.13",
+        "signature": SIGNATURE,
         "settings": {"pretrained": "some/model", "peft": "some/adapter", "limit": None},
         "engine": "fork",
         "tasks": tasks,

@@ -84,7 +84,24 @@ MISTAKES: dict[str, tuple[Any, str]] = {
         ),
         "each document",
     ),
-    "a broken line": (lambda f: samples(f, 2).write_text('{"doc_id": 0'), "line 1 is no JSON"),
+    "a broken line": (lambda f: samples(f, 2).write_text('{"doc_id": 0'), "line 1: not a sample"),
+    "no text": (lambda f: samples(f, 2).write_bytes(b"\xff\xfe"), "is no UTF-8 text"),
+    "no number": (
+        lambda f: samples(f, 2).write_text('{"doc_id": {}}\n'),
+        "its doc_id is no whole number",
+    ),
+    "settings in a list": (
+        lambda f: rewrite(f / "sweep.json", lambda c: c.update(settings=[1])),
+        "'settings' to be of type dict",
+    ),
+    "race in a list": (
+        lambda f: rewrite(f / "sweep.json", lambda c: c.update(race=[1])),
+        "'race' to be of type dict",
+    ),
+    "race without boundaries": (
+        lambda f: rewrite(f / "sweep.json", lambda c: c.update(race={"dropped": [{}]})),
+        "'boundary' to be of type int",
+    ),
     "no results": (
         lambda f: (f / f"boundary=-1/results_{DATE}.json").unlink(),
         "boundary=-1 holds no results",

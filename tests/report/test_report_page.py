@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from browser import Browser
 from made_sweeps import (
+    SIGNATURE,
     VOCABULARY,
     made_task,
     made_test,
@@ -37,7 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder, "summaries", documents=30, layers=LAYERS, binary=False, metric="rouge1", seed=3
     )
     write_sweep(folder, {"answers": first, "summaries": second})
-    trace = {"signature": "s", "tasks": {"answers": made_trace(LAYERS)}}
+    trace = {"signature": SIGNATURE, "tasks": {"answers": made_trace(LAYERS)}}
     (folder / "trace.json").write_text(json.dumps(trace))
     write_report(folder)
     return folder
@@ -328,7 +329,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = {HOSTILE[0]: HOSTILE}
     write_sweep(folder, {task: found}, signature=HOSTILE[0], settings=settings)
     trace = made_trace(2) | {"verdict": HOSTILE[0]}
-    (folder / "trace.json").write_text(json.dumps({"signature": "", "tasks": {task: trace}}))
+    (folder / "trace.json").write_text(json.dumps({"signature": SIGNATURE, "tasks": {task: trace}}))
     write_report(folder)
     return folder
 

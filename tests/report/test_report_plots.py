@@ -14,7 +14,7 @@ from typing import Any
 
 import matplotlib
 import pytest
-from made_sweeps import made_task, made_trace, write_sweep
+from made_sweeps import SIGNATURE, made_task, made_trace, write_sweep
 from PIL import Image
 
 from lm_eval_lora_boundary.report import style, write_report
@@ -31,7 +31,7 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> TaskFound:
     folder = tmp_path_factory.mktemp("plots")
     write_sweep(folder, {"summaries": made_task(folder, documents=8, layers=LAYERS)})
     (folder / "trace.json").write_text(
-        json.dumps({"signature": "s", "tasks": {"summaries": made_trace(LAYERS)}})
+        json.dumps({"signature": SIGNATURE, "tasks": {"summaries": made_trace(LAYERS)}})
     )
     return read_sweep(folder).tasks[0]
 
@@ -63,14 +63,38 @@ def test_every_plot_is_drawn_from_the_numbers_of_the_sweep(task: TaskFound) -> N
         [row.win_rate for row in task.rows]
     )
     assert task.trace is not None
-    medians = [layer.median for layer in task.trace.layers]
-    assert ([float(each.layer) for each in task.trace.layers], medians) in lines(
+    means = [layer.mean for layer in task.trace.layers]
+    assert means != [layer.median for layer in task.trace.layers]
+    assert ([float(each.layer) for each in task.trace.layers], means) in lines(
         plots["trace_and_sweep"]
     )
     upper, lower = plots["trace_and_sweep"].figure.axes
     assert upper.get_xlim() == lower.get_xlim()
     for plot in plots.values():
         assert len(plot.alt) > 40
+
+
+def test_the_interval_of_the_candidate_is_shaded_alike_and_only_with_it(task: TaskFound) -> None:
+    assert task.trace is not None
+
+    def shaded(**changes: Any) -> list[tuple[float, float]]:
+        plot = drawn(replace(task, trace=replace(task.trace, **changes)))["trace_and_sweep"]
+        spans = [patch for axes in plot.figure.axes for patch in axes.patches]
+        return [(span.get_x(), span.get_width()) for span in spans]  # type: ignore[attr-defined]
+
+    assert shaded(candidate=3, candidate_low=2, candidate_high=4) == [(1.5, 3.0)] * 2
+    assert shaded(candidate=3, candidate_low=3, candidate_high=3) == [(2.5, 1.0)] * 2
+    assert shaded(candidate=None, candidate_low=2, candidate_high=4) == []
+
+
+def test_metrics_that_go_the_other_way_are_marked(task: TaskFound) -> None:
+    def names(**directions: bool) -> str:
+        plot = drawn(replace(task, directions=directions))["metrics"]
+        return " ".join(str(text.get_text()) for text in plot.figure.legends[0].get_texts())
+
+    assert "lower is better" not in names(f1=True)
+    assert "f1 (lower is better)" in names(f1=False)
+    assert names(f1=False).count("lower") == 1
 
 
 def test_files_are_the_same_at_every_run_and_can_be_read(tmp_path: Path) -> None:

@@ -174,3 +174,15 @@ def test_what_is_not_available_is_never_zero() -> None:
     assert percent(0.999).replace("\u00a0", " ") == "> 99 %"
     assert percent(0.0).replace("\u00a0", " ") == "0 %"
     assert probability(0.00001).replace("\u00a0", " ") == "< 0.001"
+
+
+def test_after_a_race_the_choice_is_still_on_the_same_documents() -> None:
+    dropped = [{"boundary": boundary} for boundary in (0, 1)]
+    race = {"dropped": [*dropped, {"boundary": FULL}]}
+    found = task(row(2, 0.6, 0.11), WHOLE, best=2)
+    _, notes = said(found, race=race)
+    assert "by how much is not known, since a race ended before all boundaries had" in notes
+    # the whole adapter was dropped, and scored all the same
+    assert "A race dropped 2 of 4 boundaries before they had answered all documents (0, 1)" in notes
+    _, notes = said(task(row(2, 0.6), best=2), race=race)
+    assert "Chosen and scored on the same documents" in notes

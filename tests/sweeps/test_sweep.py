@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -15,13 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import lm_eval
+import numpy as np
 import pytest
 from lm_eval.tasks import TaskManager
 from model_helpers import make
 from test_vocabulary import grown_adapter
 from tiny_models import LAYERS, save_adapter, tiny_model, tiny_tokenizer
 
-from lm_eval_lora_boundary import LoraBoundaryLM, sweep
+from lm_eval_lora_boundary import LoraBoundaryLM, sweep, trace
+from lm_eval_lora_boundary import race as race_rules
 from lm_eval_lora_boundary.errors import (
     AdapterError,
     BoundaryError,
@@ -275,7 +278,13 @@ def test_a_damaged_store_is_refused(run: Any, tmp_path: Path) -> None:
     [
         ({"tasks": "tiny_wrods"}, TaskError, "is unknown; did you mean tiny_words"),
         ({"metric": "f2"}, TaskError, "metric=f2 is none of tiny_words; expected one of exact_"),
-        ({"metric": "exact_match,loose"}, TaskError, "expected one of exact_match,none"),
+        (
+            {"metric": "exact_match,loose"},
+            TaskError,
+            "tiny_words has no filter loose; expected one of exact_match,none",
+        ),
+        ({"metric": ",loose"}, TaskError, "has no filter loose; expected one of exact_match,none"),
+        ({"num_fewshot": 400}, TaskError, "num_fewshot=400, but there are only 4 examples"),
         ({"boundaries": "0-9"}, BoundaryError, "not within -1 to 3"),
         ({"split": "dev"}, LoraBoundaryError, "split='dev'; expected validation or test"),
         ({"limit": -3}, LoraBoundaryError, "limit=-3; expected"),
@@ -294,10 +303,16 @@ def test_a_damaged_store_is_refused(run: Any, tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_mistakes(settings: Any, error: Any, message: str, run: Any) -> None:
+@pytest.mark.usefixtures("fast_tasks")
+def test_mistakes(
+    settings: Any, error: Any, message: str, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answered = []
+    monkeypatch.setattr(AnswerStore, "put", lambda *given: answered.append(given))
     with pytest.raises(error, match=message) as caught:
         run(**settings)
     assert "\n" not in str(caught.value)
+    assert not answered
 
 
 def test_what_is_said_to_be_safe_runs_and_groups_are_reported(run: Any) -> None:
@@ -328,8 +343,9 @@ def test_dry_run_prints_the_plan_and_writes_nothing(
     command = [sys.executable, "-W", "ignore", "-m", "lm_eval_lora_boundary", "sweep"]
     command += ["--pretrained", base, "--peft", adapter, "--tasks", "tiny_words,tiny_choices"]
     command += ["--include-path", str(task_folder), "--output", str(tmp_path / "out")]
+    command += ["--split", "test", "--race", "--candidates", "trace"]
     done = subprocess.run(
-        [*command, "--dry-run", "--device", "cpu", "--batch-size", "10", "--split", "test"],
+        [*command, "--dry-run", "--device", "cpu", "--batch-size", "10"],
         capture_output=True,
         text=True,
         check=True,
@@ -338,8 +354,38 @@ def test_dry_run_prints_the_plan_and_writes_nothing(
     assert "tiny_words: 9 requests × 5 boundaries" in done.stdout
     assert "tiny_choices: 27 requests × 5 boundaries" in done.stdout
     assert "writes at most 450 tokens" in done.stdout
+    assert done.stdout.startswith("first traces the gold answers, and then scores only")
+    assert "a race drops some of the boundaries on the way" in done.stdout
+    passes = re.findall(
+        r"reads ([\d,]+) tokens(?:.*\n)+?.*through a layer at most ([\d,]+)", done.stdout
+    )
+    read, passed = (int(number.replace(",", "")) for number in passes[0])
+    assert passed == read * 14 + 450 * 4  # 2 + 3 + 4 + 5 blocks of rows; written under each
     assert "in 0.70 of the layer passes" in done.stdout  # (2 + 3 + 4 + 5) / (4 × 5)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_piped_sweep_prints_its_tables_and_nothing_else(
+    tiny: Tiny, task_folder: Path, tmp_path: Path
+) -> None:
+    base, adapter = map(str, tiny())
+    command = [sys.executable, "-W", "ignore", "-m", "lm_eval_lora_boundary", "sweep"]
+    command += ["--pretrained", base, "--peft", adapter, "--tasks", "tiny_words"]
+    command += ["--include-path", str(task_folder), "--output", str(tmp_path / "out")]
+    environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "TQDM_DISABLE")}
+    done = subprocess.run(
+        [*command, "--boundaries", "1", "--device", "cpu", "--limit", "4"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment,
+    )
+    assert "it/s" not in done.stderr and "bootstrapping" not in done.stderr
+    assert "bootstrapping" not in done.stdout
+    lines = done.stdout.splitlines()
+    (row,) = [line for line in lines if line.startswith("│") and "-1" in line.split("│")[1]][:1]
+    assert row.count("│") == 10 - 1  # boundary, metric, six statistics, bleu: in one line
+    assert lines[-1] == str(tmp_path / "out/report.html")
 
 
 def test_save_is_what_auto_reads(run: Any, tiny: Tiny, tmp_path: Path) -> None:
@@ -366,17 +412,79 @@ def test_save_is_what_auto_reads(run: Any, tiny: Tiny, tmp_path: Path) -> None:
         make(tmp_path / "base", copy, LoraBoundaryLM, boundary="auto")
 
 
-def test_a_race_drops_losers_and_says_so(run: Any, tmp_path: Path) -> None:
-    found = run("tiny_choices", race=True, error_rate=0.9, split="test")
+@pytest.mark.usefixtures("fast_tasks")
+def test_a_race_drops_losers_and_says_so(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    # nine documents are too few for evidence of any kind
+    monkeypatch.setattr(race_rules, "FIRST_ROUND", 3)
+    monkeypatch.setattr(race_rules, "evidence", lambda seen, *_: np.full(seen.shape[1], np.inf))
+    found = run("tiny_choices", race=True, split="test")
     race = found["race"]
-    live = [row["boundary"] for row in found["tasks"]["tiny_choices"]["boundaries"]]
-    assert len(live) + len(race["dropped"]) == LAYERS + 1
+    entry = found["tasks"]["tiny_choices"]
+    scored = [row["boundary"] for row in entry["boundaries"]]
+    dropped = {out["boundary"]: out["documents"] for out in race["dropped"]}
+    assert {-1, LAYERS - 1} & {*dropped}
+    assert {*scored, *dropped} == set(range(-1, LAYERS))
+    assert {*scored} & {*dropped} <= {-1, LAYERS - 1} <= {*scored}
     assert race["documents"] == 9
-    assert race["evaluations"] <= race["exhaustive"] == 9 * (LAYERS + 1)
+    seen = sum(documents for boundary, documents in dropped.items() if boundary not in scored)
+    assert race["evaluations"] == 9 * len(scored) + seen <= race["exhaustive"] == 9 * (LAYERS + 1)
+    assert entry["optimism"] is None and "optimism is null" in race["note"]
     whole = run("tiny_choices", output="whole", split="test")
     values = {row["boundary"]: row for row in whole["tasks"]["tiny_choices"]["boundaries"]}
-    for row in found["tasks"]["tiny_choices"]["boundaries"]:
-        assert row == values[row["boundary"]]
+    for row in entry["boundaries"]:
+        same = {"value", "stderr", "delta_full", "ci_low", "p_value", "delta_base", "metrics"}
+        other = values[row["boundary"]]
+        assert {k: row[k] for k in same} == {k: other[k] for k in same}
+        assert None not in (row["delta_full"], row["delta_base"])
+
+
+@pytest.mark.usefixtures("fast_tasks")
+def test_the_signature_says_all_that_was_asked_for(run: Any) -> None:
+    plain = run(boundaries=[1], confirm=False)["signature"]
+    assert not any(f"| {name} " in plain for name in ("system", "gen_kwargs", "metric", "race"))
+    found = run(
+        boundaries=[1],
+        confirm=False,
+        metric="exact_match",
+        race=True,
+        system_instruction="w1 | base w2 " + 50 * "w3 ",
+        gen_kwargs="max_gen_toks=3",
+        model_args="max_length=60",
+    )
+    for part in (
+        'system "w1 / base w2 w3 w3',
+        "gen_kwargs max_gen_toks=3 | model_args max_length=60",
+        "metric exact_match | boundaries 1 | race error rate 0.2 | engine fork",
+    ):
+        assert f"| {part}" in found["signature"]
+    assert max(map(len, found["signature"].split(" | "))) < 120
+
+
+@pytest.mark.usefixtures("fast_tasks")
+def test_another_adapter_leaves_nothing_of_the_first(
+    run: Any, tiny: Tiny, task_folder: Path, tmp_path: Path
+) -> None:
+    shared: Any = {"include_path": str(task_folder), "dtype": "float32", "device": "cpu"}
+    trace(*map(str, tiny()), "tiny_words", tmp_path / "out", **shared)
+    first = run()
+    assert (tmp_path / "out/test/tiny_words").is_dir()
+    page = tmp_path / "out/report.html"
+    assert "Trace and sweep" in page.read_text()
+    other = save_adapter(tmp_path / "adapter", tiny_model("llama"), r=2)
+    run(peft=other, boundaries=[1], confirm=False)
+    assert "Trace and sweep" not in page.read_text()
+    folders = {path.name for path in (tmp_path / "out").glob("boundary=*")}
+    assert folders == {"boundary=-1", "boundary=1", f"boundary={LAYERS - 1}"}
+    assert not (tmp_path / "out/test").exists()
+    assert run() == first
+
+
+@pytest.mark.usefixtures("fast_tasks")
+def test_whole_adapter_and_base_are_always_scored(run: Any) -> None:
+    entry = run(boundaries=[1], confirm=False)["tasks"]["tiny_words"]
+    assert [row["boundary"] for row in entry["boundaries"]] == [-1, 1, LAYERS - 1]
+    assert all(row["delta_full"] is not None for row in entry["boundaries"])
+    assert all(row["delta_base"] is not None for row in entry["boundaries"])
 
 
 def test_corpus_metrics_cannot_race(run: Any, caplog: pytest.LogCaptureFixture) -> None:

@@ -28,7 +28,7 @@ def entry(low: int | None, high: int | None, candidate: int | None) -> dict[str,
 
 
 def test_windows_of_all_tasks_the_base_and_the_adapter_are_kept(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     asked = []
     tasks = {"a": entry(9, 12, 10), "b": entry(27, 28, 27)}
@@ -36,10 +36,14 @@ def test_windows_of_all_tasks_the_base_and_the_adapter_are_kept(
         narrowing, "run_trace", lambda trace, _: asked.append(trace) or {"tasks": tasks}
     )
     found = narrowing.narrowed(settings(limit=7, num_fewshot=2, batch_size=64), tmp_path)
-    assert found.boundaries == ",".join(map(str, [-1, *range(6, 16), *range(24, 30)]))
+    assert (found.candidates, found.boundaries) == ("trace", "all")
+    assert found.window == ",".join(map(str, [-1, *range(6, 16), *range(24, 30)]))
     assert (asked[0].limit, asked[0].num_fewshot, asked[0].batch_size) == (7, 2, None)
     tasks["a"] = entry(3, 28, None)
-    assert narrowing.narrowed(settings(), tmp_path).boundaries == "all"
+    caplog.clear()
+    with caplog.at_level("INFO", "lm_eval.lora_boundary"):
+        assert narrowing.narrowed(settings(), tmp_path).window is None
+    assert "trace of a: made up" in caplog.text and "trace of b: made up" in caplog.text
 
 
 def test_a_sweep_with_candidates_writes_the_trace_and_scores_its_window(
@@ -59,6 +63,8 @@ def test_a_sweep_with_candidates_writes_the_trace_and_scores_its_window(
         batch_size=20,
     )
     trace = json.loads((tmp_path / "trace.json").read_text())["tasks"]["tiny_choices"]
+    assert found["settings"]["candidates"] == "trace"
+    assert "| candidates trace" in found["signature"]
     scored = [row["boundary"] for row in found["tasks"]["tiny_choices"]["boundaries"]]
     window = set(range(-1, LAYERS))
     if trace["candidate"] is not None:

@@ -1,0 +1,42 @@
+"""The command line ``lora-boundary``, in this process."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import sys
+from dataclasses import dataclass
+from unittest import mock
+
+from lm_eval_lora_boundary import cli
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command left."""
+
+    code: int
+    out: str
+    err: str
+
+
+def command_line(*arguments: str) -> Done:
+    """Run a command; a traceback is a failure of the test."""
+    out, err = io.StringIO(), io.StringIO()
+    code = 0
+    root = logging.getLogger()
+    handler = logging.StreamHandler(err)
+    root.addHandler(handler)
+    try:
+        with (
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+            mock.patch.object(sys, "argv", ["lora-boundary", *arguments]),
+        ):
+            cli.main()
+    except SystemExit as stopped:
+        code = int(stopped.code or 0)
+    finally:
+        root.removeHandler(handler)
+    return Done(code, out.getvalue(), err.getvalue())
