@@ -130,7 +130,9 @@ def sweep(
     save: Annotated[
         bool,
         typer.Option(
-            "--save", help="Write the best boundary into the adapter folder, for boundary=auto."
+            "--save",
+            help="Write the best boundary into the adapter folder, for boundary=auto; the whole "
+            "adapter if the test split refutes it.",
         ),
     ] = False,
     dry_run: Annotated[

@@ -43,7 +43,8 @@ class SweepSettings:
         error_rate: How often the race may drop the boundary that would have won.
         confirm: After choosing on the validation split, run the choice, the whole adapter and the
             base model on the test split.
-        save: Write the best boundary into the adapter folder, for ``boundary=auto``.
+        save: Write the best boundary into the adapter folder, for ``boundary=auto``; the whole
+            adapter if the test split refutes it.
         model_args: Further arguments of lm-eval's ``hf``: revision, gguf_file, ….
         include_path: Folder with further tasks.
         num_fewshot: Examples in each prompt; None for what the task says.
