@@ -7,7 +7,6 @@ used only if it reproduces the values that lm-eval reported.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
@@ -16,9 +15,7 @@ import numpy.typing as npt
 from sacrebleu import BLEU, CHRF, TER
 from sacrebleu.metrics.base import Metric
 
-Array = npt.NDArray[np.float64]
-
-_NUMBERS = (bool, int, float, np.number, np.bool_)
+from .aggregates import NUMBERS, Aggregates, Array
 
 
 class Statistic(Protocol):
@@ -37,6 +34,10 @@ class Statistic(Protocol):
         """Right or wrong for every document, shape (documents, columns); None for other metrics."""
 
     @property
+    def values(self) -> Array | None:
+        """Values whose mean it is, shape (documents, columns); None for other metrics."""
+
+    @property
     def costly(self) -> bool:
         """Whether a draw takes long enough for fewer of them to be made."""
 
@@ -50,6 +51,26 @@ class Statistic(Protocol):
             The metric, shape (draws, columns).
         """
 
+    def exchanged(self, signs: npt.NDArray[np.int8], reference: int) -> Array:
+        """Return differences to a column with which answers to some documents are exchanged.
+
+        Args:
+            signs: -1 for a document whose answers are exchanged, else 1, shape (ways, documents).
+            reference: The column.
+
+        Returns:
+            The differences, shape (ways, columns).
+        """
+
+    def differing(self, reference: int) -> npt.NDArray[np.int64]:
+        """Return how many documents are not as in the reference column, shape (columns,)."""
+
+    def take(self, columns: Sequence[int]) -> Statistic:
+        """Return the same of some columns."""
+
+    def seconds(self, draws: int) -> float:
+        """Return about how long it takes to compare the columns with so many draws."""
+
 
 def statistic(
     metric: str,
@@ -62,12 +83,15 @@ def statistic(
     Args:
         metric: Name of the metric.
         columns: What lm-eval logged under that name: by column, for every document.
-        reported: The values that lm-eval reported, for every column.
+        reported: The values that lm-eval reported, for every column; one that is not finite
+            need not be reproduced, and its column is of no use.
         aggregate: What makes a value of a column's items, if known.
     """
-    for candidate in _candidates(metric, columns, aggregate):
+    values = np.asarray(reported, dtype=np.float64)
+    finite = np.flatnonzero(np.isfinite(values))
+    for candidate in _candidates(metric, columns, finite, aggregate):
         # sums in another order differ by rounding; another metric differs by more
-        if np.allclose(candidate.observed, reported, rtol=1e-9, atol=1e-12):
+        if np.allclose(candidate.observed[finite], values[finite], rtol=1e-9, atol=1e-12):
             return candidate
     return None
 
@@ -75,15 +99,16 @@ def statistic(
 def _candidates(
     metric: str,
     columns: Sequence[Sequence[Any]],
+    finite: npt.NDArray[np.int64],
     aggregate: Callable[[Sequence[Any]], float] | None,
 ) -> Iterator[Statistic]:
     """Yield what the metric may be, cheapest first."""
     items = [item for column in columns for item in column]
-    if not items:
+    if not items or not len(finite):
         return
-    if all(isinstance(item, _NUMBERS) for item in items):
+    if all(isinstance(item, NUMBERS) for item in items):
         values = np.array(columns, dtype=np.float64).T
-        if np.isfinite(values).all():
+        if np.isfinite(values[:, finite]).all():
             yield Means(values)
     elif all(map(_is_translation, items)):
         for scorer in _scorers(metric):
@@ -106,18 +131,37 @@ class Means:
         self.documents = len(values)
         self.observed: Array = values.mean(axis=0)
         self.binary = values if np.isin(values, (0, 1)).all() else None
-        self._values = values
+        self.values: Array = values
 
     def resampled(self, counts: npt.NDArray[np.int64]) -> Array:
         """Return means over drawn documents, as :class:`Statistic`."""
-        means: Array = (counts @ self._values) / counts.sum(axis=1, keepdims=True)
+        means: Array = (counts @ self.values) / counts.sum(axis=1, keepdims=True)
         return means
+
+    def exchanged(self, signs: npt.NDArray[np.int8], reference: int) -> Array:
+        """Return differences with exchanged documents, as :class:`Statistic`."""
+        differences = self.values - self.values[:, [reference]]
+        means: Array = (signs.astype(np.float64) @ differences) / self.documents
+        return means
+
+    def differing(self, reference: int) -> npt.NDArray[np.int64]:
+        """Return how many documents differ, as :class:`Statistic`."""
+        found: npt.NDArray[np.int64] = (self.values != self.values[:, [reference]]).sum(axis=0)
+        return found
+
+    def take(self, columns: Sequence[int]) -> Means:
+        """Return the same of some columns, as :class:`Statistic`."""
+        return Means(self.values[:, columns])
+
+    def seconds(self, draws: int) -> float:
+        """Return a time too short to matter, as :class:`Statistic`."""
+        return 0.0
 
 
 class CorpusScores:
     """BLEU, chrF or TER, from sacrebleu's sufficient statistics of every document."""
 
-    binary = None
+    binary = values = None
     costly = True
 
     def __init__(self, columns: Sequence[Sequence[Any]], scorer: Metric) -> None:
@@ -127,6 +171,7 @@ class CorpusScores:
             columns: By column, (reference or references, response) of every document.
             scorer: sacrebleu's metric.
         """
+        self._columns = columns
         self._scorer = scorer
         self.documents = len(columns[0])
         # what sacrebleu's own paired tests use; by column (documents, statistics)
@@ -144,47 +189,38 @@ class CorpusScores:
 
     def resampled(self, counts: npt.NDArray[np.int64]) -> Array:
         """Return corpus scores of drawn documents, as :class:`Statistic`."""
+        found: Array = np.array([self._scores(counts @ each) for each in self._statistics]).T
+        return found
+
+    def exchanged(self, signs: npt.NDArray[np.int8], reference: int) -> Array:
+        """Return differences with exchanged documents, as :class:`Statistic`."""
+        stay = (signs > 0).astype(np.int64)
+        theirs = self._statistics[reference]
+        found = np.zeros((len(signs), len(self._statistics)))
+        for i, mine in enumerate(self._statistics):
+            if (mine != theirs).any():
+                kept = theirs.sum(axis=0) + stay @ (mine - theirs)
+                given = mine.sum(axis=0) + stay @ (theirs - mine)
+                found[:, i] = np.subtract(self._scores(kept), self._scores(given))
+        return found
+
+    def differing(self, reference: int) -> npt.NDArray[np.int64]:
+        """Return how many documents differ, as :class:`Statistic`."""
+        theirs = self._statistics[reference]
+        return np.array([(mine != theirs).any(axis=1).sum() for mine in self._statistics])
+
+    def take(self, columns: Sequence[int]) -> CorpusScores:
+        """Return the same of some columns, as :class:`Statistic`."""
+        return CorpusScores([self._columns[i] for i in columns], self._scorer)
+
+    def seconds(self, draws: int) -> float:
+        """Return a time too short to matter: a score takes microseconds."""
+        return 0.0
+
+    def _scores(self, sums: npt.NDArray[np.int64]) -> list[float]:
+        """Return corpus scores of sums of the statistics, shape (draws, statistics)."""
         score = self._scorer._compute_score_from_stats
-        scores = [
-            [score(sums).score for sums in (counts @ statistics).tolist()]
-            for statistics in self._statistics
-        ]
-        found: Array = np.array(scores, dtype=np.float64).T
-        return found
-
-
-class Aggregates:
-    """Whatever a task's own aggregation function makes of its documents."""
-
-    binary = None
-    costly = True
-
-    def __init__(
-        self, columns: Sequence[Sequence[Any]], aggregate: Callable[[Sequence[Any]], float]
-    ) -> None:
-        """Take items and the function.
-
-        Args:
-            columns: By column, the item of every document.
-            aggregate: Makes a value of a column's items.
-        """
-        self._columns = columns
-        self._aggregate = aggregate
-        self.documents = len(columns[0])
-        self.observed = self.resampled(np.ones((1, self.documents), dtype=np.int64))[0]
-
-    def resampled(self, counts: npt.NDArray[np.int64]) -> Array:
-        """Return the function's values on drawn documents, as :class:`Statistic`."""
-        drawn = [np.repeat(np.arange(self.documents), row).tolist() for row in counts]
-        values = [
-            [self._value([column[i] for i in row]) for column in self._columns] for row in drawn
-        ]
-        found: Array = np.array(values, dtype=np.float64)
-        return found
-
-    def _value(self, items: Sequence[Any]) -> float:
-        value = self._aggregate(items)
-        return float(value) if isinstance(value, _NUMBERS) else math.nan
+        return [score(each).score for each in sums.tolist()]
 
 
 def _is_translation(item: Any) -> bool:

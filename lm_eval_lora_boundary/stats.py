@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -9,39 +12,36 @@ import numpy as np
 import numpy.typing as npt
 import scipy.stats
 
-from .statistic import Array, Statistic
+from .aggregates import Array
+from .paired import FEW, LEVEL, Judged, exchanges, judge_draws, judge_means
+from .statistic import Statistic
+
+logger = logging.getLogger("lm_eval.lora_boundary")
 
 DRAWS = 10_000
 COSTLY_DRAWS = 2_000
+# with fewer draws no p-value of 30 boundaries can be significant after Holm
+LEAST_DRAWS = 1_000
+BUDGET = 60.0  # seconds for the statistics of a metric
 SEED = 1234
-LEVEL = 0.95
 _AT_ONCE = 250
 
 
 @dataclass(frozen=True)
-class Difference:
+class Difference(Judged):
     """How columns differ from a reference column; every array has shape (columns,).
+
+    All but ``value`` and ``loss_risk`` come from exchanging answers (:mod:`paired`): ``p_value``
+    is that of the exact McNemar test where documents are right or wrong, of a sign-flip test for
+    other means, of approximate randomisation for the rest. Intervals leave out zero only where the
+    test of the same kind, single or simultaneous, rejects at 5 %.
 
     Attributes:
         value: The difference.
-        low: Lower end of its 95 % interval.
-        high: Upper end.
-        p_value: Two-sided, of no difference, for one column at a time: exact McNemar where
-            documents are right or wrong, of the bootstrap elsewhere.
-        simultaneous_low: Lower end of the interval that holds for all columns at once, thus also
-            for one that was chosen by looking at them.
-        simultaneous_high: Upper end.
-        p_simultaneous: Two-sided, corrected in the same way.
-        loss_risk: Share of draws in which the column is worse than the reference.
+        loss_risk: Share of draws of documents in which the column is worse than the reference.
     """
 
     value: Array
-    low: Array
-    high: Array
-    p_value: Array
-    simultaneous_low: Array
-    simultaneous_high: Array
-    p_simultaneous: Array
     loss_risk: Array
 
 
@@ -76,6 +76,7 @@ class Bootstrap:
         generator = np.random.default_rng(SEED)
         equal = np.full(self._documents, 1 / self._documents)
         # how often each document is drawn, the same for all columns; some draws at a time
+        self._found: dict[int, Difference] = {}
         self.draws: Array = np.concatenate(
             [
                 statistic.resampled(
@@ -84,6 +85,17 @@ class Bootstrap:
                 for start in range(0, count, _AT_ONCE)
             ]
         )
+
+    def take(self, columns: Sequence[int]) -> Bootstrap:
+        """Return the same draws of some columns."""
+        taken = copy(self)
+        for name in ("winners", "_tails"):  # cached
+            taken.__dict__.pop(name, None)
+        taken._statistic = self._statistic.take(columns)
+        taken._found = {}
+        taken.observed = self.observed[columns]
+        taken.draws = self.draws[:, columns]
+        return taken
 
     @cached_property
     def _tails(self) -> list[float]:
@@ -99,7 +111,13 @@ class Bootstrap:
         return [tail, 100 - tail]
 
     def interval(self) -> tuple[Array, Array]:
-        """Return the 95 % intervals of the values themselves, shape (columns,) each."""
+        """Return the 95 % intervals of the values themselves, shape (columns,) each.
+
+        They are NaN with fewer documents than ``FEW``.
+        """
+        if self._documents < FEW:
+            missing = np.full(len(self.observed), np.nan)
+            return missing, missing
         low, high = np.percentile(self.draws, self._tails, axis=0)
         return low, high
 
@@ -122,57 +140,98 @@ class Bootstrap:
     def optimism(self) -> float:
         """Return by how much the best column looks better than it is, since it was chosen.
 
-        That is the mean, over draws, of the largest deviation among the columns that the best is
-        not significantly better than: what chance lifts the luckiest of them by. The bootstrap of
-        the chosen column alone, value in the draw minus value on all documents, finds two thirds
-        of it when columns are equally good, since the draws inherit the luck of the documents.
+        Among the columns that the best is not significantly better than, suppose that all are
+        equally good: each draw then has the luckiest of them, by its deviation from its own mean
+        over draws. What is returned is how lucky the best column is in the draws in which it is
+        that luckiest one; if it hardly ever is, in the hundredth in which it comes closest. The
+        bootstrap of the chosen column alone, value in the draw minus value on all documents, finds
+        two thirds of that when columns are equally good, since the draws inherit the luck of the
+        documents; and the luck of columns with more spread is none of a steady one's.
+
+        Returns:
+            The optimism, at least 0, in units of the metric; to be taken off where more is
+            better, added where less is. Exactly 0 if nothing was chosen among different columns.
         """
-        deviations = self._sign * (self.draws - self.observed)[:, self.not_worse()]
-        return float(deviations.max(axis=1).mean())
+        same = np.flatnonzero(self.not_worse())
+        luck = self._sign * (self.draws - self.draws.mean(axis=0))
+        own = luck[:, self.best]
+        behind = luck[:, same].max(axis=1) - own
+        near = behind <= max(1e-12, float(np.quantile(behind, 0.01)))
+        found = float(own[near].mean())
+        return found if found > 1e-12 else 0.0
 
     def difference(self, reference: int) -> Difference:
-        """Compare all columns with one of them.
+        """Compare all columns with one of them."""
+        if reference not in self._found:
+            self._found[reference] = self._difference(reference)
+        return self._found[reference]
 
-        The bootstrap's p-value is the share of draws, centred on the observed difference, that
-        are at least as far from it as zero is, plus one (Davison & Hinkley 1997, Bootstrap
-        Methods and their Application, section 4.4). What holds for all columns at once comes from
-        the largest studentised deviation of each draw (single-step max-T: Westfall & Young 1993,
-        Resampling-Based Multiple Testing, section 2.6).
-        """
+    def _difference(self, reference: int) -> Difference:
+        statistic, n = self._statistic, self._documents
+        exchanged = np.concatenate(
+            [statistic.exchanged(signs, reference) for signs in exchanges(n, len(self.draws), SEED)]
+        )
         drawn = self.draws - self.draws[:, [reference]]
         value = self.observed - self.observed[reference]
-        low, high = np.percentile(drawn, self._tails, axis=0)
-        centred = np.abs(drawn - value)
-        spread = drawn.std(axis=0)
-        moves = spread > 1e-12
-        far = centred >= np.abs(value) - 1e-12
-        p_value = (1 + far.sum(axis=0)) / (1 + len(drawn))
-        largest = np.zeros(len(drawn))
-        if moves.any():
-            largest = (centred[:, moves] / spread[moves]).max(axis=1)
-        reach = np.percentile(largest, 100 * LEVEL) * spread
-        own = np.divide(np.abs(value), spread, out=np.zeros_like(value), where=moves)
-        p_largest = (1 + (largest[:, None] >= own - 1e-12).sum(axis=0)) / (1 + len(drawn))
-        binary = self._statistic.binary
-        if binary is not None:
-            p_value = np.array([mcnemar(column, binary[:, reference]) for column in binary.T])
-        return Difference(
-            value,
-            low,
-            high,
-            p_value,
-            value - reach,
-            value + reach,
-            # one that differs by the same amount on every document differs for certain
-            np.where(moves, p_largest, np.where(np.abs(value) > 1e-12, 1 / (1 + len(drawn)), 1.0)),
-            (self._sign * drawn < -1e-12).mean(axis=0),
-        )
+        if statistic.values is not None:
+            binary, values = statistic.binary, statistic.values
+            exact = None
+            # shares and scores may reach from 0 to 1, if these do not
+            within = 0 <= values.min() <= values.max() <= 1
+            scale = 1.0 if within else float(np.ptp(values))
+            if binary is not None:
+                exact = np.array([mcnemar(column, binary[:, reference]) for column in binary.T])
+                scale = 1.0
+            judged = judge_means(values - values[:, [reference]], exchanged, scale, exact)
+        else:
+            # draws are as far apart as n documents are, an estimate of n - 1
+            spread = drawn.std(axis=0) * np.sqrt(n / (n - 1))
+            judged = judge_draws(value, spread, exchanged, statistic.differing(reference), n)
+        # a column differs from itself by nothing, for certain
+        for ends in (judged.low, judged.high, judged.simultaneous_low, judged.simultaneous_high):
+            ends[reference] = 0.0
+        risk = (self._sign * drawn < -1e-12).mean(axis=0)
+        return Difference(**vars(judged), value=value, loss_risk=risk)
 
     def not_worse(self) -> npt.NDArray[np.bool_]:
         """Tell which columns the best one is not significantly better than, shape (columns,)."""
         same: npt.NDArray[np.bool_] = self.difference(self.best).p_value > 1 - LEVEL
         same[self.best] = True
         return same
+
+
+def bootstrap(statistic: Statistic, *, higher_is_better: bool = True) -> Bootstrap | None:
+    """Draw documents as often as can be afforded.
+
+    Args:
+        statistic: The metric.
+        higher_is_better: Whether large values are good.
+
+    Returns:
+        The draws; None with fewer than two documents, or if even ``LEAST_DRAWS`` draws would take
+        longer than ``BUDGET`` seconds, which is logged.
+    """
+    if statistic.documents < 2:
+        return None
+    draws = None
+    # two steps, so that the time of the day does not show in the numbers
+    for draws in (COSTLY_DRAWS, LEAST_DRAWS):
+        seconds = statistic.seconds(draws)
+        if seconds <= BUDGET:
+            break
+    else:
+        logger.warning(
+            "the metric's aggregation function is too slow for statistics: %d draws would take "
+            "about %.0f s; intervals and p-values are not available",
+            *(draws, seconds),
+        )
+        return None
+    if draws < COSTLY_DRAWS:
+        logger.warning("the metric's aggregation function is slow: %d draws only", draws)
+    elif seconds > 5:
+        logger.info("statistics take about %.0f s", seconds)
+    draws = draws if statistic.costly else DRAWS
+    return Bootstrap(statistic, higher_is_better=higher_is_better, draws=draws)
 
 
 def mcnemar(a: Array, b: Array) -> float:

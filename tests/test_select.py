@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lm_eval_lora_boundary.select import STATISTICS, Scores, Selection, select
-from lm_eval_lora_boundary.statistic import Means
+from lm_eval_lora_boundary.errors import TaskError
+from lm_eval_lora_boundary.select import STATISTICS, Scores, Selection, describe, select
+from lm_eval_lora_boundary.statistic import Means, statistic
 
 BOUNDARIES = list(range(-1, 6))
 FULL = 5
@@ -32,7 +33,11 @@ def test_the_smallest_of_the_best_is_chosen_and_low_boundaries_collapse() -> Non
     assert selection.collapse == 2
     assert selection.smallest_equivalent == 3
     row = selection.rows[BOUNDARIES.index(3)]
-    assert row["delta_full"] == row["ci_low"] == row["ci_high"] == 0
+    # as good on these documents, which does not prove that it is on all
+    assert row["delta_full"] == 0
+    assert -0.03 < row["ci_low"] < -0.005 and row["ci_high"] == -row["ci_low"]
+    whole = selection.rows[BOUNDARIES.index(FULL)]
+    assert whole["delta_full"] == whole["ci_low"] == whole["ci_high"] == 0
     assert row["p_value"] == row["p_holm"] == 1
     assert row["delta_base"] == pytest.approx(0.3)
     assert row["base_ci_low"] < 0.3 < row["base_ci_high"]
@@ -88,3 +93,83 @@ def test_a_value_that_is_missing_is_never_the_best() -> None:
     assert selection.best == 1
     assert selection.rows[1]["delta_full"] is None
     assert selection.rows[2]["delta_full"] == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("higher_is_better", [True, False])
+def test_a_boundary_without_a_finite_value_leaves_the_others_their_statistics(
+    bad: float, higher_is_better: bool
+) -> None:
+    values = np.random.default_rng(0).random((50, 7))
+    values[3, 1] = bad
+    reported = values.mean(axis=0).tolist()
+    made = statistic("loss", [list(column) for column in values.T], reported, np.mean)  # type: ignore[arg-type]
+    selection = select(Scores(BOUNDARIES, reported, made, higher_is_better), FULL)
+    assert selection.best != 0 and selection.optimism is not None
+    assert selection.smallest_equivalent not in (0, None)
+    assert all(selection.rows[1][name] is None for name in STATISTICS)
+    others = [i for i in range(7) if i != 1]
+    for i in others:
+        assert all(selection.rows[i][name] is not None for name in STATISTICS)
+    # what they would be had it never been scored
+    without = select(
+        Scores(
+            [BOUNDARIES[i] for i in others],
+            [reported[i] for i in others],
+            Means(values[:, others]),
+            higher_is_better,
+        ),
+        FULL,
+    )
+    assert without.rows == [selection.rows[i] for i in others]
+    assert without.optimism == selection.optimism
+
+
+def test_without_any_finite_value_nothing_is_chosen() -> None:
+    nothing = Scores(BOUNDARIES, [float("nan")] * 7, None, True, "acc,none of task")
+    with pytest.raises(TaskError, match="acc,none of task is nan at every boundary"):
+        select(nothing, FULL)
+    # the test split alone may fail: what was chosen stays chosen
+    assert all(row["delta_full"] is None for row in describe(nothing, FULL))
+
+
+def test_a_boundary_that_draws_leave_undefined_has_no_statistics() -> None:
+    def rate(items: list[tuple[int, int]]) -> float:
+        return sum(a for a, b in items) / sum(b for a, b in items)
+
+    columns = [[(int(i % 3 == k), 1) for i in range(20)] for k in range(3)]
+    columns.append([(0, int(i == 0)) for i in range(20)])  # without document 0: divided by zero
+    reported = [rate(column) for column in columns]
+    made = statistic("rate", columns, reported, rate)  # type: ignore[arg-type]
+    selection = select(Scores([0, 1, 2, 3], reported, made, True), 2)
+    assert selection.best == 0
+    assert selection.rows[0]["ci_low"] is not None and selection.rows[0]["win_rate"] is not None
+    assert selection.rows[3]["delta_full"] is not None and selection.rows[3]["win_rate"] is None
+
+
+def test_collapse_is_of_what_was_scored() -> None:
+    values = right([0.2, 0.2, 0.25, 0.6, 0.62])
+    boundaries = [-1, 10, 11, 20, 29]
+    rates = values.mean(axis=0).tolist()
+    assert select(Scores(boundaries, rates, Means(values), True), 29).collapse == 11
+
+
+def test_where_nothing_was_chosen_nothing_is_flattered() -> None:
+    selection = found([0.5] * 7)
+    assert selection.optimism is not None and selection.optimism["value"] == 0
+    assert selection.optimism["corrected"] == 0.5
+
+
+@pytest.mark.parametrize("higher_is_better", [True, False])
+@pytest.mark.parametrize("seed", range(10))
+def test_optimism_is_never_negative_and_corrects_towards_worse(
+    seed: int, higher_is_better: bool
+) -> None:
+    generator = np.random.default_rng(seed)
+    values = generator.random((40, 7)) + np.linspace(0, 0.3 * (seed % 3), 7)
+    selection = select(scores(values, higher_is_better=higher_is_better), FULL)
+    assert selection.optimism is not None
+    value, corrected = selection.optimism["value"], selection.optimism["corrected"]
+    best = values.mean(axis=0)[BOUNDARIES.index(selection.best)]
+    assert value is not None and value >= 0
+    assert corrected == pytest.approx(best - value if higher_is_better else best + value)

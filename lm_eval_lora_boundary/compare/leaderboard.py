@@ -115,9 +115,7 @@ def _cell(
 
 
 def _difference(each: Measured, digits: int) -> str:
-    """Return a difference with its interval, which has no width if all documents agree."""
-    if each.difference == each.difference_low == each.difference_high == 0:
-        return "the same throughout"
+    """Return a difference with its interval."""
     said = f"{each.difference:+.{digits}f}"
     if each.difference_low is None:
         return said
@@ -156,14 +154,13 @@ def _legend(baseline: str | None, numbers: Sequence[Sequence[Measured | None]]) 
         yield f"[ ]: 95 % interval of the value ({used})"
     if "standard error" in kinds:
         yield "±: half of the 95 % interval from lm-eval's standard error (no samples)"
-    tests = _methods({each.test for each in there}, "McNemar", "bootstrap")
+    tests = _methods({each.test for each in there}, "McNemar", "randomisation")
     if baseline is None:
         yield "give --baseline for paired differences and tests"
     elif tests:
         yield (
-            f"second line: difference to {baseline} on the same documents, with its 95 % interval "
-            f"(bootstrap); † p < 0.05, ‡ p < 0.01 ({tests}), corrected by Holm for the models of "
-            "the column"
+            f"second line: difference to {baseline} on the same documents, with its 95 % interval; "
+            f"† p < 0.05, ‡ p < 0.01 ({tests}), corrected by Holm for the models of the column"
         )
 
 

@@ -37,7 +37,7 @@ class Measured:
         difference_high: Its upper end.
         p_value: Two-sided, of no difference.
         p_holm: The same, corrected for the number of models in the column.
-        test: ``McNemar`` or ``bootstrap``; empty where nothing was tested.
+        test: ``McNemar`` or ``randomisation``; empty where nothing was tested.
     """
 
     value: float
@@ -59,15 +59,15 @@ class Draws:
     """What documents drawn anew say about a model.
 
     Attributes:
-        low: Lower end of the 95 % interval of its value.
+        low: Lower end of the 95 % interval of its value; None with too few documents.
         high: Upper end.
         column: Which of the models that were drawn together it is.
         difference: How these differ from the reference; None without one.
         binary: Whether every document was right or wrong for all of these.
     """
 
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     column: int
     difference: Difference | None
     binary: bool
@@ -176,7 +176,7 @@ class Column:
         low, high = bootstrap.interval()
         difference = None if reference is None else bootstrap.difference(entries.index(reference))
         return {
-            entry: Draws(float(low[i]), float(high[i]), i, difference, binary)
+            entry: Draws(_finite(low[i]), _finite(high[i]), i, difference, binary)
             for i, entry in enumerate(entries)
         }
 
@@ -201,10 +201,10 @@ class Column:
             return found
         return replace(
             found,
-            difference_low=float(draws.difference.low[draws.column]),
-            difference_high=float(draws.difference.high[draws.column]),
+            difference_low=_finite(draws.difference.low[draws.column]),
+            difference_high=_finite(draws.difference.high[draws.column]),
             p_value=float(draws.difference.p_value[draws.column]),
-            test="McNemar" if draws.binary else "bootstrap",
+            test="McNemar" if draws.binary else "randomisation",
         )
 
     def _with_interval(self, found: Measured, draws: Draws | None) -> Measured:
@@ -218,12 +218,18 @@ class Column:
             wilson = scipy.stats.binomtest(right, found.documents).proportion_ci(method="wilson")
             return replace(found, low=float(wilson.low), high=float(wilson.high), interval="Wilson")
         if draws is not None:
-            return replace(found, low=draws.low, high=draws.high, interval="bootstrap")
+            known = "" if draws.low is None else "bootstrap"
+            return replace(found, low=draws.low, high=draws.high, interval=known)
         if found.stderr is None or not math.isfinite(found.value):
             return found
         far = _NORMAL * found.stderr
         low, high = found.value - far, found.value + far
         return replace(found, low=low, high=high, interval="standard error")
+
+
+def _finite(value: float) -> float | None:
+    """Return a number, None for what is not available."""
+    return float(value) if math.isfinite(value) else None
 
 
 def _corrected(found: Sequence[Measured | None]) -> list[Measured | None]:

@@ -13,7 +13,7 @@ from lm_eval.api.registry import (
 )
 
 from ..statistic import statistic
-from ..stats import Bootstrap
+from ..stats import Bootstrap, bootstrap
 from .runs import TaskResult
 from .samples import Documents, SamplesFiles
 
@@ -42,7 +42,8 @@ def resampled(
 
     Returns:
         The draws, and whether every document is right or wrong, 1 or 0. None if documents were
-        not logged, are fewer than two, or do not explain the values.
+        not logged, are fewer than two, or do not explain the values, or if the metric takes too
+        long to compute.
     """
     metric = key.partition(",")[0]
     columns = [_items(result, key, files) for result in results]
@@ -52,11 +53,11 @@ def resampled(
     made = statistic(metric, columns, values, _aggregation(results[0], metric))
     if made is None:
         return None
-    bootstrap = Bootstrap(made, higher_is_better=higher_is_better)
+    drawn = bootstrap(made, higher_is_better=higher_is_better)
     # a metric that some draws of documents leave undefined has no interval
-    if not np.isfinite(bootstrap.draws).all():
+    if drawn is None or not np.isfinite(drawn.draws).all():
         return None
-    return bootstrap, made.binary is not None
+    return drawn, made.binary is not None
 
 
 def right_or_wrong(results: Sequence[TaskResult], key: str, files: SamplesFiles) -> bool:

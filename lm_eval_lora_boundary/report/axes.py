@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 
 from . import style
 from .data import BASE, Layer, Row, TaskFound
-from .words import integer
+from .words import integer, runs
 
 Array = npt.NDArray[np.float64]
 DASHES = ("-", (0, (5, 2)), (0, (1, 1.3)), (0, (5, 1.5, 1, 1.5)), (0, (8, 3)), (0, (3, 1)))
@@ -29,14 +29,15 @@ def draw_curve(axes: Axes, task: TaskFound, full: int | None) -> None:
     xs, ys = points(task.rows, "value")
     half = 1.96 * points(task.rows, "stderr")[1]
     if task.collapse is not None:
-        axes.axvspan(
-            max(0, task.rows[0].boundary) - 0.5,
-            task.collapse + 0.5,
-            color=style.WASH,
-            zorder=0,
-            linewidth=0,
-            label="significantly worse",
-        )
+        for i, (first, last) in enumerate(runs(task.collapsed)):  # between them nothing was scored
+            axes.axvspan(
+                first - 0.5,
+                last + 0.5,
+                color=style.WASH,
+                zorder=0,
+                linewidth=0,
+                label="_" * bool(i) + "significantly worse",
+            )
     if np.isfinite(half).any():
         band(axes, xs, ys - half, ys + half, "95 % interval")
     for boundary, dashes, label in (

@@ -57,7 +57,7 @@ class Optimism:
     """What choosing on the same documents does to the best boundary's numbers.
 
     Attributes:
-        value: By how much the metric is flattered.
+        value: By how much the metric is flattered, never negative.
         corrected: The metric without that.
         p_value: Of best against the whole adapter, corrected for the choice.
     """
@@ -137,7 +137,8 @@ class TaskFound:
         rows: One per boundary, ascending.
         best: The best boundary.
         smallest_equivalent: The smallest one that cannot be told from the best.
-        collapse: Every boundary up to this one is significantly worse than the whole adapter.
+        collapse: Every boundary that was scored, from 0 up to this one, is significantly worse
+            than the whole adapter.
         same_documents: Whether the best was chosen on the documents of ``rows``.
         optimism: What that choice does to the numbers.
         test: The confirmation on other documents.
@@ -176,6 +177,13 @@ class TaskFound:
         if key == self.metric:
             return self.higher_is_better
         return self.directions.get(key.partition(",")[0])
+
+    @property
+    def collapsed(self) -> list[int]:
+        """The boundaries that were scored from 0 up to ``collapse``, ascending."""
+        if self.collapse is None:
+            return []
+        return [row.boundary for row in self.rows if 0 <= row.boundary <= self.collapse]
 
     def row(self, boundary: int | None) -> Row | None:
         """Return the statistics at a boundary; None if it was not scored."""

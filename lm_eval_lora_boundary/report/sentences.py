@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..advice import LEVEL, refuted
+from ..paired import FEW
 from .data import BASE, Row, TaskFound
-from .words import count, integer, interval, metric_name, number, p_value, signed
+from .words import count, integer, interval, metric_name, number, p_value, runs, shows, signed
 
 
 def advice(task: TaskFound, full: int | None) -> str:
@@ -68,23 +69,17 @@ def caveats(task: TaskFound, full: int | None, race: Mapping[str, Any]) -> Itera
     smallest = task.row(task.smallest_equivalent)
     if smallest is not None and smallest.boundary != task.best:
         lost = ""
-        if smallest.ci_low is not None and smallest.boundary != full:
+        if smallest.delta_full is not None and smallest.boundary != full:
             # not told apart is not proven equal
             difference = _comparison(smallest.delta_full, smallest.ci_low, smallest.ci_high, None)
             lost = f" ({difference} to the whole adapter)"
         yield (
-            f"The smallest cut that cannot be told from the best is {_cut(smallest.boundary)}, "
+            "The smallest cut scored that cannot be told from the best is "
+            f"{_cut(smallest.boundary)}, "
             f"with {number(smallest.value)}{lost}."
         )
     yield from _adapter(task, full)
-    if task.collapse is not None:
-        first = max(0, task.rows[0].boundary)
-        which = (
-            f"Every boundary from {first} to {task.collapse}"
-            if task.collapse > first
-            else f"Boundary {task.collapse}"
-        )
-        yield f"{which} is significantly worse than the whole adapter."
+    yield from _collapse(task.collapsed)
     yield from _significance(task, full)
     if unscored := [boundary for boundary in dropped if boundary not in scored]:
         names = ", ".join(map(integer, unscored))
@@ -119,12 +114,27 @@ def _selection(task: TaskFound, full: int | None, dropped: set[int]) -> Iterator
                 "answered all documents. Confirm it on other documents."
             )
         elif found is None or found.value is None or found.corrected is None:
-            yield f"{text}, by how much is not known. Confirm it on other documents."
-        else:
+            if len({row.value for row in task.rows}) > 1:  # else nothing was chosen
+                yield f"{text}, by how much is not known. Confirm it on other documents."
+        elif shows(found.value):
             yield (
-                f"{text}, by about {number(abs(found.value))}: expect {number(found.corrected)} "
+                f"{text}, by about {number(found.value)}: expect {number(found.corrected)} "
                 "on other documents."
             )
+
+
+def _collapse(worse: list[int]) -> Iterator[str]:
+    """Say which boundaries are worse, of those that were scored."""
+    spans = [str(a) if a == b else f"{a} to {b}" for a, b in runs(worse)]
+    if len(worse) == 1:
+        yield f"Boundary {worse[0]} is significantly worse than the whole adapter."
+    elif len(spans) == 1:
+        yield f"Every boundary from {spans[0]} is significantly worse than the whole adapter."
+    elif spans:
+        yield (
+            f"Every boundary that was scored up to {worse[-1]} ({', '.join(spans)}) is "
+            "significantly worse than the whole adapter."
+        )
 
 
 def _adapter(task: TaskFound, full: int | None) -> Iterator[str]:
@@ -147,16 +157,21 @@ def _significance(task: TaskFound, full: int | None) -> Iterator[str]:
     tested = [row.p_holm for row in others if row.p_holm is not None]
     if tested and min(tested) >= LEVEL:
         yield (
-            "No boundary differs significantly from the whole adapter, once p-values are corrected "
-            f"for {len(tested)} comparisons (Holm)."
+            "No boundary that was scored differs significantly from the whole adapter, once "
+            f"p-values are corrected for {len(tested)} comparisons (Holm)."
             if len(tested) > 1
             else "The difference to the whole adapter is not significant."
         )
-    if others and all(row.ci_low is None for row in others):
+    if others and not tested:
         yield (
             "Intervals and p-values of differences are not available here: they need the whole "
             "adapter, two documents or more, and a metric that can be computed for resampled "
-            "documents."
+            "documents in reasonable time."
+        )
+    elif others and all(row.ci_low is None for row in others):
+        yield (
+            f"Intervals of differences are not available here: they need {FEW} documents or more, "
+            "and some that differ."
         )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 NOT_AVAILABLE = "–"
 _SPACE = "\u00a0"  # does not break
 
@@ -16,6 +18,11 @@ def number(value: float | None) -> str:
     if value is None:
         return NOT_AVAILABLE
     return f"{value:.{_digits(value)}f}".replace("-", "−")
+
+
+def shows(value: float) -> bool:
+    """Tell whether a value is more than zero as it is shown."""
+    return float(f"{value:.3f}") > 0
 
 
 def signed(value: float | None, digits: int | None = None) -> str:
@@ -72,6 +79,17 @@ def count(documents: int | None, split: str | None = None) -> str:
     if documents is None:
         return f"the {kind}documents"
     return f"{documents:,} {kind}{'document' if documents == 1 else 'documents'}"
+
+
+def runs(numbers: Iterable[int]) -> list[tuple[int, int]]:
+    """Return the first and last of each run of consecutive numbers, which are ascending."""
+    found: list[tuple[int, int]] = []
+    for each in numbers:
+        if found and each == found[-1][1] + 1:
+            found[-1] = (found[-1][0], each)
+        else:
+            found.append((each, each))
+    return found
 
 
 def _digits(value: float) -> int:

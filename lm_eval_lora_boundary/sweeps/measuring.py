@@ -174,4 +174,10 @@ def scores(task: Task, metric: Metric, measured: Sequence[Measured]) -> Scores:
         columns = [[each.items[document] for document in documents] for each in ordered]
         aggregate = task.aggregation().get(metric.name)
         resampled = statistic(metric.name, columns, values, aggregate)
-    return Scores([e.boundary for e in ordered], values, resampled, metric.higher_is_better)
+    return Scores(
+        [each.boundary for each in ordered],
+        values,
+        resampled,
+        metric.higher_is_better,
+        f"{metric.key} of {task.task_name}",
+    )

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from ..select import STATISTICS, Row, Scores, Selection, select
+from ..select import STATISTICS, Row, Scores, describe, select
 from .measuring import Measured, Metric
 
 SAME, OTHER = "same documents", "other documents"
@@ -23,6 +23,9 @@ def summarise(
         scores: The same, as something to resample.
         full: The boundary that keeps the whole adapter.
         split: The split that was evaluated.
+
+    Raises:
+        TaskError: No boundary has a finite value.
     """
     found = select(scores, full)
     return {
@@ -30,7 +33,7 @@ def summarise(
         "higher_is_better": metric.higher_is_better,
         "split": split,
         "documents": len(measured[0].items),
-        "boundaries": _rows(measured, found),
+        "boundaries": _rows(measured, found.rows),
         "best": found.best,
         "smallest_equivalent": found.smallest_equivalent,
         "collapse": found.collapse,
@@ -54,12 +57,12 @@ def confirmed(
     test = {
         "split": "test",
         "documents": len(measured[0].items),
-        "boundaries": _rows(measured, select(scores, full)),
+        "boundaries": _rows(measured, describe(scores, full)),
     }
     return summary | {"selection": OTHER, "test": test}
 
 
-def _rows(measured: Sequence[Measured], found: Selection) -> list[Row]:
+def _rows(measured: Sequence[Measured], found: Sequence[Row]) -> list[Row]:
     ordered = sorted(measured, key=lambda each: each.boundary)
     return [
         {
@@ -69,5 +72,5 @@ def _rows(measured: Sequence[Measured], found: Selection) -> list[Row]:
             **{name: row[name] for name in STATISTICS},
             "metrics": each.metrics,
         }
-        for each, row in zip(ordered, found.rows, strict=True)
+        for each, row in zip(ordered, found, strict=True)
     ]

@@ -8,6 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from ..advice import advise
+from ..report.words import shows
 
 _NOTHING = "–"
 
@@ -67,10 +68,14 @@ def _caption(found: Mapping[str, Any]) -> str:
         found[key] for key in ("smallest_equivalent", "collapse", "optimism")
     )
     if smallest is not None:
-        parts.append(f"Smallest boundary not distinguishable from it: {smallest}.")
+        parts.append(f"Smallest scored boundary not distinguishable from it: {smallest}.")
     if collapse is not None:
-        parts.append(f"Up to boundary {collapse}, all are significantly worse than the adapter.")
-    if optimism is not None:
+        parts.append(
+            f"Up to boundary {collapse}, all that were scored are significantly worse than the "
+            "adapter."
+        )
+    # where there was nothing to choose, nothing is flattered
+    if optimism is not None and shows(optimism["value"]):
         parts.append(
             f"Chosen on these documents, the best looks better than it is, by about "
             f"{optimism['value']:.3f}: {optimism['corrected']:.3f} is fair."

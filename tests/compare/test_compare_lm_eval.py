@@ -53,7 +53,7 @@ metric_list: [{metric: perplexity}]
 def tasks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tasks")
     rows = [
-        {"question": f"w{i} w{i + 3}", "answer": f"w{3 * i % 60}", "gold": i % 3} for i in range(9)
+        {"question": f"w{i} w{i + 3}", "answer": f"w{3 * i % 60}", "gold": i % 3} for i in range(12)
     ]
     (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
     for name, rest in TASKS.items():
@@ -151,7 +151,7 @@ def test_what_a_sweep_wrote_is_compared(
         entry = content[row["sweep"]]["tasks"][row["task"]]
         assert row["best"] == entry["best"]
         assert row["layers"] == LAYERS
-        assert row["documents"] == 9
+        assert row["documents"] == 12
         assert int(row["equivalent"].split()[0]) == entry["smallest_equivalent"]
     assert not stability.warnings
     baseline, results = evaluated["hf"]

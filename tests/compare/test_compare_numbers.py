@@ -73,11 +73,11 @@ def test_right_or_wrong_is_tested_by_mcnemar(found: Comparison, columns: Any) ->
         assert row["p_value"] == pytest.approx(min(1.0, 2 * tail))
 
 
-def test_scores_are_tested_by_a_paired_bootstrap(found: Comparison, columns: Any) -> None:
+def test_scores_are_tested_by_exchanging_answers(found: Comparison, columns: Any) -> None:
     for name in ("b", "c", "d"):
         expected = scipy.stats.ttest_rel(columns[name]["score,none"], columns["a"]["score,none"])
         row = record(found, name, "score")
-        assert row["test"] == "bootstrap"
+        assert row["test"] == "randomisation"
         assert row["p_value"] == pytest.approx(expected.pvalue, abs=0.02)
 
 
@@ -163,6 +163,24 @@ def test_values_that_samples_do_not_explain_are_not_tested(tmp_path: Path) -> No
     assert [row["p_value"] for row in found.records] == [None, None]
     assert [row["interval"] for row in found.records] == ["standard error"] * 2
     assert any("b could not be tested" in line for line in found.warnings)
+
+
+def test_few_documents_have_no_intervals_of_scores_and_identical_answers_prove_nothing(
+    tmp_path: Path,
+) -> None:
+    right, some = [1.0, 0.0] * 4, scores(8, 1)
+    for name in ("a", "b"):
+        items = {"task": {"acc,none": right, "score,none": some}}
+        write(tmp_path, items, args={"pretrained": name})
+    found = compare([tmp_path], baseline=tmp_path / "a", metrics=["acc", "score"])
+    row = record(found, "b", "acc")
+    assert row["difference"] == 0 and row["p_value"] == 1
+    assert row["difference_low"] < -0.1 and row["difference_high"] > 0.1
+    row = record(found, "b", "score")
+    assert row["difference"] == 0 and row["p_value"] == 1
+    missing = ("low", "high", "difference_low", "difference_high")
+    assert [row[name] for name in missing] == [None] * 4
+    assert "the same throughout" not in found.to_markdown()
 
 
 @pytest.mark.parametrize("bad", ["b", "a"])

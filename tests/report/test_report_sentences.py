@@ -118,7 +118,7 @@ def test_a_choice_that_fails_on_other_documents_is_not_advised() -> None:
 
 
 def test_nothing_significant_and_nothing_available_are_different_things() -> None:
-    nothing = "No boundary differs significantly"
+    nothing = "No boundary that was scored differs significantly"
     missing = "not available here"
     _, notes = said(task(row(1, 0.4, 0.4), row(2, 0.6, 0.3), WHOLE, best=2))
     assert nothing in notes
@@ -156,6 +156,35 @@ def test_collapse_smallest_and_base_are_told() -> None:
         "cannot be told from the best is boundary 1, with 0.480 (−0.020 [−0.100, +0.200]" in notes
     )
     assert "0.100; the whole adapter changes that by +0.400 [+0.200, +0.500], p < 0.001." in notes
+
+
+def test_only_boundaries_that_were_scored_are_said_to_be_worse() -> None:
+    low = [row(b, 0.1, 0.001) for b in (-1, 10, 11)]
+    rows = (*low, row(20, 0.6, 0.3), row(29, 0.5, 1.0))
+    _, notes = said(task(*rows, best=20, collapse=11), full=29)
+    assert "Every boundary from 10 to 11 is significantly worse" in notes
+    rows = (*low, row(12, 0.1, 0.01), row(15, 0.1, 0.01), row(29, 0.5, 1.0))
+    _, notes = said(task(*rows, best=29, collapse=15), full=29)
+    assert "Every boundary that was scored up to 15 (10 to 12, 15) is significantly worse" in notes
+    assert " 0 " not in notes
+    one = task(row(-1, 0.1, 0.001), row(10, 0.1, 0.01), row(29, 0.5, 1.0), best=29, collapse=10)
+    assert "Boundary 10 is significantly worse" in said(one, full=29)[1]
+
+
+def test_optimism_is_told_with_its_sign_and_only_if_there_is_any() -> None:
+    found = task(row(2, 0.6, 0.2), WHOLE, best=2, optimism=Optimism(0.0, 0.6, 0.2))
+    assert "look better" not in said(found)[1]
+    equal = task(row(2, 0.5, 1.0), WHOLE, best=2)  # nothing to choose from
+    assert "look better" not in said(equal)[1]
+    lower = replace(found, higher_is_better=False, optimism=Optimism(0.03, 0.63, 0.2))
+    assert "by about 0.030: expect 0.630 on other documents" in said(lower)[1]
+
+
+def test_p_values_without_intervals_are_told_apart_from_nothing_at_all() -> None:
+    few = {"p_value": 0.2, "p_holm": 0.2}
+    _, notes = said(task(row(2, 0.6, **few), row(FULL, 0.5, **few), best=2))
+    assert "they need 10 documents or more" in notes
+    assert "whole adapter, two documents" not in notes
 
 
 @given(st.floats(-1e6, 1e6))
