@@ -18,7 +18,8 @@ therefore leaves out zero where the test rejects. Two exceptions err on the side
   imaginary documents, one gained and one lost, are added. Means of other values take the same two,
   as large as the range of the values, as long as fewer documents differ than a test could reject
   with (``REJECTING``); other metrics have no interval then.
-- Fewer than ``FEW`` documents: of anything but 0/1 metrics there is no interval.
+- Fewer than ``FEW`` documents: intervals of anything but 0/1 metrics reach at least as far as
+  Student's t says.
 """
 
 from __future__ import annotations
@@ -109,9 +110,10 @@ def judge_means(differences: Array, exchanged: Array, scale: float, exact: Array
     far = _ratio(np.abs(centres), spread)
     p_value = _shares(np.abs(exchanged)) if exact is None else exact
     reach = np.where(added, _NORMAL, _reach(far))
-    enough = documents >= FEW or exact is not None
+    if exact is None:
+        reach = np.maximum(reach, _student(documents))
     there = (scale > 0) | (differing > 0)
-    return _judged(centres[0], spread[0], far, reach, p_value, there & enough)
+    return _judged(centres[0], spread[0], far, reach, p_value, there)
 
 
 def judge_draws(
@@ -132,9 +134,9 @@ def judge_draws(
     # as if the metric were a mean: Student's t of a draw, given that exchanging changes no square
     share = _ratio(finite**2, (finite**2).sum(axis=0) * n / len(apart))
     share = np.clip(np.where(np.isfinite(apart), share, 1), 0, 1 - 1e-12)
-    there = (differing >= REJECTING) & (n >= FEW)
     far = np.sqrt((n - 1) * share / (1 - share))
-    return _judged(value, spread, far, _reach(far), _shares(apart), there)
+    reach = np.maximum(_reach(far), _student(n))
+    return _judged(value, spread, far, reach, _shares(apart), differing >= min(n, REJECTING))
 
 
 def _judged(
@@ -173,6 +175,13 @@ def _interval(centre: Array, reach: Array, spread: Array, p_value: Array) -> tup
     low, high = centre - width, centre + width
     kept = p_value > 1 - LEVEL
     return np.where(kept, np.minimum(low, 0), low), np.where(kept, np.maximum(high, 0), high)
+
+
+def _student(documents: int) -> float:
+    """Return how many standard errors an interval reaches at least, 0 with enough documents."""
+    if documents >= FEW:
+        return 0.0
+    return float(scipy.stats.t.ppf((1 + LEVEL) / 2, documents - 1))
 
 
 def _shares(far: Array) -> Array:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import scipy.stats
 
 from .aggregates import Array
-from .paired import FEW, LEVEL, Judged, exchanges, judge_draws, judge_means
+from .paired import LEVEL, Judged, exchanges, judge_draws, judge_means
 from .statistic import Statistic
 
 logger = logging.getLogger("lm_eval.lora_boundary")
@@ -111,13 +111,7 @@ class Bootstrap:
         return [tail, 100 - tail]
 
     def interval(self) -> tuple[Array, Array]:
-        """Return the 95 % intervals of the values themselves, shape (columns,) each.
-
-        They are NaN with fewer documents than ``FEW``.
-        """
-        if self._documents < FEW:
-            missing = np.full(len(self.observed), np.nan)
-            return missing, missing
+        """Return the 95 % intervals of the values themselves, shape (columns,) each."""
         low, high = np.percentile(self.draws, self._tails, axis=0)
         return low, high
 

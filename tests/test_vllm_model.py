@@ -92,7 +92,7 @@ def test_arguments_pass_through_and_the_cut_is_an_ordinary_adapter(
 ) -> None:
     base, _ = tiny()
     found = given["cut"]
-    expected = {"model": str(base), "enable_lora": True, "max_lora_rank": 16}
+    expected = {"model": str(base), "enable_lora": True, "max_lora_rank": 8}
     expected |= {k: v for k, v in CASES["cut"].items() if k != "boundary"}
     assert {name: found["arguments"][name] for name in expected} == expected
     assert "q_proj" in found["arguments"]["lora_target_modules"]

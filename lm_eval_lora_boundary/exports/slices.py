@@ -66,8 +66,8 @@ class AdapterSlices:
         refuse_no_effect(self.cut, boundary)
 
     def rank(self) -> int:
-        """Return the ``max_lora_rank`` that every cut fits."""
-        rank = max_lora_rank(self._adapter.config)
+        """Return the smallest ``max_lora_rank`` that every cut fits, of those vLLM always had."""
+        rank = max_lora_rank(self._adapter.config, least=8)
         assert rank is not None  # `check` has refused what fits no rank
         return rank
 

@@ -102,10 +102,16 @@ def vllm_conditions(config: LoraConfig, shapes: Mapping[str, tuple[int, ...]]) -
     return conditions
 
 
-def max_lora_rank(config: LoraConfig) -> int | None:
-    """Return the smallest ``--max-lora-rank`` that an adapter fits, or None if none does."""
+def max_lora_rank(config: LoraConfig, least: int = _DEFAULT_RANK) -> int | None:
+    """Return the smallest ``--max-lora-rank`` that an adapter fits, or None if none does.
+
+    Args:
+        config: The adapter's config.
+        least: What not to go below; vLLM's default needs no mention, and a smaller one saves
+            memory, since every slot has it.
+    """
     # vllm/lora/peft_helper.py: PEFTHelper.validate_legal
-    return next((rank for rank in _RANKS if rank >= max(_rank(config), _DEFAULT_RANK)), None)
+    return next((rank for rank in _RANKS if rank >= max(_rank(config), least)), None)
 
 
 def _rank(config: LoraConfig) -> int:

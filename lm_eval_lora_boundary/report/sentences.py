@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..advice import LEVEL, refuted
-from ..paired import FEW
 from .data import BASE, Row, TaskFound
 from .words import count, integer, interval, metric_name, number, p_value, runs, shows, signed
 
@@ -170,8 +169,7 @@ def _significance(task: TaskFound, full: int | None) -> Iterator[str]:
         )
     elif others and all(row.ci_low is None for row in others):
         yield (
-            f"Intervals of differences are not available here: they need {FEW} documents or more, "
-            "and some that differ."
+            "Intervals of differences are not available here: too few documents have other answers."
         )
 
 

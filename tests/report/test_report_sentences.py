@@ -183,7 +183,7 @@ def test_optimism_is_told_with_its_sign_and_only_if_there_is_any() -> None:
 def test_p_values_without_intervals_are_told_apart_from_nothing_at_all() -> None:
     few = {"p_value": 0.2, "p_holm": 0.2}
     _, notes = said(task(row(2, 0.6, **few), row(FULL, 0.5, **few), best=2))
-    assert "they need 10 documents or more" in notes
+    assert "too few documents have other answers" in notes
     assert "whole adapter, two documents" not in notes
 
 
