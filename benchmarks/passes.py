@@ -1,0 +1,95 @@
+"""The cost model of docs/scaling.md against what the 135M model really takes.
+
+Layer passes: reading prompts under all boundaries in one forked pass, against reading them under
+one boundary after another (some of them, spread evenly, and multiplied). Memory: keys and values
+after the pass, per token of a row; an adapter's parameters per layer.
+
+    python benchmarks/passes.py --peft ADAPTER
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from common import conditions, small_model
+
+from lm_eval_lora_boundary.split import SplitModel
+from lm_eval_lora_boundary.sweeps.branches import Branches
+from lm_eval_lora_boundary.sweeps.forked_model import ForkedModel
+from lm_eval_lora_boundary.sweeps.growing_cache import growing_cache
+from lm_eval_lora_boundary.sweeps.lm import SweepLM
+from lm_eval_lora_boundary.sweeps.memory import row_bytes
+
+
+def timed(work: Callable[[], object]) -> tuple[float, float]:
+    """Return CPU and wall seconds of some work."""
+    cpu, wall = time.process_time(), time.perf_counter()
+    work()
+    return time.process_time() - cpu, time.perf_counter() - wall
+
+
+@torch.inference_mode()
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--peft", required=True)
+    parser.add_argument("--documents", type=int, default=4)
+    parser.add_argument("--tokens", type=int, default=128)
+    parser.add_argument("--sample", type=int, default=4)
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args()
+    lm = SweepLM(peft=options.peft, dtype="float32", device="cpu", **small_model())
+    layers = lm.layers
+    model = SplitModel(lm.cut.model.get_base_model())
+    every = list(range(-1, layers))
+    forked = ForkedModel(lm.cut.model, lm.cut.stack, every)
+    shape = (options.documents, options.tokens)
+    ids = torch.randint(0, lm.model.config.vocab_size, shape)
+    ones = torch.ones(shape, dtype=torch.long)
+    places = torch.tensor([[i, options.tokens - 1] for i in range(options.documents)])
+    last: list[Any] = []
+
+    def fork() -> None:
+        branches = Branches(model, forked, ones[:, :0])
+        branches.read(ids, ones, places)
+        last[:] = [branches]
+
+    def toggle() -> None:
+        for boundary in chosen:
+            lm.cut.move(boundary)
+            model.hidden(ids, ones, growing_cache(lm.model.config))
+        lm.cut.move(layers - 1)
+
+    chosen = [round(i * layers / (options.sample - 1)) - 1 for i in range(options.sample)]
+    fork()
+    toggle()
+    cpu, wall = [], []
+    for _ in range(options.repeats):
+        one, other = timed(toggle), timed(fork)
+        scale = len(every) / len(chosen)
+        cpu.append(scale * one[0] / other[0])
+        wall.append(scale * one[1] / other[1])
+    passes = (layers + 1) * (layers + 2) // 2 - 1
+    print(
+        f"reading under {len(every)} boundaries, one after another / forked: CPU "
+        f"{statistics.median(cpu):.2f}x, wall {statistics.median(wall):.2f}x; by layer passes "
+        f"{layers * (layers + 1) / passes:.2f}x"
+    )
+    cache, _ = last[0].rows([(b, d) for b in range(len(every)) for d in range(options.documents)])
+    held = sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
+    rows = len(every) * options.documents * options.tokens
+    print(
+        f"keys and values: {held / rows:,.0f} bytes per token of a row; by the formula "
+        f"{row_bytes(lm.model.config, lm.model.dtype, 1):,}"
+    )
+    parameters = sum(module.parameters for module in lm.cut.modules)
+    print(f"adapter: {parameters / layers:,.0f} parameters per layer, {parameters:,} in all")
+    print(f"{options}; {conditions()}")
+
+
+if __name__ == "__main__":
+    main()
