@@ -38,13 +38,14 @@ def main() -> None:
     parser.add_argument("--task", required=True)
     parser.add_argument("--documents", type=int, default=8)
     parser.add_argument("--boundaries", default="-1,5,10,15,20,25,29")
+    parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
     options = parser.parse_args()
     model = small_model()
     folder = Path(tempfile.mkdtemp(prefix="precision-"))
     runs = {"fork": ["--engine", "fork"], "toggle": ["--engine", "toggle", "--batch-size", "8"]}
     runs["toggle, batch size 1"] = ["--engine", "toggle", "--batch-size", "1"]
     try:
-        for dtype in ("float32", "bfloat16"):
+        for dtype in options.dtypes:
             found = {}
             for name, words in runs.items():
                 output = folder / dtype / name
