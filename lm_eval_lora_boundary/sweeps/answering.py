@@ -170,9 +170,11 @@ class Answering:
         for some, group in groupby(batches, key=lambda each: each[0]):
             same = [batch for _, batch in group]
             done = 0
-            if self._memory_suffices(partial(engine.start, alike, some)):
+            note = self._note(alike, some, rows)
+            measured = self._store.noted(note)
+            if self._memory_suffices(partial(engine.start, alike, some, measured)):
                 for batch in same:
-                    if not self._answer_batch(engine, batch, some):
+                    if not self._answer_batch(engine, batch, some, note):
                         break
                     done += 1
             if done < len(same):
@@ -188,8 +190,17 @@ class Answering:
                 fewer = max(1, used // 2)
                 self._answer(rest, self._batches(rest, some, fewer), fewer)
 
+    def _note(self, alike: Sequence[Request], boundaries: Sequence[int], rows: int) -> str:
+        """Return the name under which is noted what an engine measures on the way.
+
+        What it does next depends on that, and a run that is taken up again shall do the same.
+        """
+        asked = hashlib.sha256(b"".join(map(self._key, alike))).hexdigest()
+        process = f"process {processes.rank()} of {processes.count()}"
+        return f"measured with {rows} rows at {boundaries}, {process}, {asked}"
+
     def _answer_batch(
-        self, engine: Engine, batch: Sequence[Request], boundaries: Sequence[int]
+        self, engine: Engine, batch: Sequence[Request], boundaries: Sequence[int], note: str
     ) -> bool:
         """Answer a batch unless it is stored; False if memory runs out."""
         keys = [self._key(request) for request in batch]
@@ -202,7 +213,8 @@ class Answering:
         answers: list[Answers] = []
         if not self._memory_suffices(lambda: answers.extend(engine.answer(batch))):
             return False
-        self._store.put(zip(keys, answers, strict=True))
+        notes = {note: engine.measured} if engine.measured else {}
+        self._store.put(zip(keys, answers, strict=True), notes)
         self._progress.answered(batch, answers)
         engine.learn(answers)
         return True

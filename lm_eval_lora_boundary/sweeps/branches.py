@@ -10,11 +10,14 @@ import torch
 
 from ..split import SplitModel
 from .forked_model import ForkedModel
-from .growing_cache import growing_cache, reserve
+from .growing_cache import GrowingLayer, growing_cache, joined, reserve
 
 # tokens × rows of the widest layer in one pass: enough to keep matrix products busy, and little
 # enough for activations to stay small, whatever the length of a prompt
 _AT_ONCE = 4096
+_PADDING = 0.1  # share of padding in a pass, above which documents are read apart
+_COPIED = 128  # columns of a cache that are copied in the time that it takes to read a token
+_FEW = 64  # tokens in a pass, below which padding does not matter
 
 
 class Branches:
@@ -63,6 +66,60 @@ class Branches:
         Returns:
             States for the head, shape (boundaries, places, hidden), boundaries descending.
         """
+        groups = self._groups(mask)
+        if len(groups) == 1:
+            return self._read_together(tokens, mask, places)
+        found: torch.Tensor | None = None
+        parts, columns = [], []
+        for group in groups:
+            documents = torch.tensor(group, device=tokens.device)
+            used = mask[documents].any(dim=0).nonzero().squeeze(1)
+            first, end = int(used[0]), int(used[-1]) + 1
+            part = self.select(group)
+            here = torch.isin(places[:, 0], documents).nonzero().squeeze(1)
+            # the group's own numbers of documents, and of columns
+            row = (places[here, :1] == documents).nonzero()[:, 1]
+            inside = torch.stack([row, places[here, 1] - first], dim=1)
+            some = slice(first, end)
+            states = part._read_together(tokens[documents, some], mask[documents, some], inside)
+            if found is None:
+                found = states.new_empty((len(states), len(places), states.shape[-1]))
+            found[:, here.to(states.device)] = states
+            parts.append(part.cache)
+            columns.append(first)
+        assert found is not None
+        past = self.mask.shape[1]
+        self.mask = torch.cat([self.mask, mask], dim=1)
+        self.cache = joined(parts, groups, columns, past, self.mask.shape[1])
+        return found
+
+    def _groups(self, mask: torch.Tensor) -> list[list[int]]:
+        """Return documents of about the same length, which are read together.
+
+        What is read in vain for documents that are shorter than others would be read under all
+        boundaries.
+        """
+        lengths = mask.sum(dim=1).tolist()
+        groups: list[list[int]] = []
+        for document in sorted(range(len(lengths)), key=lambda each: -lengths[each]):
+            if groups:
+                grown = [*groups[-1], document]
+                read = len(grown) * lengths[grown[0]]
+                if read <= _FEW or sum(lengths[i] for i in grown) >= (1 - _PADDING) * read:
+                    groups[-1] = grown
+                    continue
+            groups.append([document])
+        saved = mask.numel() - sum(len(group) * lengths[group[0]] for group in groups)
+        copied = len(lengths) * (self.mask.shape[1] + mask.shape[1])
+        ordinary = all(isinstance(layer, GrowingLayer) for layer in self.cache.layers)
+        if not self._piecewise or not ordinary or saved * _COPIED <= copied:
+            return [list(range(len(lengths)))]
+        return [sorted(group) for group in groups]
+
+    def _read_together(
+        self, tokens: torch.Tensor, mask: torch.Tensor, places: torch.Tensor
+    ) -> torch.Tensor:
+        """Read on, all documents at once."""
         width = tokens.shape[1]
         step = max(1, _AT_ONCE // (self.documents * len(self._forked.boundaries)))
         step = step if self._piecewise else width

@@ -27,15 +27,25 @@ _LOOSE = 0.05
 
 
 class Engine(Protocol):
-    """Answers batches of requests under several boundaries."""
+    """Answers batches of requests under several boundaries.
+
+    Attributes:
+        name: Its name.
+    """
 
     name: str
+
+    @property
+    def measured(self) -> str | None:
+        """Return what was measured on this machine and decides how later batches are computed."""
 
     def rows(self, boundaries: int) -> int:
         """Return how many rows a request takes in a batch."""
 
-    def start(self, requests: Sequence[Request], boundaries: Sequence[int]) -> None:
-        """Get ready for batches out of these requests."""
+    def start(
+        self, requests: Sequence[Request], boundaries: Sequence[int], measured: str | None = None
+    ) -> None:
+        """Get ready for batches out of these requests, perhaps with what was measured before."""
 
     def learn(self, answers: Sequence[Answers]) -> None:
         """Take note of the answers to the batch before, whoever gave them."""

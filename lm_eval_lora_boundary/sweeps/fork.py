@@ -5,27 +5,31 @@ See :mod:`.forked_model` for the forward pass itself.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import torch
 
 from ..adapter import LoraCut
 from ..split import SplitModel
+from .attention import grouped_attention
 from .branches import Branches
 from .decoding import Ending
-from .fork_responses import Responses
+from .drafting import Costs, Stopwatch, agreement, steps_per_token
+from .fork_responses import Drafts, Responses
 from .fork_scores import Scores
 from .forked_model import ForkedModel
-from .requests import Answers, Generate, Request, Score, common_beginning, shared_length
+from .requests import Answers, Generate, Request, Score, common_beginning
 from .rows import padded
 
 if TYPE_CHECKING:
     from .lm import SweepLM
 
-# mean share of a response that agrees with the draft, from which on drafts pay: reading a token of
-# a draft under all boundaries costs about a third of decoding it under each
-WORTH_DRAFTING = 0.4
+logger = logging.getLogger("lm_eval.lora_boundary")
 
 
 class Fork:
@@ -46,7 +50,7 @@ class Fork:
             lm: The lm-eval model around it.
             cut: The cut, at the full adapter.
             prefixes: Read shared beginnings once.
-            drafts: Use the highest boundary's response as a draft for the others.
+            drafts: Use responses of some boundaries as drafts for others, where that pays.
 
         Raises:
             ModelError: The model does not name its decoder.
@@ -56,7 +60,8 @@ class Fork:
         self._model = SplitModel(cut.model.get_base_model())
         self._prefixes = prefixes
         self._drafts = drafts
-        self._agreement = 0.0  # with drafts, of the batch before
+        self._costs: Costs | None = None
+        self._use = Drafts()  # in the next batch
         self._forked: ForkedModel
         self._beginning: tuple[int, ...] = ()
         self._prefix: Branches
@@ -66,35 +71,51 @@ class Fork:
         return boundaries
 
     @property
-    def _worth_drafting(self) -> bool:
-        return self._drafts and self._roomy and self._agreement >= WORTH_DRAFTING
+    def measured(self) -> str | None:
+        """Return what was measured on this machine, for :meth:`start`; None if nothing was."""
+        return None if self._costs is None else json.dumps(asdict(self._costs))
 
     def learn(self, answers: Sequence[Answers]) -> None:
         """Take note of the answers to the batch before, whoever gave them.
 
-        Whether drafts are used next follows from them alone, so that a run that is taken up again
-        goes the same way.
+        Which drafts are used next follows from them and from what was measured alone, so that a
+        run that is taken up again goes the same way.
         """
-        top = max((boundary for found in answers for boundary in found), default=0)
-        shares = [
-            shared_length(answer, draft) / len(answer)
+        self._use = Drafts()
+        if self._costs is None:
+            return
+        encode = self._lm.tokenizer.encode
+        responses = [
+            [encode(text, add_special_tokens=False) for _, text in sorted(found.items())]
             for found in answers
-            for draft in [found.get(top)]
-            for boundary, answer in found.items()
-            if boundary != top and isinstance(answer, str) and isinstance(draft, str) and answer
+            if all(isinstance(text, str) for text in found.values())
         ]
-        self._agreement = sum(shares) / len(shares) if shares else 0.0
+        agreeing, steps = agreement(responses), steps_per_token(responses)
+        self._use = Drafts(
+            self._costs.reading if self._costs.worth_whole(agreeing) else None,
+            self._costs.worth_neighbours(steps),
+        )
+        logger.debug(
+            "%.0f%% of the responses is as that of the highest boundary; with their neighbours as "
+            "drafts they would take %.2f steps per token; %s: %s",
+            100 * agreeing, steps, self._costs, self._use,
+        )  # fmt: skip
 
     @torch.no_grad()
-    def start(self, requests: Sequence[Request], boundaries: Sequence[int]) -> None:
+    def start(
+        self, requests: Sequence[Request], boundaries: Sequence[int], measured: str | None = None
+    ) -> None:
         """Get ready for batches of these requests.
 
         Args:
             requests: All requests of a task and kind, so that a run that is taken up again does
                 exactly the same arithmetic.
             boundaries: The boundaries.
+            measured: What was measured when the run began.
         """
-        self._agreement = 0.0
+        self._use = Drafts()
+        self._costs = None if measured is None else Costs(**json.loads(measured))
+        self._asked = len(requests)
         self._forked = ForkedModel(self._cut.model, self._cut.stack, boundaries)
         length = max((request.length for request in requests), default=0)
         self._roomy = _unlimited(self._model, length)
@@ -103,7 +124,7 @@ class Fork:
         tokens, mask = padded([self._beginning], "left", self._lm.device)
         self._prefix = Branches(self._model, self._forked, mask[:, :0], piecewise=self._roomy)
         if self._beginning:
-            with self._lm.precision():
+            with self._computing():
                 self._prefix.read(tokens, mask, torch.empty((0, 2), dtype=torch.long))
 
     @torch.no_grad()
@@ -111,14 +132,19 @@ class Fork:
         """Answer a batch of requests of one kind, and of the same generation arguments."""
         scores = [request for request in requests if isinstance(request, Score)]
         skipped = len(self._beginning)
-        with self._lm.precision():
+        with self._computing():
             if scores:
                 scoring = Scores(self._model, self._forked.boundaries, self._lm.softmax_dtype)
                 return scoring.answer(self._prefix, skipped, scores)
             prompts = [request for request in requests if isinstance(request, Generate)]
-            writing = Responses(self._model, self._forked, drafts=self._worth_drafting)
+            # what a batch costs is of use to those after it
+            measuring = self._drafts and self._roomy and self._costs is None
+            watch = Stopwatch() if measuring and len(prompts) < self._asked else None
+            writing = Responses(self._model, self._forked, self._use, watch)
             ending = self._ending(prompts[0])
             responses = writing.answer(self._prefix, skipped, prompts, ending)
+            if watch is not None:
+                self._costs = watch.costs(len(prompts))
         return [
             {
                 boundary: self._lm.text(row[number], request.until)
@@ -126,6 +152,11 @@ class Fork:
             }
             for number, request in enumerate(prompts)
         ]
+
+    @contextmanager
+    def _computing(self) -> Iterator[None]:
+        with self._lm.precision(), grouped_attention(self._lm.device):
+            yield
 
     def _ending(self, request: Generate) -> Ending:
         tokenizer = self._lm.tokenizer

@@ -6,6 +6,8 @@ that takes as long as the model itself.
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -32,6 +34,39 @@ def reserve(cache: Any, length: int) -> None:
     for layer in cache.layers:
         if isinstance(layer, GrowingLayer):
             layer.reserved = length
+
+
+def joined(
+    parts: Sequence[Any],
+    rows: Sequence[Sequence[int]],
+    columns: Sequence[int],
+    past: int,
+    length: int,
+) -> Any:
+    """Put caches of growing layers together; they are emptied.
+
+    Args:
+        parts: The caches. A layer has one block of rows, or several, in each of them.
+        rows: Which rows of every block of the result they hold; all of them together hold each
+            row once.
+        columns: Where what comes after the first ``past`` columns goes; what nobody fills is 0.
+        past: Number of columns that stay at the beginning.
+        length: Columns of the result.
+
+    Returns:
+        The cache.
+    """
+    whole = copy.copy(parts[0])
+    whole.layers = []
+    count = sum(map(len, rows))
+    for layers in zip(*(part.layers for part in parts), strict=True):
+        layer = copy.copy(layers[0])
+        if layer.is_initialized:
+            layer.join(layers, rows, columns, past, length, count)
+        whole.layers.append(layer)
+        for each in layers:
+            each.reset()
+    return whole
 
 
 class GrowingLayer(DynamicLayer):  # type: ignore[no-untyped-call]
@@ -67,10 +102,41 @@ class GrowingLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         self.keys, self.values = keys, values
         return keys, values
 
+    def join(
+        self,
+        layers: Sequence[GrowingLayer],
+        rows: Sequence[Sequence[int]],
+        columns: Sequence[int],
+        past: int,
+        length: int,
+        count: int,
+    ) -> None:
+        """Take the content of several layers; see :func:`joined`."""
+        blocks = len(layers[0].keys) // len(rows[0])  # type: ignore[arg-type]
+        both: list[torch.Tensor] = []
+        for contents in zip(*((layer.keys, layer.values) for layer in layers), strict=True):
+            _, heads, _, width = contents[0].shape
+            # zeros, since attention multiplies what it masks by 0
+            room = contents[0].new_zeros(blocks, count, heads, length + _SPARE, width)
+            for content, own, first in zip(contents, rows, columns, strict=True):
+                content = content.view(blocks, len(own), *content.shape[1:])
+                index = torch.tensor(own, device=room.device)
+                end = first + content.shape[-2]
+                room[:, index, :, :past] = content[..., :past, :]
+                room[:, index, :, past + first : end] = content[..., past:, :]
+            both.append(room.flatten(0, 1))
+        self._room = tuple(both)
+        self.keys, self.values = (room[..., :length, :] for room in both)
+
     def batch_select_indices(self, indices: torch.Tensor) -> None:
-        """Keep some rows only."""
-        super().batch_select_indices(indices)
-        self._room = None
+        """Keep some rows only, and the room that they have."""
+        if self._room is None:
+            super().batch_select_indices(indices)
+            return
+        length = self.keys.shape[-2]  # type: ignore[union-attr]
+        room = tuple(content.index_select(0, indices) for content in self._room)
+        self._room = room
+        self.keys, self.values = (content[..., :length, :] for content in room)
 
     def reset(self) -> None:
         """Forget everything."""

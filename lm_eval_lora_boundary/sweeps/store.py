@@ -29,6 +29,7 @@ CREATE TABLE IF NOT EXISTS answers (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
+_NOTE = "INSERT OR IGNORE INTO notes VALUES (?, ?)"
 
 
 class AnswerStore:
@@ -96,8 +97,16 @@ class AnswerStore:
                 "choose another --output, and run the same command again."
             ) from error
 
-    def put(self, answers: Iterable[tuple[bytes, Mapping[int, Answer]]]) -> None:
+    def put(
+        self,
+        answers: Iterable[tuple[bytes, Mapping[int, Answer]]],
+        notes: Mapping[str, str] | None = None,
+    ) -> None:
         """Store the answers of a batch, by request and boundary, in one transaction.
+
+        Args:
+            answers: The answers.
+            notes: What to note besides, by name; what was noted first stays.
 
         Raises:
             OutputError: They cannot be written; what was stored before is safe.
@@ -116,6 +125,7 @@ class AnswerStore:
                 self._connection.executemany(
                     "INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?)", rows
                 )
+                self._connection.executemany(_NOTE, (notes or {}).items())
         except sqlite3.Error as error:
             raise self._failure(error) from error
 
@@ -126,11 +136,19 @@ class AnswerStore:
             OutputError: It cannot be written.
         """
         try:
-            self._connection.execute("INSERT OR IGNORE INTO notes VALUES (?, ?)", (name, default))
+            self._connection.execute(_NOTE, (name, default))
         except sqlite3.Error as error:
             raise self._failure(error) from error
-        query = "SELECT value FROM notes WHERE name = ?"
-        return str(self._rows(query, name)[0][0])
+        return str(self.noted(name))
+
+    def noted(self, name: str) -> str | None:
+        """Return what was noted under a name, None if nothing was.
+
+        Raises:
+            OutputError: The file cannot be read.
+        """
+        found = self._rows("SELECT value FROM notes WHERE name = ?", name)
+        return str(found[0][0]) if found else None
 
     def _failure(self, error: sqlite3.Error) -> OutputError:
         return OutputError(

@@ -18,6 +18,7 @@ class Toggle:
     """Answers batches at one boundary after another."""
 
     name = "toggle"
+    measured = None
 
     def __init__(self, lm: SweepLM, cut: LoraCut) -> None:
         """Use a model whose LoRA can be cut.
@@ -35,9 +36,11 @@ class Toggle:
         del boundaries
         return 1
 
-    def start(self, requests: Sequence[Request], boundaries: Sequence[int]) -> None:
+    def start(
+        self, requests: Sequence[Request], boundaries: Sequence[int], measured: str | None = None
+    ) -> None:
         """Get ready for batches of these requests."""
-        del requests
+        del requests, measured
         self._boundaries = boundaries
 
     def learn(self, answers: Sequence[Answers]) -> None:

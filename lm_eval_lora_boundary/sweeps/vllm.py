@@ -32,6 +32,7 @@ class Vllm:
     """
 
     name = "vllm"
+    measured = None
     AT_ONCE = 4096  # rows of a batch, and of a transaction
 
     def __init__(self, lm: VllmSweepLM) -> None:
@@ -51,9 +52,11 @@ class Vllm:
         """Return how many rows a request takes in a batch."""
         return boundaries
 
-    def start(self, requests: Sequence[Request], boundaries: Sequence[int]) -> None:
+    def start(
+        self, requests: Sequence[Request], boundaries: Sequence[int], measured: str | None = None
+    ) -> None:
         """Get ready for batches of these requests."""
-        del requests
+        del requests, measured
         self._boundaries = boundaries
 
     def learn(self, answers: Sequence[Answers]) -> None:

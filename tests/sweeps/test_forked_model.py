@@ -12,13 +12,16 @@ from lm_eval_lora_boundary.split import SplitModel
 from lm_eval_lora_boundary.sweeps import branches, fork_responses
 from lm_eval_lora_boundary.sweeps.branches import Branches
 from lm_eval_lora_boundary.sweeps.decoding import Ending
-from lm_eval_lora_boundary.sweeps.fork_responses import Responses
+from lm_eval_lora_boundary.sweeps.drafting import Stopwatch
+from lm_eval_lora_boundary.sweeps.fork_responses import Drafts, Responses
 from lm_eval_lora_boundary.sweeps.forked_model import ForkedModel
+from lm_eval_lora_boundary.sweeps.growing_cache import GrowingLayer
 from lm_eval_lora_boundary.sweeps.requests import Generate
 
 # OPT hands its feed-forward modules flattened rows, which PEFT cannot tell apart
 FORKABLE = [name for name in ARCHITECTURES if name != "opt"]
 DOCUMENTS = 3
+PLAIN = Drafts()
 # the same products in batches of other sizes: rounding of fp32 sums only
 TOLERANCE = 2e-5
 
@@ -73,7 +76,13 @@ def test_one_pass_equals_one_pass_per_boundary(architecture: str, boundaries: li
 
 @torch.no_grad()
 def generate(
-    cut: LoraCut, boundaries: list[int], ending: Ending, *, drafts: bool = False, shared: int = 0
+    cut: LoraCut,
+    boundaries: list[int],
+    ending: Ending,
+    drafts: Drafts = PLAIN,
+    *,
+    shared: int = 0,
+    watch: Stopwatch | None = None,
 ) -> dict[int, list[list[int]]]:
     tokens, mask = prompts(shared)
     forked = ForkedModel(cut.model, cut.stack, boundaries)
@@ -84,21 +93,22 @@ def generate(
     if shared:
         ones = torch.ones((1, shared), dtype=torch.long)
         prefix.read(torch.tensor([rows[0][:shared]]), ones, torch.empty((0, 2), dtype=torch.long))
-    written = Responses(model, forked, drafts=drafts).answer(prefix, shared, requests, ending)
+    responses = Responses(model, forked, drafts, watch)
+    written = responses.answer(prefix, shared, requests, ending)
     return dict(zip(forked.boundaries, written, strict=True))
 
 
 @pytest.mark.parametrize("shared", [0, 2])
-@pytest.mark.parametrize("drafts", [False, True])
+@pytest.mark.parametrize("drafts", [PLAIN, Drafts(whole=0.4), Drafts(0.4, neighbours=True)])
 @pytest.mark.parametrize("architecture", FORKABLE)
 @torch.no_grad()
 def test_decoding_equals_generate_at_each_boundary(
-    architecture: str, drafts: bool, shared: int
+    architecture: str, drafts: Drafts, shared: int
 ) -> None:
     cut = cut_model(architecture)
     tokens, mask = prompts(shared)
     ending = Ending(frozenset({2}), (), 12, lambda ids: " ".join(map(str, ids)))
-    responses = generate(cut, list(range(-1, LAYERS)), ending, drafts=drafts, shared=shared)
+    responses = generate(cut, list(range(-1, LAYERS)), ending, drafts, shared=shared)
     for boundary in range(-1, LAYERS):
         cut.move(boundary)
         written = cut.model.generate(
@@ -115,15 +125,64 @@ def test_decoding_equals_generate_at_each_boundary(
             assert ours[-1] == 2 or len(ours) == 12
 
 
+@pytest.mark.parametrize("boundaries", [list(range(-1, LAYERS)), [2], [-1, 1]], ids=str)
+@pytest.mark.parametrize("architecture", FORKABLE)
+@torch.no_grad()
+def test_documents_of_other_lengths_are_read_apart(
+    architecture: str, boundaries: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the same comes out, whether what follows is padded on the left or on the right."""
+    cut = cut_model(architecture)
+    forked = ForkedModel(cut.model, cut.stack, boundaries)
+    model = SplitModel(cut.model.get_base_model())
+    tokens, mask = prompts()
+    places = torch.cartesian_prod(torch.arange(DOCUMENTS), torch.tensor([6, 7, 8]))
+    found = []
+    for apart in (False, True):
+        monkeypatch.setattr(branches, "_FEW", 0)
+        monkeypatch.setattr(branches, "_COPIED", 10**6 if apart else 0)
+        branch = Branches(model, forked, torch.zeros((DOCUMENTS, 0), dtype=torch.long))
+        # layers with a sliding window are never taken apart
+        ordinary = all(isinstance(layer, GrowingLayer) for layer in branch.cache.layers)
+        assert (len(branch._groups(mask)) > 1) == (apart and ordinary)
+        states = [branch.read(tokens, mask, places)]
+        right = mask.flip(1)
+        where = torch.tensor([[2, 0], [0, 8], [1, 5]])
+        states.append(branch.read(tokens.flip(1), right, where))
+        assert branch.mask.tolist() == torch.cat([mask, right], dim=1).tolist()
+        one = torch.ones((DOCUMENTS, 1), dtype=torch.long)
+        states.append(branch.read(tokens[:, :1] + 1, one, torch.tensor([[0, 0], [1, 0], [2, 0]])))
+        found.append(states)
+    for together, apart_ in zip(*found, strict=True):
+        torch.testing.assert_close(apart_, together, rtol=TOLERANCE, atol=TOLERANCE)
+
+
+def test_groups_hold_little_padding() -> None:
+    def groups(lengths: list[int], past: int = 0) -> list[list[int]]:
+        mask = torch.zeros((len(lengths), max(lengths)), dtype=torch.long)
+        for row, length in zip(mask, lengths, strict=True):
+            row[:length] = 1
+        cut = cut_model("llama")
+        forked = ForkedModel(cut.model, cut.stack, [-1, LAYERS - 1])
+        model = SplitModel(cut.model.get_base_model())
+        before = torch.ones((len(lengths), past), dtype=torch.long)
+        return Branches(model, forked, before)._groups(mask)
+
+    assert groups([300, 100, 290, 99]) == [[0, 2], [1, 3]]
+    assert groups([300, 290, 280]) == [[0, 1, 2]]
+    assert groups([9, 3, 5]) == [[0, 1, 2]]  # a pass costs something, too
+    assert groups([100, 100, 100, 60], past=2000) == [[0, 1, 2, 3]]  # dearer to take apart
+
+
 @pytest.mark.parametrize("draft", [1, 3, 16])
-@pytest.mark.parametrize("agreeing", [0.0, 0.6, 1.0])
+@pytest.mark.parametrize("agreeing", [0.0, 0.6, 1.0, None])
+@pytest.mark.parametrize("neighbours", [False, True])
 def test_drafts_never_change_a_response(
-    draft: int, agreeing: float, monkeypatch: pytest.MonkeyPatch
+    draft: int, agreeing: float | None, neighbours: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A weak adapter: boundaries agree with the draft for a while, then one after the other not."""
     monkeypatch.setattr(branches, "_AT_ONCE", draft * 15)  # pieces of one token and more
     monkeypatch.setattr(fork_responses, "_DRAFT", draft)
-    monkeypatch.setattr(fork_responses, "_AGREEING", agreeing)
     model = peft.get_peft_model(tiny_model("llama"), lora_config("llama"))
     cut = LoraCut(randomise(model, scale=0.12).eval())
     boundaries = list(range(-1, LAYERS))
@@ -131,10 +190,15 @@ def test_drafts_never_change_a_response(
     def text(ids: list[int]) -> str:
         return "".join(f"<{i}>" for i in ids)
 
+    costs = []
     for until in ((), ("<7>",), ("><5",)):
         ending = Ending(frozenset({2}), until, 40, text)
         plain = generate(cut, boundaries, ending)
-        assert generate(cut, boundaries, ending, drafts=True) == plain
+        assert generate(cut, boundaries, ending, Drafts(agreeing, neighbours=neighbours)) == plain
+        watch = Stopwatch()
+        assert generate(cut, boundaries, ending, watch=watch) == plain
+        costs.append(watch.costs(DOCUMENTS))
+    assert any(each is not None for each in costs)
     agreed = [
         sum(a == b for a, b in zip(plain[1][i], plain[LAYERS - 1][i], strict=False))
         for i in range(DOCUMENTS)
