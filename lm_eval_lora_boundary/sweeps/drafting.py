@@ -15,7 +15,7 @@ from .requests import shared_length
 
 WIDTH = 4  # tokens that a row reads in a step with a draft: the newest, and three of the draft
 _ALIKE = (4, 3, 2)  # tokens by which a place in another response is found again
-_WORTH = 0.95  # share of the cost without drafts, from which on they are not worth it
+WORTH = 0.95  # share of the cost without drafts, from which on they are not worth it
 
 
 class Draft:
@@ -108,21 +108,21 @@ class Costs:
     half: float
     wide: float
 
-    def worth_whole(self, agreement: float) -> bool:
-        """Tell whether the response of the highest boundary is worth reading under the others.
+    def with_whole(self, agreement: float) -> float:
+        """Return what a token costs if the highest boundary's response is read under the others.
 
         Args:
-            agreement: The share of their responses that is as in the draft.
+            agreement: The share of their responses that is as in that one.
         """
-        return self.whole + self.reading + (1 - agreement) < _WORTH
+        return self.whole + self.reading + (1 - agreement)
 
-    def worth_neighbours(self, steps: float) -> bool:
-        """Tell whether every second boundary should wait for the responses of its neighbours.
+    def with_neighbours(self, steps: float) -> float:
+        """Return what a token costs if every second boundary waits for its neighbours' responses.
 
         Args:
             steps: Steps per token with these as drafts.
         """
-        return self.half * (1 + self.wide * steps) < _WORTH
+        return self.half * (1 + self.wide * steps)
 
 
 class Stopwatch:

@@ -19,7 +19,7 @@ from ..split import SplitModel
 from .attention import grouped_attention
 from .branches import Branches
 from .decoding import Ending
-from .drafting import Costs, Stopwatch, agreement, steps_per_token
+from .drafting import WORTH, Costs, Stopwatch, agreement, steps_per_token
 from .fork_responses import Drafts, Responses
 from .fork_scores import Scores
 from .forked_model import ForkedModel
@@ -92,8 +92,8 @@ class Fork:
         ]
         agreeing, steps = agreement(responses), steps_per_token(responses)
         self._use = Drafts(
-            self._costs.reading if self._costs.worth_whole(agreeing) else None,
-            self._costs.worth_neighbours(steps),
+            self._costs.reading if self._costs.with_whole(agreeing) < WORTH else None,
+            self._costs.with_neighbours(steps) < WORTH,
         )
         logger.debug(
             "%.0f%% of the responses is as that of the highest boundary; with their neighbours as "

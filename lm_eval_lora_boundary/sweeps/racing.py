@@ -92,7 +92,7 @@ def run_race(
     assert race is not None
     # the last boundary standing is still evaluated on all documents
     in_full = finalists(race, references)
-    spent = _spent(race, in_full)
+    spent = evaluations(race, in_full)
     answering.boundaries = in_full
     if not exact:
         logger.warning(
@@ -117,7 +117,7 @@ def finalists(race: Race, references: Sequence[int]) -> list[int]:
     return sorted({*race.live, *(dropped & set(references))})
 
 
-def _spent(race: Race, in_full: Sequence[int]) -> int:
+def evaluations(race: Race, in_full: Sequence[int]) -> int:
     """Return how many evaluations of one document under one boundary there are in all."""
     seen = [out.documents for out in race.dropped if out.boundary not in in_full]
     return sum(seen) + len(in_full) * race.rounds[-1]
@@ -128,7 +128,7 @@ def race_summary(
 ) -> dict[str, Any]:
     """Return what ``sweep.json`` says about a race."""
     documents = race.rounds[-1]
-    spent = _spent(race, finalists(race, references))
+    spent = evaluations(race, finalists(race, references))
     exhaustive = (len(race.dropped) + len(race.live)) * documents
     return {
         "error_rate": settings.error_rate,

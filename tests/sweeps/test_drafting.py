@@ -19,7 +19,7 @@ from tiny_models import LAYERS, lora_config, randomise, tiny_model
 
 from lm_eval_lora_boundary.adapter import LoraCut
 from lm_eval_lora_boundary.split import SplitModel
-from lm_eval_lora_boundary.sweeps import drafting
+from lm_eval_lora_boundary.sweeps import fork
 from lm_eval_lora_boundary.sweeps.attention import grouped_attention
 from lm_eval_lora_boundary.sweeps.branches import Branches
 from lm_eval_lora_boundary.sweeps.decoding import Ending
@@ -105,15 +105,15 @@ def test_too_little_was_seen() -> None:
     assert watch.costs(2) is not None
 
 
-def test_drafts_are_used_where_they_pay() -> None:
+def test_what_drafts_cost() -> None:
     dear = Costs(reading=0.5, whole=0.05, half=0.5, wide=4.0)  # four tokens cost what four steps do
     cheap = Costs(reading=0.1, whole=0.05, half=0.6, wide=1.1)  # memory sets the pace
-    assert dear.worth_whole(0.8)
-    assert not dear.worth_whole(0.5)
-    assert cheap.worth_whole(0.25)
-    assert not dear.worth_neighbours(1 / WIDTH)
-    assert cheap.worth_neighbours(0.4)
-    assert not cheap.worth_neighbours(0.9)
+    assert dear.with_whole(0.8) == pytest.approx(0.75)
+    assert dear.with_whole(0.5) == pytest.approx(1.05)
+    assert cheap.with_whole(0.25) == pytest.approx(0.9)
+    assert dear.with_neighbours(1 / WIDTH) == pytest.approx(1.0)
+    assert cheap.with_neighbours(0.4) == pytest.approx(0.864)
+    assert cheap.with_neighbours(0.9) == pytest.approx(1.194)
 
 
 @torch.no_grad()
@@ -157,7 +157,7 @@ def writing(count: int) -> list[Instance]:
 def test_a_sweep_measures_and_switches_by_itself(
     worth: float, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(drafting, "_WORTH", worth)  # never; always
+    monkeypatch.setattr(fork, "WORTH", worth)  # never; always
     base, adapter = tiny()
     used: list[Drafts] = []
     known = Responses.__init__

@@ -125,15 +125,14 @@ def test_decoding_equals_generate_at_each_boundary(
             assert ours[-1] == 2 or len(ours) == 12
 
 
-@pytest.mark.parametrize("boundaries", [list(range(-1, LAYERS)), [2], [-1, 1]], ids=str)
 @pytest.mark.parametrize("architecture", FORKABLE)
 @torch.no_grad()
 def test_documents_of_other_lengths_are_read_apart(
-    architecture: str, boundaries: list[int], monkeypatch: pytest.MonkeyPatch
+    architecture: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And the same comes out, whether what follows is padded on the left or on the right."""
     cut = cut_model(architecture)
-    forked = ForkedModel(cut.model, cut.stack, boundaries)
+    forked = ForkedModel(cut.model, cut.stack, [-1, 1, 2])
     model = SplitModel(cut.model.get_base_model())
     tokens, mask = prompts()
     places = torch.cartesian_prod(torch.arange(DOCUMENTS), torch.tensor([6, 7, 8]))
@@ -174,7 +173,7 @@ def test_groups_hold_little_padding() -> None:
     assert groups([100, 100, 100, 60], past=2000) == [[0, 1, 2, 3]]  # dearer to take apart
 
 
-@pytest.mark.parametrize("draft", [1, 3, 16])
+@pytest.mark.parametrize("draft", [1, 5])
 @pytest.mark.parametrize("agreeing", [0.0, 0.6, 1.0, None])
 @pytest.mark.parametrize("neighbours", [False, True])
 def test_drafts_never_change_a_response(
