@@ -126,6 +126,7 @@ def main() -> None:
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--apply-chat-template", action="store_true")
     parser.add_argument("--include-path")
+    parser.add_argument("--skip-memory", action="store_true", help="do not run hf on as many rows")
     parser.add_argument("--keep", type=Path, help="where to leave the sweep")
     options = parser.parse_args()
     model = small_model()
@@ -154,13 +155,13 @@ def main() -> None:
         )
         wall_c, cpu_c, _ = run(command)
         peak_c = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
-        report = [f"(c) sweep, {count} boundaries: wall {wall_c:.0f} s, CPU {cpu_c:.0f} s"]
+        say(f"(c) sweep, {count} boundaries: wall {wall_c:.0f} s, CPU {cpu_c:.0f} s")
         _, starting, _ = run([*command, "--dry-run"])
         job = {"model": model, "folder": str(ours), "task": options.task, "rows": options.rows}
         job |= {"dtype": options.dtype, "boundaries": count}
         _, _, output = run([sys.executable, str(Path(__file__).parent / "floor.py"), _json(job)])
         read, wrote, reading, writing = json.loads(_said(output, "FLOOR"))
-        report.append(
+        say(
             f"floor by layer passes: {read} tokens read {reading:.0f} s, {wrote} written "
             f"{writing:.0f} s of CPU; (c) without its start-up of {starting:.0f} s over floor: "
             f"{(cpu_c - starting) / (reading + writing):.2f}x"
@@ -190,7 +191,7 @@ def main() -> None:
         scale = count / len(sample)
         wall_b = startup[0] + scale * sum(wall for _, wall, _ in rows)
         cpu_b = startup[1] + scale * sum(cpu for *_, cpu in rows)
-        report.append(
+        say(
             f"(b) one process, {len(sample)} of {count} boundaries run: wall {wall_b:.0f} s, "
             f"CPU {cpu_b:.0f} s; (b)/(c) wall {wall_b / wall_c:.2f}x, CPU {cpu_b / cpu_c:.2f}x"
         )
@@ -201,7 +202,7 @@ def main() -> None:
             )
             for boundary in sample
         ]
-        report.append(f"answers of (b) and (c) that are the same, by boundary: {agree}")
+        say(f"answers of (b) and (c) that are the same, by boundary: {agree}")
 
         walls, cpus = [], []
         for boundary in chosen:
@@ -219,13 +220,16 @@ def main() -> None:
             cpus.append(cpu)
             theirs = answers(folder / f"a-{boundary}", options.task)
             agreeing = same(answers(ours / f"boundary={boundary}", options.task), theirs)
-            report.append(f"answers of (a) and (c) that are the same at {boundary}: {agreeing}")
+            say(f"answers of (a) and (c) that are the same at {boundary}: {agreeing}")
         scale = count / len(chosen)
-        report.append(
+        say(
             f"(a) {len(chosen)} of {count} processes run: wall {scale * sum(walls):.0f} s, CPU "
             f"{scale * sum(cpus):.0f} s; (a)/(c) wall {scale * sum(walls) / wall_c:.2f}x, CPU "
             f"{scale * sum(cpus) / cpu_c:.2f}x"
         )
+        say(f"{options}; {conditions()}; {os.getloadavg()}")
+        if options.skip_memory:
+            return
         # the same rows in hf: every request asked for as often as there are boundaries
         alike = max(1, options.rows // count)
         (folder / "m").mkdir()
@@ -234,14 +238,16 @@ def main() -> None:
         job["repeats"] = count
         job["evaluate"] |= {"limit": min(alike, options.documents)}
         _, peak_m = _rows(run([sys.executable, "-c", WORKER, _json(job)])[2])
-        report.append(
+        say(
             f"peak memory (c) {peak_c:.1f} GB, (b) {peak_b:.1f} GB; hf with batches of "
             f"{alike * count} rows {peak_m:.1f} GB, (c)/hf {peak_c / peak_m:.2f}x"
         )
-        report.append(f"{options}; {conditions()}; {os.getloadavg()}")
-        print("\n".join(report))
     finally:
         shutil.rmtree(folder)
+
+
+def say(line: str) -> None:
+    print(line, flush=True)  # a run takes long, and what is known is known
 
 
 def _json(content: Any) -> str:
