@@ -159,15 +159,17 @@ class Stopwatch:
         step = statistics.median(
             seconds * rows / count for count, seconds in self._plain if abs(count - rows) == nearest
         )
-        # the share of a step that does not depend on the rows, from steps of fewer
+        dearer = min(wide) / step
+        # the share of a step that does not depend on the rows, from steps of fewer; where none was
+        # seen, the largest that the wide steps allow, so that drafts are not used by mistake
         shares = [
             (seconds / step - count / rows) / (1 - count / rows)
             for count, seconds in self._plain
             if count <= rows / 2
-        ]
-        fixed = min(1.0, max(0.0, statistics.median(shares))) if shares else 0.0
+        ] or [(WIDTH - dearer) / (WIDTH - 1)]
+        fixed = min(1.0, max(0.0, statistics.median(shares)))
 
         def few(count: float) -> float:
             return fixed + (1 - fixed) * count / rows
 
-        return Costs(self._reading / step, few(documents), few(rows / 2), min(wide) / step)
+        return Costs(self._reading / step, few(documents), few(rows / 2), dearer)

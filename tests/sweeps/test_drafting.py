@@ -78,12 +78,15 @@ def test_responses_that_have_nothing_in_common_take_a_step_per_token() -> None:
     assert steps_per_token([]) == steps_per_token([[[], []]]) == 1
 
 
-@given(st.floats(0, 50), st.floats(0.1, 5), st.integers(1, 8))
-def test_costs_follow_from_the_time_of_passes(fixed: float, each: float, documents: int) -> None:
+@pytest.mark.parametrize("fewer", [(120, 80, 20, 3), ()], ids=["some end early", "none does"])
+@given(fixed=st.floats(0, 50), each=st.floats(0.1, 5), documents=st.integers(1, 8))
+def test_costs_follow_from_the_time_of_passes(
+    fewer: tuple[int, ...], fixed: float, each: float, documents: int
+) -> None:
     """A pass that takes ``fixed + each × tokens`` seconds."""
     watch = Stopwatch()
     watch.read(100, 100 * 7.0)
-    for rows in (160, 160, 160, 120, 80, 20, 3):
+    for rows in (160, 160, 160, *fewer):
         watch.step(rows, 1, fixed + each * rows)
     watch.step(160, WIDTH, fixed + each * 160 * WIDTH)
     costs = watch.costs(documents)

@@ -1,0 +1,112 @@
+"""What passes of a shared forward cost: by rows, by tokens per row, and against the base model.
+
+Decoding steps of rows under different boundaries, of one token each and of several (a draft), and
+prompts read under all boundaries, on the 135M model with a random adapter of rank 8 on all linear
+layers. Run it with nothing else running:
+
+    python benchmarks/steps.py --past 250
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from common import conditions, small_model
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM
+
+from lm_eval_lora_boundary.adapter import LoraCut
+from lm_eval_lora_boundary.split import SplitModel
+from lm_eval_lora_boundary.sweeps.attention import grouped_attention
+from lm_eval_lora_boundary.sweeps.branches import Branches
+from lm_eval_lora_boundary.sweeps.forked_model import ForkedModel
+from lm_eval_lora_boundary.sweeps.growing_cache import growing_cache, reserve
+
+
+def cpu(work: Callable[[], object], repeats: int) -> float:
+    """Return the median CPU time of some work in seconds, after one run to warm up."""
+    times = []
+    for _ in range(repeats + 1):
+        before = time.process_time()
+        work()
+        times.append(time.process_time() - before)
+    return statistics.median(times[1:])
+
+
+@torch.inference_mode()
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--past", type=int, default=250, help="tokens before a step")
+    parser.add_argument("--rows", type=int, nargs="+", default=[8, 31, 62, 124, 248])
+    parser.add_argument("--tokens", type=int, nargs="+", default=[1, 2, 4, 8])
+    parser.add_argument("--prompt", type=int, default=200, help="tokens of a prompt")
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args()
+    load = small_model()
+    path, file = load["pretrained"], {"gguf_file": load["gguf_file"]}
+    base = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, **file)
+    base.eval()
+    config, layers = base.config, base.config.num_hidden_layers
+    heads = config.num_key_value_heads
+    size = config.hidden_size // config.num_attention_heads
+    plain = SplitModel(base)
+    prompts = torch.randint(5, 1000, (4, options.prompt))
+    ones = torch.ones_like(prompts)
+
+    def step(model: SplitModel, rows: int, tokens: int, routed: ForkedModel | None) -> float:
+        cache = growing_cache(config)
+        reserve(cache, options.past + (options.repeats + 1) * tokens)
+        for layer in cache.layers:
+            layer.update(*(torch.randn(rows, heads, options.past, size) for _ in range(2)))
+        mask = torch.ones(rows, options.past, dtype=torch.long)
+        mask[::2, :5] = 0  # prompts of other lengths
+        boundaries = sorted((i % (layers + 1) - 1 for i in range(rows)), reverse=True)
+
+        def once() -> None:
+            nonlocal mask
+            mask = torch.cat([mask, mask.new_ones(rows, tokens)], dim=1)
+            ids = torch.zeros(rows, tokens, dtype=torch.long)
+            if routed is None:
+                states = model.hidden(ids, mask, cache)
+            else:
+                with routed.routing(boundaries):
+                    states = model.hidden(ids, mask, cache)
+            model.greedy(states.flatten(0, 1))
+
+        return cpu(once, options.repeats)
+
+    with grouped_attention(torch.device("cpu")):
+        alone = {rows: step(plain, rows, 1, None) for rows in options.rows}
+        reading = cpu(lambda: plain.hidden(prompts, ones, growing_cache(config)), options.repeats)
+        lora = LoraConfig(r=8, target_modules="all-linear", init_lora_weights=False)
+        cut = LoraCut(get_peft_model(base, lora).eval())
+        model = SplitModel(cut.model.get_base_model())
+        forked = ForkedModel(cut.model, cut.stack, range(-1, layers))
+        for rows in options.rows:
+            times = [step(model, rows, tokens, forked) for tokens in options.tokens]
+            wide = ", ".join(
+                f"{tokens} tokens {seconds / times[0]:.2f}"
+                for tokens, seconds in zip(options.tokens, times, strict=True)
+            )
+            print(f"{rows} rows: {times[0] / rows * 1000:.1f} ms of CPU per row, base model alone "
+                  f"{alone[rows] / rows * 1000:.1f} ms; step of {wide}", flush=True)  # fmt: skip
+        places = torch.tensor([[row, options.prompt - 1] for row in range(len(prompts))])
+
+        def read() -> None:
+            before = torch.zeros(len(prompts), 0, dtype=torch.long)
+            Branches(model, forked, before).read(prompts, ones, places)
+
+        passes = (layers + 1) * (layers + 2) // 2 - 1
+        under_all = cpu(read, options.repeats) / (prompts.numel() * passes)
+    print(f"reading {len(prompts)} prompts of {options.prompt} tokens: {under_all * 1e6:.0f} µs of "
+          f"CPU per token and layer pass under all boundaries, base model alone "
+          f"{reading / (prompts.numel() * layers) * 1e6:.0f} µs")  # fmt: skip
+    print(f"medians of {options.repeats}; {conditions()}")
+
+
+if __name__ == "__main__":
+    main()
