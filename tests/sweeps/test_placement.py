@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from command_line import command_line
-from model_helpers import make
+from model_helpers import logits, make
 
 from lm_eval_lora_boundary import LoraBoundaryLM
 from lm_eval_lora_boundary.errors import ModelError
@@ -79,3 +79,34 @@ def test_from_python_the_best_device_is_taken(tiny: Any) -> None:
     for wrong in ({"device": "nope"}, {"softmax_dtype": "float99"}, {"dtype": "int8"}):
         with pytest.raises(ModelError, match="is unknown; expected"):
             make(*tiny(), LoraBoundaryLM, **wrong)
+
+
+@pytest.mark.parametrize("boundary", [-1, 1])
+@pytest.mark.parametrize(
+    "placed",
+    [
+        {"device_map": "cpu"},
+        {"device_map": "auto"},
+        {"parallelize": True, "max_cpu_memory": "1GiB"},
+    ],
+    ids=str,
+)
+def test_a_placed_model(
+    tiny: Any, placed: dict[str, Any], boundary: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, adapter = tiny()
+    # what lm-eval puts together must reach transformers, with the adapter left to us
+    asked: dict[str, Any] = {}
+    load = LoraBoundaryLM._create_model
+
+    def create(self: Any, *args: Any, **kwargs: Any) -> None:
+        asked.update(kwargs)
+        load(self, *args, **kwargs)
+
+    monkeypatch.setattr(LoraBoundaryLM, "_create_model", create)
+    lm = make(base, adapter, boundary=boundary, **placed)
+    assert {**asked, **placed} == asked
+    assert asked["peft"] is None
+    plain = make(base, adapter, boundary=boundary)
+    assert torch.equal(logits(lm), logits(plain))
+    assert lm.get_model_info()["dropped_modules"] == plain.get_model_info()["dropped_modules"] > 0

@@ -1,4 +1,4 @@
-"""A whole sweep: lm-eval's numbers, its files, resuming, and what is refused."""
+"""A whole sweep: lm-eval's numbers, its files, and what is refused."""
 
 from __future__ import annotations
 
@@ -6,55 +6,31 @@ import json
 import os
 import re
 import shutil
-import signal
-import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import lm_eval
-import numpy as np
 import pytest
 from lm_eval.tasks import TaskManager
 from model_helpers import make
 from test_vocabulary import grown_adapter
-from tiny_models import LAYERS, save_adapter, tiny_model, tiny_tokenizer
+from tiny_models import LAYERS, tiny_model, tiny_tokenizer
 
-from lm_eval_lora_boundary import LoraBoundaryLM, sweep, trace
-from lm_eval_lora_boundary import race as race_rules
+from lm_eval_lora_boundary import LoraBoundaryLM
 from lm_eval_lora_boundary.errors import (
     AdapterError,
     BoundaryError,
     LoraBoundaryError,
     ModelError,
-    OutputError,
     TaskError,
 )
 from lm_eval_lora_boundary.sweeps.store import AnswerStore
 
 Tiny = Callable[..., tuple[Path, Path]]
 TASKS = "tiny_words,tiny_choices,tiny_last_word,tiny_text"
-
-
-@pytest.fixture
-def run(tiny: Tiny, task_folder: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
-    def run(tasks: str = "tiny_words", output: str = "out", **settings: Any) -> dict[str, Any]:
-        base, adapter = tiny()
-        defaults: dict[str, Any] = {
-            "include_path": str(task_folder),
-            "dtype": "float32",
-            "device": "cpu",
-            "batch_size": 20,
-            "peft": adapter,
-        }
-        settings = {"pretrained": str(base)} | defaults | settings
-        settings["pretrained"] = str(settings["pretrained"])
-        return sweep(tasks=tasks, output=tmp_path / output, **settings)
-
-    return run
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])
@@ -150,129 +126,6 @@ def test_a_base_without_rows_for_the_tokens_is_left_out_of_the_confirmation(
     found = run(pretrained=base, peft=tmp_path / "grown", boundaries=[LAYERS - 1])
     test = found["tasks"]["tiny_words"]["test"]
     assert [row["boundary"] for row in test["boundaries"]] == [LAYERS - 1]
-
-
-def test_the_same_again_answers_nothing_anew(run: Any, tmp_path: Path, monkeypatch: Any) -> None:
-    run(TASKS)
-    before = (tmp_path / "out/sweep.json").read_bytes()
-    from lm_eval_lora_boundary.sweeps.fork import Fork
-
-    answered = []
-    answer = Fork.answer
-    monkeypatch.setattr(Fork, "answer", lambda *a: answered.append(a) or answer(*a))
-    run(TASKS)
-    assert (tmp_path / "out/sweep.json").read_bytes() == before
-    assert len(answered) == 2  # the trial of the engine
-    run(TASKS, boundaries=[0, 1], confirm=False)
-    assert len(answered) == 4
-
-
-SCRIPT = """
-import sys, time
-from lm_eval_lora_boundary.sweeps.fork import Fork
-from lm_eval_lora_boundary import sweep
-answer = Fork.answer
-Fork.answer = lambda *a: (time.sleep({delay}), answer(*a))[1]
-sweep({base!r}, {adapter!r}, {tasks!r}, {output!r}, include_path={folder!r}, dtype="float32",
-      device="cpu", batch_size=10)
-"""
-
-
-def test_killed_at_any_moment_it_goes_on(tiny: Tiny, task_folder: Path, tmp_path: Path) -> None:
-    base, adapter = map(str, tiny())
-
-    def start(output: str, delay: float) -> subprocess.Popen[bytes]:
-        code = SCRIPT.format(
-            delay=delay,
-            base=base,
-            adapter=adapter,
-            tasks="tiny_words,tiny_choices",
-            output=str(tmp_path / output),
-            folder=str(task_folder),
-        )
-        # hash seeds differ between processes: nothing stored may depend on the order of a set
-        return subprocess.Popen([sys.executable, "-W", "ignore", "-c", code])
-
-    assert start("whole", 0).wait() == 0
-    stored = 0
-    for kill in range(3):
-        process = start("killed", 0.3)
-        database = tmp_path / "killed/answers.sqlite"
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline and process.poll() is None:
-            if database.exists() and count(database) > stored:
-                break
-            time.sleep(0.02)
-        assert process.poll() is None, f"it was over before it was killed ({kill})"
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        assert count(database) > stored
-        stored = count(database)
-    assert start("killed", 0).wait() == 0
-    whole, killed = (tmp_path / name / "sweep.json" for name in ("whole", "killed"))
-    assert killed.read_bytes() == whole.read_bytes()
-
-
-def count(database: Path) -> int:
-    try:
-        with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as connection:
-            return int(connection.execute("SELECT count(*) FROM answers").fetchone()[0])
-    except sqlite3.OperationalError:
-        return 0
-
-
-def test_other_adapters_prompts_and_precisions_get_answers_of_their_own(
-    run: Any, tmp_path: Path
-) -> None:
-    base = tiny_model("llama")
-    folder = save_adapter(tmp_path / "adapter", base)
-    first = run("tiny_last_word", peft=folder)
-    shutil.rmtree(folder)
-    save_adapter(folder, tiny_model("llama"), r=2)
-    for settings in ({"peft": folder}, {"dtype": "bfloat16"}, {"num_fewshot": 1}):
-        again = run("tiny_last_word", **({"peft": folder} | settings))
-        fresh = run("tiny_last_word", output="fresh", **({"peft": folder} | settings))
-        shutil.rmtree(tmp_path / "fresh")
-        assert again == fresh
-        assert again["tasks"] != first["tasks"]
-
-
-def test_one_process_at_a_time(run: Any, tmp_path: Path) -> None:
-    with (
-        AnswerStore(tmp_path / "out"),
-        pytest.raises(OutputError, match=r"another process is working in .*; wait for it"),
-    ):
-        run()
-    run()
-
-
-def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
-    with AnswerStore(tmp_path / "out") as store:
-        store.put([(bytes([i]) * 32, {0: "answer"}) for i in range(10)])
-        pages = store._connection.execute("PRAGMA page_count").fetchone()[0]
-        store._connection.execute(f"PRAGMA max_page_count = {pages + 1}")
-        with pytest.raises(OutputError, match=r"full\. Answers stored so far are safe"):
-            store.put([(b"x" * 32, {0: "long " * 10_000})])
-    with AnswerStore(tmp_path / "out") as store:
-        assert len(store.get([bytes([i]) * 32 for i in range(10)], 0)) == 10
-        assert not store.get([b"x" * 32], 0)
-
-
-def test_a_folder_that_cannot_be_written(run: Any, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="file"):
-        run(output="file")
-    if os.geteuid() != 0:
-        (tmp_path / "closed").mkdir(mode=0o500)
-        with pytest.raises(OutputError, match="cannot be written"):
-            run(output="closed")
-
-
-def test_a_damaged_store_is_refused(run: Any, tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out/answers.sqlite").write_bytes(b"no database at all" * 100)
-    with pytest.raises(OutputError, match=r"answers\.sqlite cannot be used"):
-        run()
 
 
 @pytest.mark.parametrize(
@@ -415,32 +268,6 @@ def test_save_is_what_auto_reads(run: Any, tiny: Tiny, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("fast_tasks")
-def test_a_race_drops_losers_and_says_so(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    # nine documents are too few for evidence of any kind
-    monkeypatch.setattr(race_rules, "FIRST_ROUND", 3)
-    monkeypatch.setattr(race_rules, "evidence", lambda seen, *_: np.full(seen.shape[1], np.inf))
-    found = run("tiny_choices", race=True, split="test")
-    race = found["race"]
-    entry = found["tasks"]["tiny_choices"]
-    scored = [row["boundary"] for row in entry["boundaries"]]
-    dropped = {out["boundary"]: out["documents"] for out in race["dropped"]}
-    assert {-1, LAYERS - 1} & {*dropped}
-    assert {*scored, *dropped} == set(range(-1, LAYERS))
-    assert {*scored} & {*dropped} <= {-1, LAYERS - 1} <= {*scored}
-    assert race["documents"] == 9
-    seen = sum(documents for boundary, documents in dropped.items() if boundary not in scored)
-    assert race["evaluations"] == 9 * len(scored) + seen <= race["exhaustive"] == 9 * (LAYERS + 1)
-    assert entry["optimism"] is None and "optimism is null" in race["note"]
-    whole = run("tiny_choices", output="whole", split="test")
-    values = {row["boundary"]: row for row in whole["tasks"]["tiny_choices"]["boundaries"]}
-    for row in entry["boundaries"]:
-        same = {"value", "stderr", "delta_full", "ci_low", "p_value", "delta_base", "metrics"}
-        other = values[row["boundary"]]
-        assert {k: row[k] for k in same} == {k: other[k] for k in same}
-        assert None not in (row["delta_full"], row["delta_base"])
-
-
-@pytest.mark.usefixtures("fast_tasks")
 def test_the_signature_says_all_that_was_asked_for(run: Any) -> None:
     plain = run(boundaries=[1], confirm=False)["signature"]
     assert not any(f"| {name} " in plain for name in ("system", "gen_kwargs", "metric", "race"))
@@ -463,34 +290,8 @@ def test_the_signature_says_all_that_was_asked_for(run: Any) -> None:
 
 
 @pytest.mark.usefixtures("fast_tasks")
-def test_another_adapter_leaves_nothing_of_the_first(
-    run: Any, tiny: Tiny, task_folder: Path, tmp_path: Path
-) -> None:
-    shared: Any = {"include_path": str(task_folder), "dtype": "float32", "device": "cpu"}
-    trace(*map(str, tiny()), "tiny_words", tmp_path / "out", **shared)
-    first = run()
-    assert (tmp_path / "out/test/tiny_words").is_dir()
-    page = tmp_path / "out/report.html"
-    assert "Trace and sweep" in page.read_text()
-    other = save_adapter(tmp_path / "adapter", tiny_model("llama"), r=2)
-    run(peft=other, boundaries=[1], confirm=False)
-    assert "Trace and sweep" not in page.read_text()
-    folders = {path.name for path in (tmp_path / "out").glob("boundary=*")}
-    assert folders == {"boundary=-1", "boundary=1", f"boundary={LAYERS - 1}"}
-    assert not (tmp_path / "out/test").exists()
-    assert run() == first
-
-
-@pytest.mark.usefixtures("fast_tasks")
 def test_whole_adapter_and_base_are_always_scored(run: Any) -> None:
     entry = run(boundaries=[1], confirm=False)["tasks"]["tiny_words"]
     assert [row["boundary"] for row in entry["boundaries"]] == [-1, 1, LAYERS - 1]
     assert all(row["delta_full"] is not None for row in entry["boundaries"])
     assert all(row["delta_base"] is not None for row in entry["boundaries"])
-
-
-def test_corpus_metrics_cannot_race(run: Any, caplog: pytest.LogCaptureFixture) -> None:
-    found = run(race=True, metric="bleu")
-    assert "race" not in found
-    assert "bleu,none is no mean over documents" in caplog.text
-    assert len(found["tasks"]["tiny_words"]["boundaries"]) == LAYERS + 1
