@@ -49,20 +49,23 @@ class Overwrite:
         name: Path of the tensor in the base model.
         depth: Depth of the module that owns it.
         owner: That module.
-        original: The parameter as it was before the adapter was loaded.
-        trained: The parameter as the adapter left it.
+        original: The tensor as it was before the adapter was loaded.
+        trained: The tensor as the adapter left it.
         counts: Whether the adapter file holds the tensor. If not, it changed because of the
             adapter's initialisation, and is no parameter of the adapter.
+        rewritten: Whether the adapter's initialisation or variant changed it: neither the file
+            nor a grown vocabulary did, and no tensor that it is tied to.
     """
 
     name: str
     depth: int
     owner: nn.Module = field(repr=False)
-    original: nn.Parameter = field(repr=False)
-    trained: nn.Parameter = field(repr=False)
+    original: torch.Tensor = field(repr=False)
+    trained: torch.Tensor = field(repr=False)
     counts: bool
+    rewritten: bool = False
 
-    def put(self, parameter: nn.Parameter) -> None:
+    def put(self, parameter: torch.Tensor) -> None:
         """Let the owner use ``parameter`` (rebinding: a tied tensor changes on one side only)."""
         setattr(self.owner, self.name.rpartition(".")[2], parameter)
 

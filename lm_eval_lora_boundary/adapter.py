@@ -25,16 +25,24 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 # initialisations that leave the base weights alone; others (pissa, olora, corda, lora_ga, loftq,
-# ...) subtract the adapter's initial product from them whenever the adapter is loaded
-_KEEPS_BASE = (True, False, "gaussian", "orthogonal", "eva")
+# ...) subtract the adapter's initial product from them when the adapter is loaded
+KEEPS_BASE = (True, False, "gaussian", "orthogonal", "eva")
 
 
 _CUT = "_lora_boundary_cut"  # attribute of a PEFT model: the cut in force
 
 
-def rewrites_base(config: LoraConfig) -> bool:
-    """Tell whether loading an adapter with this config changes base weights."""
-    return config.init_lora_weights not in _KEEPS_BASE
+def rewrites_base(config: LoraConfig) -> str:
+    """Return the setting that may make PEFT change base weights when it loads an adapter, or "".
+
+    This is what can be said without the weights from before. Where an adapter is loaded onto a
+    base model by :func:`.loading.load_adapter`, the weights themselves are compared.
+    """
+    if getattr(config, "kasa_config", None) is not None:
+        return "kasa_config"
+    if config.init_lora_weights not in KEEPS_BASE:
+        return f"init_lora_weights={config.init_lora_weights!r}"
+    return ""
 
 
 def check_supported(config: LoraConfig) -> None:
@@ -47,6 +55,11 @@ def check_supported(config: LoraConfig) -> None:
         raise AdapterError(
             "layer_replication repeats layers of the base model, so that its modules have no "
             "single depth; boundaries are not defined for this adapter"
+        )
+    if getattr(config, "arrow_config", None) is not None:
+        raise AdapterError(
+            "arrow_config routes tokens between several adapters, and a boundary needs one; give "
+            "one of those that it routes between"
         )
 
 
@@ -102,6 +115,11 @@ class LoraCut:
     def overwrites_base(self) -> bool:
         """Tell whether loading the adapter changed tensors of the base model."""
         return bool(self._overwrites)
+
+    @property
+    def rewritten(self) -> list[str]:
+        """Names of the base tensors that the adapter's initialisation or variant changed."""
+        return [each.name for each in self._overwrites if each.rewritten]
 
     def _find_modules(self) -> Iterator[AdaptedModule]:
         found: dict[str, nn.Module] = {}
@@ -167,21 +185,20 @@ class LoraCut:
     def _refuse_lost_base(self, boundary: int) -> None:
         """Refuse to drop modules whose base weights the adapter changed and nobody kept."""
         dropped = [m for m in self.dropped(boundary) if isinstance(m.adapted, LoraLayer)]
-        if rewrites_base(self._config):
-            known = {id(overwrite.owner) for overwrite in self._overwrites}
-            lost = [module.name for module in dropped if id(module.original) not in known]
-            if lost:
-                raise AdapterError(
-                    f"init_lora_weights={self._config.init_lora_weights!r} rewrote base weights "
-                    f"when the adapter was loaded, so dropping {lost[0]} would not give the base "
-                    "model back. Load it through LoraBoundaryLM, which keeps them, or convert it "
-                    "with save_pretrained(path_initial_model_for_weight_conversion=...)."
-                )
-        if dropped and self._config.bias != "none" and not self._base_kept:
+        if self._base_kept or not dropped:
+            return
+        name = dropped[0].name
+        if setting := rewrites_base(self._config):
+            raise AdapterError(
+                f"{setting} makes PEFT rewrite base weights when it loads the adapter, so dropping "
+                f"{name} would not give the base model back. Load the adapter through "
+                "LoraBoundaryLM, which keeps the original weights."
+            )
+        if self._config.bias != "none":
             raise AdapterError(
                 f"bias={self._config.bias!r} trained biases of the base model in place, so "
-                f"dropping {dropped[0].name} would not give the base model back. Load the adapter "
-                "through LoraBoundaryLM, which keeps the original biases."
+                f"dropping {name} would not give the base model back. Load the adapter through "
+                "LoraBoundaryLM, which keeps the original biases."
             )
 
     def __enter__(self) -> LoraCut:

@@ -1,31 +1,26 @@
 """Load an adapter onto a base model so that it can be cut at any boundary.
 
-PEFT writes some adapters into the base weights while loading them: trained biases, embeddings of
-a grown vocabulary, and initialisations such as PiSSA that subtract the adapter's initial product.
-What it changed is recorded here, so that a dropped module is the base model's module again.
+What PEFT writes into the base weights while loading is recorded (see :mod:`.base_tensors`), so
+that a dropped module is the base model's module again.
 """
 
 from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator
 
 import torch
 from peft import PeftModel, get_peft_model_state_dict
 from peft.utils.save_and_load import load_peft_weights
 from torch import nn
 
-from .adapted import Overwrite
-from .adapter import LoraCut, rewrites_base
+from .adapter import LoraCut
 from .adapter_folder import AdapterFolder
+from .base_tensors import BaseTensors
 from .errors import AdapterError
-from .layers import DecoderStack, depths, find_decoder_stack
-from .vocabulary import embeddings, grow, growing
+from .layers import find_decoder_stack
+from .vocabulary import embeddings, grow
 from .weightless import weightless
-
-# path of the owner, attribute, depth, original parameter, whether the file holds the tensor
-_Candidate = tuple[str, str, int, nn.Parameter, bool]
 
 
 def load_adapter(model: nn.Module, adapter: AdapterFolder, *, boundary: int | None) -> LoraCut:
@@ -47,18 +42,12 @@ def load_adapter(model: nn.Module, adapter: AdapterFolder, *, boundary: int | No
     check_fits(model, adapter)
     stack = find_decoder_stack(model)
     limit = stack.count - 1 if boundary is None else boundary
-    candidates = list(_candidates(model, stack, adapter, limit))
-    owners = dict(model.named_modules())  # before PEFT moves them under its own
+    before = BaseTensors(model, stack, adapter, limit)
     grow(model, adapter)
     peft_model = _load(model, adapter)
     _refuse_unused(peft_model, adapter)
     peft_model.eval()
-    overwrites = [
-        Overwrite(f"{path}.{attribute}", depth, owner, original, getattr(owner, attribute), counts)
-        for path, attribute, depth, original, counts in candidates
-        for owner in [owners[path]]
-    ]
-    return LoraCut(peft_model, overwrites, lowest=limit)
+    return LoraCut(peft_model, before.overwrites(), lowest=limit)
 
 
 def _load(model: nn.Module, adapter: AdapterFolder) -> PeftModel:
@@ -160,59 +149,6 @@ def _delta_shape(adapter: AdapterFolder, name: str) -> tuple[int, int] | None:
 def _fused_experts(model: nn.Module) -> bool:
     """Tell whether experts are one 3-D parameter, which adapters of older releases are not."""
     return any(parameter.ndim == 3 for parameter in model.parameters())
-
-
-def _candidates(
-    model: nn.Module, stack: DecoderStack, adapter: AdapterFolder, limit: int
-) -> Iterator[_Candidate]:
-    """Yield the base tensors that loading may change, with a copy where it will be needed."""
-    saved_modules = tuple(adapter.config.modules_to_save or ())
-    in_file = {
-        name
-        for name in adapter.whole_tensors()
-        if not any(_names_module(name.rpartition(".")[0], saved) for saved in saved_modules)
-    } | adapter.saved_originals()
-    rewritten = adapter.lora_modules() if rewrites_base(adapter.config) else set()
-    rewritten |= {name for name, _, _ in growing(model, adapter)}
-    owners = dict(model.named_modules())
-    wanted = [
-        (name, owner, attribute)
-        for name in sorted({name.rpartition(".")[0] for name in in_file} | rewritten)
-        if (owner := owners.get(name)) is not None
-        for attribute, _ in owner.named_parameters(recurse=False)
-        if name in rewritten or f"{name}.{attribute}" in in_file
-    ]
-    # an untied copy of a tied tensor is changed with it
-    shared = {id(getattr(owner, attribute)) for _, owner, attribute in wanted}
-    seen = {(name, attribute) for name, _, attribute in wanted}
-    wanted += [
-        (name, owner, attribute)
-        for name, owner in owners.items()
-        for attribute, parameter in owner.named_parameters(recurse=False)
-        if id(parameter) in shared and (name, attribute) not in seen
-    ]
-    where = depths(model, stack, {name for name, _, _ in wanted})
-    for name, owner, attribute in wanted:
-        parameter = getattr(owner, attribute)
-        full = f"{name}.{attribute}"
-        original = parameter
-        # needed above the boundary, and to tell whether a trained tensor differs at all
-        if where[name] > limit or full in in_file:
-            if parameter.is_meta and not weightless(model):
-                raise AdapterError(
-                    f"{adapter.path} overwrites {name}.{attribute}, which is offloaded; load the "
-                    "model without offloading to cut this adapter"
-                )
-            original = nn.Parameter(parameter.detach().clone(), requires_grad=False)
-        yield name, attribute, where[name], original, full in in_file
-
-
-def _names_module(path: str, name: str) -> bool:
-    """Tell whether PEFT's short name selects the module path, or one of its parents."""
-    return any(
-        part == name or part.endswith(f".{name}")
-        for part in (path.rsplit(".", cut)[0] for cut in range(path.count(".") + 1))
-    )
 
 
 def _refuse_unused(model: PeftModel, adapter: AdapterFolder) -> None:

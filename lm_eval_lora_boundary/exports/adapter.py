@@ -19,7 +19,7 @@ from .bases import Bases
 from .config import cut_config
 from .folder import writing
 from .loaded import load_cut
-from .refusals import refuse_untied
+from .refusals import refuse_base_rewriting, refuse_untied
 from .verify import check_equal, free, logits, prompts
 
 WEIGHTS = "adapter_model.safetensors"
@@ -122,6 +122,7 @@ def cut_in_memory(
         LoraBoundaryError: It cannot be cut, or what is kept cannot be written down.
     """
     cut, rows, names, tied = load_cut(bases, adapter, boundary, record)
+    refuse_base_rewriting(adapter.config, cut.rewritten)
     refuse_untied(cut, boundary, tied=tied)
     config = cut_config(adapter.config, cut, boundary, names)
     config.base_model_name_or_path = config.base_model_name_or_path or bases.name or None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,24 +14,30 @@ from ..adapter import LoraCut, rewrites_base
 from ..errors import AdapterError
 
 
-def refuse_base_rewriting(config: LoraConfig) -> None:
+def refuse_base_rewriting(config: LoraConfig, rewritten: Sequence[str] = ()) -> None:
     """Refuse an adapter that changes base weights whenever it is loaded.
 
     Other engines do not do so, and would add it to the wrong weights.
 
+    Args:
+        config: The adapter's config.
+        rewritten: Base tensors that loading the adapter is known to have changed.
+
     Raises:
         AdapterError: It does.
     """
-    if getattr(config, "kasa_config", None) is not None:
-        what = "kasa_config"
-    elif rewrites_base(config):
-        what = f"init_lora_weights={config.init_lora_weights!r}"
-    else:
+    what = rewrites_base(config) or (f"this adapter (first: {rewritten[0]})" if rewritten else "")
+    if not what:
         return
+    convert = (
+        "Convert it first with save_pretrained(…, path_initial_model_for_weight_conversion=…), or "
+        "merge"
+    )
+    if getattr(config, "kasa_config", None) is not None:
+        convert = "PEFT cannot convert it; merge"  # singular values are gone from the base
     raise AdapterError(
         f"{what} rewrites base weights whenever PEFT loads the adapter, which an exported adapter "
-        "must not. Convert it first with save_pretrained(…, path_initial_model_for_weight_"
-        "conversion=…), or merge it into a checkpoint (--merge)."
+        f"must not. {convert} it into a checkpoint (--merge)."
     )
 
 

@@ -80,6 +80,7 @@ def test_toggle_gives_the_same(kind: str, tiny: Tiny, store: AnswerStore) -> Non
         {"target_modules": ["q_proj", "embed_tokens"]},
         {"trainable_token_indices": [5, 6]},
         {"init_lora_weights": "pissa"},
+        {"kasa_config": {"beta": 1e-4, "gamma": 1e-3}},
     ],
     ids=str,
 )
