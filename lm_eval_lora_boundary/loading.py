@@ -14,6 +14,7 @@ from peft import PeftModel, get_peft_model_state_dict
 from peft.utils.save_and_load import load_peft_weights
 from torch import nn
 
+from .activated import refuse_never_active
 from .adapter import LoraCut
 from .adapter_folder import AdapterFolder
 from .base_tensors import BaseTensors
@@ -47,6 +48,7 @@ def load_adapter(model: nn.Module, adapter: AdapterFolder, *, boundary: int | No
     peft_model = _load(model, adapter)
     _refuse_unused(peft_model, adapter)
     peft_model.eval()
+    refuse_never_active(peft_model)
     return LoraCut(peft_model, before.overwrites(), lowest=limit)
 
 

@@ -8,9 +8,11 @@ from typing import Any
 import torch
 import transformers
 from lm_eval.models.utils import Collator
+from peft import PeftModel
 from tqdm import tqdm
 
 from . import processes
+from .activated import filler, invocation, offsets, on_head
 from .adapter_folder import AdapterFolder
 from .arguments import open_cut
 from .boundaries import check_boundary
@@ -178,6 +180,25 @@ class LoraBoundaryLM(OneLineMistakes, DataParallelLM):
             answers.commit()
         super().set_cache_hook(cache_hook)
 
+    @property
+    def filler(self) -> int:
+        """Token to pad texts with that are scored."""
+        return 0 if self._adapter is None else filler(self._adapter.config)
+
+    def _model_generate(self, context: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        adapter, model = self._adapter, self._model
+        if adapter is not None and invocation(adapter.config) and isinstance(model, PeftModel):
+            settings = model.generation_config.to_dict() | kwargs
+            for name in ("num_beams", "num_return_sequences"):
+                if (settings.get(name) or 1) > 1:
+                    raise AdapterError(
+                        f"{name}={settings[name]} does not work with an activated adapter "
+                        "(alora_invocation_tokens); leave it at 1"
+                    )
+            # PEFT would look for the sequence in the padding, too
+            kwargs["alora_offsets"] = offsets(model, context, kwargs["attention_mask"])
+        return super()._model_generate(context, *args, **kwargs)
+
     def _loglikelihood_tokens(
         self,
         requests: list[Request],
@@ -216,6 +237,8 @@ class LoraBoundaryLM(OneLineMistakes, DataParallelLM):
         size = (override_bs or 0) if automatic else self.batch_size
         answers: list[tuple[float, bool] | None] = []
         head = self.model.get_output_embeddings()
+        if self._adapter is not None and on_head(self.model, self._adapter.config):
+            head = None
         with tqdm(
             total=len(requests),
             disable=disable_tqdm or not self.is_first,
@@ -226,7 +249,12 @@ class LoraBoundaryLM(OneLineMistakes, DataParallelLM):
                 mine = self._falls_here(number)
                 rows = (torch.empty(0, 0),) * len(chunk)
                 if mine:
-                    batch = Batch([(c, rest) for _, c, rest in chunk], self.max_length, self.device)
+                    batch = Batch(
+                        [(c, rest) for _, c, rest in chunk],
+                        self.max_length,
+                        self.device,
+                        self.filler,
+                    )
                     logits = scored_logits(self._model_call, head, batch)
                     rows = batch.split(log_softmax(logits, self.softmax_dtype))
                 for (name, context, continuation), log_probs in zip(chunk, rows, strict=True):

@@ -77,7 +77,11 @@ class Batch:
     """
 
     def __init__(
-        self, pairs: Sequence[tuple[list[int], list[int]]], max_length: int, device: torch.device
+        self,
+        pairs: Sequence[tuple[list[int], list[int]]],
+        max_length: int,
+        device: torch.device,
+        filler: int = 0,
     ) -> None:
         """Lay out pairs of context and continuation tokens.
 
@@ -86,6 +90,7 @@ class Batch:
                 the left, as lm-eval does.
             max_length: Longest input of the model, in tokens.
             device: Where the tensors go.
+            filler: Token for padding.
 
         Raises:
             ModelError: A continuation alone is longer than ``max_length``.
@@ -110,8 +115,8 @@ class Batch:
         sequences = [(context + rest)[-(max_length + 1) :][:-1] for context, rest in pairs]
         self.lengths = [len(rest) for _, rest in pairs]
         width = max(map(len, sequences))
-        # padding on the right is never attended to, so that any id will do; lm-eval pads with 0
-        padded = [sequence + [0] * (width - len(sequence)) for sequence in sequences]
+        # padding on the right is never attended to, so that any id will do for the model itself
+        padded = [sequence + [filler] * (width - len(sequence)) for sequence in sequences]
         self.inputs = torch.tensor(padded, dtype=torch.long, device=device)
         positions = [
             range(len(sequence) - scored, len(sequence))
@@ -143,6 +148,31 @@ def score(log_probs: torch.Tensor, continuation: Sequence[int]) -> tuple[float, 
     log_probs = log_probs[-len(targets) :]
     greedy = bool((log_probs.argmax(dim=-1) == targets).all())
     return float(log_probs.gather(1, targets.unsqueeze(1)).sum()), greedy
+
+
+def plain_score(
+    model: Any,
+    context: Sequence[int],
+    continuation: Sequence[int],
+    device: torch.device,
+    dtype: torch.dtype | None = None,
+) -> float:
+    """Score a continuation by calling a model in the ordinary way, to check other ways against.
+
+    Args:
+        model: A causal language model, with PEFT around it if there is an adapter.
+        context: Token ids, at least one.
+        continuation: Token ids, at least one.
+        device: Where the input goes.
+        dtype: Type to compute log-probabilities in; None for that of the logits.
+
+    Returns:
+        Its log-likelihood (natural logarithm).
+    """
+    tokens = torch.tensor([[*context, *continuation][:-1]], dtype=torch.long, device=device)
+    with torch.no_grad():
+        logits = model(input_ids=tokens).logits[0, -len(continuation) :]
+    return score(log_softmax(logits, dtype), continuation)[0]
 
 
 def log_softmax(logits: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:

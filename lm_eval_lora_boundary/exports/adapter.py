@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from peft import LoraConfig, PeftModel
 
+from ..activated import special_tokens
 from ..adapter import LoraCut
 from ..adapter_folder import AdapterFolder, open_adapter
 from ..errors import AdapterError, OutputError
@@ -136,7 +137,7 @@ def cut_in_memory(
         "source_bytes": files.size(found),
     }
     cut.move(boundary)
-    tokens = prompts(base, _trained_tokens(config))
+    tokens = prompts(base, special_tokens(config))
     return AdapterCut(
         config=config,
         kept={name: found[name] for name in kept},
@@ -147,10 +148,3 @@ def cut_in_memory(
         facts=facts,
         bases=bases,
     )
-
-
-def _trained_tokens(config: LoraConfig) -> list[int]:
-    indices = config.trainable_token_indices or []
-    if isinstance(indices, dict):
-        return [token for tokens in indices.values() for token in tokens]
-    return list(indices)

@@ -18,7 +18,7 @@ def prompts(model: Any, tokens: Iterable[int] = ()) -> torch.Tensor:
 
     Args:
         model: The model, for the size of its vocabulary.
-        tokens: Tokens to have among them, as those that the adapter trained.
+        tokens: Tokens to have among them, as those that the adapter trained or is activated by.
 
     Returns:
         Token ids on the CPU, ``(rows, tokens)``.

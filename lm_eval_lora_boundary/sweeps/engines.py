@@ -6,24 +6,21 @@ import logging
 from collections.abc import Sequence
 from typing import Protocol
 
-import torch
 from peft.tuners.lora import LoraLayer
 
 from ..errors import LoraBoundaryError, ModelError
 from .fork import Fork
 from .lm import SweepLM
 from .memory import rows_that_fit
-from .requests import Answers, Generate, Request, Score
+from .requests import Answers, Request, Score
 from .toggle import Toggle
+from .trial import Trial
 from .vllm import Vllm
 from .vllm_lm import VllmSweepLM
 
 logger = logging.getLogger("lm_eval.lora_boundary")
 
 NAMES = ("auto", "fork", "toggle", "vllm")
-# logits of a random or real model in fp32 differ by rounding of sums; half precision by far more
-_TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-3}
-_LOOSE = 0.05
 
 
 class Engine(Protocol):
@@ -134,15 +131,16 @@ class LocalEngines:
             asked: ``auto``, ``fork`` or ``toggle``.
 
         Raises:
-            ModelError: ``fork`` cannot be used with this model and adapter.
+            ModelError: ``fork`` cannot be used with this model and adapter, or none of them can.
         """
         self._lm = lm
         self._asked = asked
         self._toggle = Toggle(lm, lm.cut)
+        trial = Trial(lm, self._toggle)
         self._fork: Fork | None = None
         self.reason = "asked for" if asked == "toggle" else _obstacle(lm)
         if not self.reason:
-            self._fork, self.reason = _tried(lm, self._toggle)
+            self._fork, self.reason = _tried(lm, trial)
         self._said: set[str] = set()
         if asked == "fork" and self.reason:
             raise ModelError(f"engine=fork cannot be used: {self.reason}; use toggle or auto")
@@ -195,43 +193,11 @@ def _obstacle(lm: SweepLM) -> str:
     return ""
 
 
-def _tried(lm: SweepLM, toggle: Toggle) -> tuple[Fork | None, str]:
+def _tried(lm: SweepLM, trial: Trial) -> tuple[Fork | None, str]:
     """Return the shared forward, or why it cannot be used."""
     try:
         fork = Fork(lm, lm.cut)
     except ModelError as error:
         return None, str(error)
-    reason = _difference(lm, fork, toggle)
+    reason = trial.difference(fork)
     return (None, reason) if reason else (fork, "")
-
-
-def _difference(lm: SweepLM, fork: Fork, toggle: Toggle) -> str:
-    """Compare the engines on a few made-up tokens; return what is wrong with ``fork``, or ""."""
-    top = lm.layers - 1
-    boundaries = sorted({-1, top // 2, top})
-    vocabulary = len(lm.tokenizer)
-    tokens = [(7 * i + 3) % vocabulary for i in range(12)]
-    requests = [Score(tuple(tokens[:n]), tuple(tokens[n : n + 2])) for n in (3, 9)]
-    try:
-        prompt = Generate(tuple(tokens), (), 3, "{}", "", "")
-        fork.start([prompt], boundaries)
-        fork.answer([prompt])
-        fork.start(requests, boundaries)
-        ours = fork.answer(requests)
-    except LoraBoundaryError as error:
-        return str(error)
-    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        # an architecture that nobody has tried: what it cannot do shows here and nowhere else
-        return f"this architecture cannot fork ({type(error).__name__}: {str(error)[:200]})"
-    toggle.start(requests, boundaries)
-    tolerance = _TOLERANCE.get(lm.model.dtype, _LOOSE)
-    for found, expected in zip(ours, toggle.answer(requests), strict=True):
-        for boundary in boundaries:
-            a, b = found[boundary], expected[boundary]
-            assert not isinstance(a, str) and not isinstance(b, str)
-            if not abs(a[0] - b[0]) <= tolerance * max(1.0, abs(b[0])):
-                return (
-                    f"a trial at boundary {boundary} scored {a[0]:.4f} instead of {b[0]:.4f} with "
-                    "this architecture"
-                )
-    return ""

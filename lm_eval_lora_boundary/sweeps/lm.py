@@ -81,7 +81,8 @@ class SweepLM(LoraBoundaryLM):
         self.cut = load_adapter(self._model, adapter, boundary=-1)
         self.boundary = self.layers - 1
         refuse_no_effect(self.cut, self.boundary)
-        self._model = self.cut.model.get_base_model()
+        # not the base model inside: PEFT does some of its work outside the layers
+        self._model = self.cut.model
         self._model.eval()
 
     @property
@@ -125,7 +126,7 @@ class SweepLM(LoraBoundaryLM):
         Raises:
             TaskError: There is one.
         """
-        check_arguments(options, self._model, self._task)
+        check_arguments(options, self.cut.model.get_base_model(), self._task)
 
     @property
     def engine_facts(self) -> dict[str, Any]:

@@ -10,12 +10,13 @@ import numpy.typing as npt
 import torch
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
-from ..errors import ModelError
-from ..scoring import Batch, log_softmax
+from ..activated import on_head
+from ..errors import AdapterError, ModelError
+from ..scoring import Batch, log_softmax, plain_score
 from ..sweeps.memory import rows_that_fit
 from .gold import Gold
 from .lm import TraceLM
-from .readout import LayerReadout, targets
+from .readout import LayerReadout, last_of_rows, targets
 
 _ROWS = 16  # documents in a batch by default; more only add padding
 _IN_CACHE = 1 << 19  # logits whose softmax a processor's cache holds: three times as fast
@@ -50,9 +51,36 @@ class Reader:
 
         Args:
             lm: The model; its boundary may move between calls.
+
+        Raises:
+            AdapterError: The adapter works on the output head, in a part of each text.
         """
         self._lm = lm
-        self._readout = LayerReadout(lm.model, lm.cut.stack)
+        self._model = lm.cut.model.get_base_model()
+        if on_head(self._model, lm.adapter.config):
+            raise AdapterError(
+                "the adapter changes the output head from a sequence of tokens on "
+                "(alora_invocation_tokens), and a trace reads layers out token by token; it cannot "
+                "be traced, but swept"
+            )
+        self._readout = LayerReadout(self._model, lm.cut.stack, lm.model)
+
+    def check(self, documents: Sequence[Gold]) -> None:
+        """Compare what is read of a document with what PEFT's own model says when it is called.
+
+        Args:
+            documents: The documents; the shortest is taken.
+
+        Raises:
+            ModelError: They differ, so that the traces would be of something else.
+        """
+        document = min(documents, key=_length)
+        (reading,) = self._read_batch([document])
+        lm = self._lm
+        dtype = lm.softmax_dtype or torch.float32
+        with lm.precision():
+            own = plain_score(lm.cut.model, document.context, document.answer, lm.device, dtype)
+        self._compare(float(reading.logprob[-1].sum()), own, "PEFT's own model, called as it is,")
 
     def read(
         self,
@@ -105,21 +133,24 @@ class Reader:
         """Run the model once, and read every layer."""
         lm = self._lm
         pairs = [(each.context, each.answer) for each in documents]
-        batch = Batch(pairs, lm.max_length, lm.device)
+        batch = Batch(pairs, lm.max_length, lm.device, lm.filler)
         gold = targets([each.answer for each in documents], lm.device)  # (scored,)
         with torch.no_grad(), lm.precision():
             states, own = self._readout.states(batch)
             layers, scored, hidden = states.shape
             logprob, rank = self._gold_columns(states.view(-1, hidden), gold.repeat(layers))
-            expected = self._column(own, gold[:1])
+            ends = last_of_rows(batch)
+            expected, _ = self._column(own, gold[ends])
         logprobs = logprob.view(layers, scored).double().cpu().numpy()
         ranks = rank.view(layers, scored).cpu().numpy()
-        self._check(logprobs, float(logprobs[-1, 0]), float(expected[0][0]))
-        ends = np.cumsum(batch.lengths)[:-1]
+        self._check_finite(logprobs)
+        for ours, theirs in zip(logprobs[-1, ends.cpu().numpy()], expected.tolist(), strict=True):
+            self._compare(float(ours), theirs, "the model itself")
+        parts = np.cumsum(batch.lengths)[:-1]
         return [
             Reading(each, its_rank)
             for each, its_rank in zip(
-                np.split(logprobs, ends, axis=1), np.split(ranks, ends, axis=1), strict=True
+                np.split(logprobs, parts, axis=1), np.split(ranks, parts, axis=1), strict=True
             )
         ]
 
@@ -150,20 +181,21 @@ class Reader:
             ranks.append(larger.sum(dim=1).long())
         return torch.cat(log_probs).squeeze(1), torch.cat(ranks)
 
-    def _check(self, logprobs: npt.NDArray[np.float64], ours: float, own: float) -> None:
-        """Compare the last layer's read-out with what the model itself says at one position."""
-        name = type(self._lm.model).__name__
+    def _check_finite(self, logprobs: npt.NDArray[np.float64]) -> None:
         if not np.isfinite(logprobs).all():
             layer = int(np.argmin(np.isfinite(logprobs).all(axis=1)))
             raise ModelError(
-                f"the logits that {name} makes of layer {layer} are not finite in "
-                f"{self._lm.model.dtype}; give --dtype float32 or bfloat16"
+                f"the logits that {type(self._model).__name__} makes of layer {layer} are not "
+                f"finite in {self._lm.model.dtype}; give --dtype float32 or bfloat16"
             )
+
+    def _compare(self, ours: float, own: float, whose: str) -> None:
+        """Compare what the last layer reads out with what somebody else says."""
         tolerance = _TOLERANCE.get(self._lm.model.dtype, _LOOSE)
         if not abs(ours - own) <= tolerance * max(1.0, abs(own)):
             raise ModelError(
-                f"{name} cannot be traced: its last layer reads out a log-probability of "
-                f"{ours:.4f}, where the model itself says {own:.4f}"
+                f"{type(self._model).__name__} cannot be traced with this adapter: its last layer "
+                f"reads out a log-probability of {ours:.4f}, where {whose} says {own:.4f}"
             )
 
 

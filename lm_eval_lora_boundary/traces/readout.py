@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -25,14 +26,16 @@ _LOGITS_AT_ONCE = 1 << 24  # elements: 64 MB in fp32
 class LayerReadout:
     """Reads the layers of a causal language model out."""
 
-    def __init__(self, model: Any, stack: DecoderStack) -> None:
+    def __init__(self, model: Any, stack: DecoderStack, whole: Any | None = None) -> None:
         """Prepare; changes nothing.
 
         Args:
             model: The model, without PEFT around it (adapted layers inside are fine).
             stack: Its decoder layers.
+            whole: What to run it by, such as PEFT's model around it; None for the model itself.
         """
         self._model = model
+        self._whole = model if whole is None else whole
         self._layers: list[nn.Module] = list(model.get_submodule(stack.path))[: stack.count]
         self._rest: list[tuple[Any, ...] | None] = [None] * stack.count
 
@@ -44,7 +47,7 @@ class LayerReadout:
 
         Returns:
             The output of every layer at the scored positions, shape (layers, scored, hidden), and
-            the model's own logits at the first of them, shape (1, vocab).
+            the model's own logits at the last of them in each row, shape (batch, vocab).
         """
         captured: list[torch.Tensor] = [torch.empty(0)] * len(self._layers)
 
@@ -59,10 +62,12 @@ class LayerReadout:
             return hook
 
         handles = [layer.register_forward_hook(note(i)) for i, layer in enumerate(self._layers)]
-        first = copy.copy(batch)
-        first.rows, first.positions = batch.rows[:1], batch.positions[:1]
+        last = copy.copy(batch)
+        ends = last_of_rows(batch)
+        last.rows, last.positions = batch.rows[ends], batch.positions[ends]
         try:
-            logits = scored_logits(self._forward, self._model.get_output_embeddings(), first)
+            forward = partial(_logits, self._whole)
+            logits = scored_logits(forward, self._model.get_output_embeddings(), last)
         finally:
             for handle in handles:
                 handle.remove()
@@ -100,7 +105,7 @@ class LayerReadout:
             embedding = self._model.get_input_embeddings()
             device = next(embedding.parameters()).device
             tokens = torch.zeros((len(states), 1), dtype=torch.long, device=device)
-            return self._forward(tokens)[:, 0]
+            return _logits(self._model, tokens)[:, 0]
 
         before = [layer.__dict__.get("forward") for layer in self._layers]
         for layer, rest in zip(self._layers, self._rest, strict=True):
@@ -114,10 +119,16 @@ class LayerReadout:
                 else:  # of a library that moves weights between devices
                     layer.forward = forward
 
-    def _forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Return the logits of tokens (batch, seq) as ``hf`` computes them, without a cache."""
-        logits: torch.Tensor = self._model(input_ids=tokens, use_cache=False).logits
-        return logits
+
+def last_of_rows(batch: Batch) -> torch.Tensor:
+    """Return the index of the last scored position of each row, shape (batch,)."""
+    return torch.tensor(batch.lengths, device=batch.rows.device).cumsum(0) - 1
+
+
+def _logits(model: Any, tokens: torch.Tensor) -> torch.Tensor:
+    """Return the logits of tokens (batch, seq) as ``hf`` computes them, without a cache."""
+    logits: torch.Tensor = model(input_ids=tokens, use_cache=False).logits
+    return logits
 
 
 def targets(continuations: Sequence[Sequence[int]], device: torch.device) -> torch.Tensor:

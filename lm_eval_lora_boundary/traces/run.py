@@ -109,6 +109,7 @@ def _read(
 ) -> Readings:
     """Run every model over the documents of a task."""
     reader = Reader(lm)
+    reader.check(documents)
     readings: Readings = {}
     total = len(documents) * len(models)
     # disable=None: quiet unless the output is a terminal

@@ -174,10 +174,10 @@ def test_only_answer_positions_are_kept_and_few_logits_exist_at_once(
         states, own = reader.states(batch())
         assert states.shape == (LAYERS, 6, 32)  # layers × answer tokens × hidden
         assert states.untyped_storage().size() == states.numel() * 4  # no view of a longer one
-        assert own.shape == (1, VOCABULARY)
+        assert own.shape == (len(PAIRS), VOCABULARY)
         pieces = [(piece, logits.shape) for piece, logits in reader.logits(states.view(-1, 32))]
     handle.remove()
-    assert shapes[0] == (1, 1, VOCABULARY)
+    assert shapes[0] == (1, len(PAIRS), VOCABULARY)
     assert all(rows <= 5 for rows, *_ in shapes[1:])
     assert [piece.start for piece, _ in pieces] == list(range(0, LAYERS * 6, 5))
     assert sum(shape[0] for _, shape in pieces) == LAYERS * 6
@@ -262,20 +262,20 @@ def test_where_memory_runs_out_batches_get_smaller(
 def test_a_model_that_does_more_after_its_layers_is_refused(
     lm: TraceLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    forward = LayerReadout._forward
+    forward = readout._logits
 
-    def depends_on_the_text(self: LayerReadout, tokens: torch.Tensor) -> torch.Tensor:
-        logits = forward(self, tokens)
+    def depends_on_the_text(model: Any, tokens: torch.Tensor) -> torch.Tensor:
+        logits = forward(model, tokens)
         return logits * (1 + (tokens.sum() > 0))
 
-    monkeypatch.setattr(LayerReadout, "_forward", depends_on_the_text)
+    monkeypatch.setattr(readout, "_logits", depends_on_the_text)
     with pytest.raises(ModelError, match="cannot be traced"):
         Reader(lm).read(GOLD)
 
 
 def test_logits_that_are_not_finite_are_named(lm: TraceLM) -> None:
     with torch.no_grad():
-        lm.model.model.layers[2].mlp.down_proj.base_layer.weight.fill_(torch.inf)
+        lm.model.get_base_model().model.layers[2].mlp.down_proj.base_layer.weight.fill_(torch.inf)
     with pytest.raises(ModelError, match="layer 2 are not finite"):
         Reader(lm).read(GOLD)
 
