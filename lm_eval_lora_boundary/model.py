@@ -15,8 +15,9 @@ from . import processes
 from .activated import filler, invocation, offsets, on_head
 from .adapter_folder import AdapterFolder
 from .arguments import open_cut
+from .base import BaseLM
 from .boundaries import check_boundary
-from .checks import USED, refuse_adapted, refuse_no_effect, refuse_tokens_without_rows
+from .checks import USED, loaded_model, refuse_adapted, refuse_no_effect, refuse_tokens_without_rows
 from .data_parallel import DataParallelLM
 from .errors import AdapterError, LoraBoundaryError, ModelError
 from .facts import describe, hub_commit, signature
@@ -35,7 +36,7 @@ logger = logging.getLogger("lm_eval.lora_boundary")
 _CACHE_KEY = "lora_boundary: answers of"
 
 
-class LoraBoundaryLM(OneLineMistakes, DataParallelLM):
+class LoraBoundaryLM(OneLineMistakes, DataParallelLM, BaseLM):
     """A causal language model with a LoRA adapter kept in layers ``0..boundary`` only.
 
     All arguments of lm-eval's ``hf`` model pass through. Dropped modules are physically replaced
@@ -74,7 +75,8 @@ class LoraBoundaryLM(OneLineMistakes, DataParallelLM):
                 ``auto`` with nothing recorded.
             AdapterError: The adapter is missing, damaged, of another kind, made for another base,
                 without effect, or cannot be cut faithfully.
-            ModelError: The model is no decoder-only model, or the device is not there.
+            ModelError: The model cannot be loaded, comes with an adapter, or is no decoder-only
+                model; or the device is not there.
         """
         asked = open_cut(peft, boundary, merge=merge, peft_revision=peft_revision)
         if kwargs.get("delta") and peft:
@@ -84,10 +86,13 @@ class LoraBoundaryLM(OneLineMistakes, DataParallelLM):
         self._adapter = asked.adapter
         self._record = asked.record
         self._asked = asked.boundary
-        if isinstance(pretrained, transformers.PreTrainedModel):
-            self._check_layers(pretrained.config)
-            refuse_adapted(pretrained)
+        loaded = loaded_model(pretrained)
+        if loaded is not None:
+            self._check_layers(loaded.config)
+            refuse_adapted(loaded)
         else:
+            # lm-eval turns names that consist of digits into numbers
+            pretrained = str(pretrained)
             # lm-eval's command line says cuda:0 if no device is given, with or without a GPU
             kwargs = placed(kwargs, default="cuda:0")
         super().__init__(pretrained, **kwargs)

@@ -19,6 +19,9 @@ from transformers.modeling_outputs import BaseModelOutputWithPast
 from .errors import ModelError
 
 _LOGITS_AT_ONCE = 1 << 24  # elements: 64 MB in fp32
+# what a decoder calls its cache: transformers 5.24 and newer, and older releases; models that come
+# with their own code may keep the old name
+_CACHE_NAMES = ("cache", "past_key_values")
 
 
 class SplitModel:
@@ -31,7 +34,7 @@ class SplitModel:
             model: The model, without PEFT around it (adapted layers inside are fine).
 
         Raises:
-            ModelError: The model does not name its decoder, or it takes no positions.
+            ModelError: The model does not name its decoder, or it takes no positions or no cache.
         """
         decoder = model.get_decoder() if hasattr(model, "get_decoder") else None
         names = [name for name, module in model.named_modules() if name and module is decoder]
@@ -44,6 +47,13 @@ class SplitModel:
         if "position_ids" not in accepted:
             # it counts columns, padding included: texts could not be put together from pieces
             raise ModelError(f"the decoder of {type(model).__name__} takes no position_ids")
+        cache_name = next((name for name in _CACHE_NAMES if name in accepted), None)
+        if cache_name is None:
+            raise ModelError(
+                f"the decoder of {type(model).__name__} takes no cache (none of its arguments is "
+                f"{' or '.join(_CACHE_NAMES)})"
+            )
+        self._cache_name = cache_name
 
     def hidden(
         self, tokens: torch.Tensor, mask: torch.Tensor, cache: Any | None = None
@@ -62,7 +72,7 @@ class SplitModel:
         positions = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, -tokens.shape[1] :]
         inputs: dict[str, Any] = {"attention_mask": mask, "position_ids": positions}
         if cache is not None:
-            inputs["past_key_values"] = cache
+            inputs[self._cache_name] = cache
         output = self.decoder(input_ids=tokens, use_cache=cache is not None, **inputs)
         states: torch.Tensor = output.last_hidden_state
         return states

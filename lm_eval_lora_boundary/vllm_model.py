@@ -11,7 +11,7 @@ from typing import Any
 from .arguments import AskedCut, open_cut
 from .boundaries import check_boundary
 from .checkpoint import checkpoint_sample, weight_files
-from .checks import loading_base
+from .checks import loading_base, refuse_adapter_folder
 from .errors import AdapterError
 from .exports import export
 from .exports.slices import AdapterSlices
@@ -82,6 +82,8 @@ class LoraBoundaryVLLM(OneLineMistakes, VLLM):  # type: ignore[misc]
         if asked.adapter is not None:
             adapter = self._cut(str(pretrained), asked, merge=merge, arguments=kwargs)
         with loading_base(str(pretrained)):
+            if asked.adapter is None:
+                refuse_adapter_folder(str(pretrained), kwargs.get("revision"))
             super().__init__(**({"pretrained": pretrained} | kwargs | adapter))
         if self._facts:
             logger.info("%s", self.signature)

@@ -9,7 +9,7 @@ import torch
 import transformers
 from torch import nn
 
-from .checks import loading_base
+from .checks import loading_base, refuse_adapter_folder
 
 
 def load_config(pretrained: str, revision: str | None, *, trust_remote_code: bool) -> Any:
@@ -21,9 +21,10 @@ def load_config(pretrained: str, revision: str | None, *, trust_remote_code: boo
         trust_remote_code: Whether to run code that comes with the model.
 
     Raises:
-        ModelError: It cannot be loaded.
+        ModelError: It cannot be loaded, or an adapter comes with it.
     """
     with loading_base(pretrained):
+        refuse_adapter_folder(pretrained, revision or "main")
         return transformers.AutoConfig.from_pretrained(
             pretrained, revision=revision or "main", trust_remote_code=trust_remote_code
         )
@@ -35,8 +36,11 @@ def empty_model(config: Any, *, trust_remote_code: bool = False) -> Any:
     Args:
         config: Its config, which is left as it is.
         trust_remote_code: Whether to run code that comes with the model.
+
+    Raises:
+        ModelError: It is no causal language model, or cannot be built.
     """
-    with torch.device("meta"):
+    with loading_base(getattr(config, "_name_or_path", "")), torch.device("meta"):
         return transformers.AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
             copy.deepcopy(config), trust_remote_code=trust_remote_code
         )

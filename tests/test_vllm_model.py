@@ -16,7 +16,7 @@ import pytest
 from tiny_models import LAYERS, tiny_model
 from tiny_tasks import write_tasks
 
-from lm_eval_lora_boundary import export
+from lm_eval_lora_boundary import demo, export
 from lm_eval_lora_boundary.adapter_folder import open_adapter
 from lm_eval_lora_boundary.checkpoint import checkpoint_sample, files_fingerprint, weight_files
 from lm_eval_lora_boundary.errors import AdapterError, LoraBoundaryError, ModelError
@@ -63,6 +63,8 @@ MISTAKES: dict[str, dict[str, Any]] = {
     "expected an integer": {"boundary": "x"},
     "neither a local folder": {"peft": "nowhere"},
     "pretrained=nowhere cannot be loaded": {"pretrained": "nowhere"},
+    "demo_adapter is an adapter": {"pretrained": str(demo.ADAPTER)},
+    "expected a base model": {"pretrained": str(demo.ADAPTER), "peft": None},
     "exclude each other": {"lora_local_path": "x"},
     "has no lora_boundary.json": {"boundary": "auto"},
 }

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from ..adapter_folder import AdapterFolder, open_adapter
 from ..boundaries import parse_boundary
+from ..checks import loaded_model
 from ..errors import AdapterError, BoundaryError, LoraBoundaryError
 from ..record import read_record
 from .adapter import AdapterCut, cut_in_memory
@@ -81,7 +82,7 @@ def export(
     revision = None if given is None else str(given)
     output = Path(output).expanduser().absolute()
     adapter = open_adapter(peft, revision)
-    named = [] if isinstance(pretrained, PreTrainedModel) else [Path(pretrained)]
+    named = [] if loaded_model(pretrained) is not None else [Path(str(pretrained))]
     sources = [path for path in (adapter.path, *named) if path.is_dir()]
     check_output(output, force=force, sources=sources)
     record = read_record(adapter) if parse_boundary(boundary) == "auto" else None

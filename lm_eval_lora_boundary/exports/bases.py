@@ -7,17 +7,17 @@ from collections.abc import Mapping
 from typing import Any
 
 import transformers
-from lm_eval.models.huggingface import HFLM
 from transformers import PreTrainedModel
 
+from ..base import BaseLM
 from ..boundaries import check_boundary
-from ..checks import loading_base, refuse_adapted
+from ..checks import loaded_model, loading_base, refuse_adapted
 from ..layers import number_of_layers
 from ..placement import placed
 
 
-class _Base(HFLM):  # type: ignore[misc]
-    """lm-eval's ``hf`` model, which refuses a wrong boundary before it loads weights."""
+class _Base(BaseLM):
+    """The base model, which refuses a wrong boundary before it loads weights."""
 
     def __init__(self, pretrained: str, *, boundary: int, dense: bool, **kwargs: Any) -> None:
         self._boundary = boundary
@@ -66,7 +66,7 @@ class Bases:
         self.model_args = dict(model_args)
         self._boundary = boundary
         self._dense = dense
-        self._model = pretrained if isinstance(pretrained, PreTrainedModel) else None
+        self._model = loaded_model(pretrained)
         self.name = str(pretrained) if self._model is None else self._model.config._name_or_path
         if self._model is not None:
             refuse_adapted(self._model)
@@ -82,9 +82,8 @@ class Bases:
         if self._model is not None:
             copied: Any = copy.deepcopy(self._model)
             return copied.eval()
-        with loading_base(self.name):
-            arguments = placed(self.model_args)
-            base = _Base(self.name, boundary=self._boundary, dense=self._dense, **arguments)
+        arguments = placed(self.model_args)
+        base = _Base(self.name, boundary=self._boundary, dense=self._dense, **arguments)
         model: Any = base.model
         quantizer = getattr(model, "hf_quantizer", None)
         if self._dense and quantizer is not None and self.model_args.get("gguf_file"):

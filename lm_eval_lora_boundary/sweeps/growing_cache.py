@@ -87,9 +87,8 @@ class GrowingLayer(DynamicLayer):  # type: ignore[no-untyped-call]
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Append the keys and values of new tokens; returns views of all."""
         if not self.is_initialized:
-            self.dtype, self.device = key_states.dtype, key_states.device
+            self.lazy_initialization(key_states, value_states)
             self.keys, self.values = key_states[..., :0, :], value_states[..., :0, :]
-            self.is_initialized = True
         past: Any = (self.keys, self.values)
         begin = past[0].shape[-2]
         end = begin + key_states.shape[-2]

@@ -18,7 +18,6 @@ from transformers import PreTrainedModel
 
 from .. import processes
 from ..boundaries import parse_boundaries
-from ..checks import loading_base
 from ..errors import ModelError, TaskError
 from ..files import write_text
 from ..placement import usable_device
@@ -223,8 +222,7 @@ def load_model(settings: SweepSettings, model: PreTrainedModel | None = None) ->
         return VllmSweepLM(settings)
     arguments = settings.model_arguments() | ({} if model is None else {"pretrained": model})
     arguments["device"] = usable_device(settings.device)
-    with loading_base(settings.pretrained):
-        return SweepLM(**arguments)
+    return SweepLM(**arguments)
 
 
 def _check_saving(settings: SweepSettings, tasks: LoadedTasks) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from lm_eval.utils import simple_parse_args_string
 from transformers import PreTrainedModel
 
+from ..checks import loaded_model
 from ..sweeps.run import as_names
 from .run import run
 from .settings import TraceSettings
@@ -47,7 +48,7 @@ def trace(
     Raises:
         LoraBoundaryError: Something that was given cannot be used; its subclass tells what.
     """
-    loaded = pretrained if isinstance(pretrained, PreTrainedModel) else None
+    loaded = loaded_model(pretrained)
     chosen = TraceSettings(
         pretrained=str(pretrained) if loaded is None else str(loaded.config._name_or_path),
         peft=str(peft),

@@ -8,7 +8,6 @@ from typing import Any
 from lm_eval.api.instance import Instance
 from transformers import PreTrainedModel
 
-from ..checks import loading_base
 from ..placement import usable_device
 from ..sweeps.lm import SweepLM
 from .settings import TraceSettings
@@ -73,5 +72,4 @@ def load_model(settings: TraceSettings, model: PreTrainedModel | None = None) ->
     if model is not None:
         arguments["pretrained"] = model
     arguments["device"] = usable_device(settings.device)
-    with loading_base(settings.pretrained):
-        return TraceLM(**arguments)
+    return TraceLM(**arguments)

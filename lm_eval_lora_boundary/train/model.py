@@ -16,8 +16,8 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from ..adapter import LoraCut
+from ..base import BaseLM
 from ..boundaries import check_boundary
-from ..checks import loading_base
 from ..errors import AdapterError, BoundaryError
 from ..layers import DecoderStack, find_decoder_stack, number_of_layers
 from ..placement import placed
@@ -25,8 +25,10 @@ from ..record import weights_sample
 from .settings import ALL_LINEAR, TrainSettings
 
 
-class _Base(HFLM):  # type: ignore[misc]
-    """lm-eval's ``hf`` model, which refuses a wrong boundary before it loads weights."""
+class _Base(BaseLM):
+    """The base model, which refuses a wrong boundary before it loads weights."""
+
+    takes_adapter = False
 
     def __init__(self, pretrained: str, *, boundary: int | None, **kwargs: Any) -> None:
         self._boundary = boundary
@@ -53,8 +55,7 @@ def load_base(settings: TrainSettings) -> HFLM:
     """
     arguments: dict[str, Any] = {"dtype": "float32" if settings.dtype == "float32" else "auto"}
     arguments |= {**settings.model_args, "device": settings.device}
-    with loading_base(settings.pretrained):
-        base = _Base(settings.pretrained, boundary=settings.boundary, **placed(arguments))
+    base = _Base(settings.pretrained, boundary=settings.boundary, **placed(arguments))
     quantizer = getattr(base.model, "hf_quantizer", None)
     if quantizer is not None and settings.model_args.get("gguf_file"):
         # the weights are plain tensors now, but the mark of a quantised model bars training

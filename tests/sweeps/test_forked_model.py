@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
+from typing import Any
+
 import peft
 import pytest
 import torch
 from tiny_models import ARCHITECTURES, LAYERS, lora_config, randomise, tiny_model
 
 from lm_eval_lora_boundary.adapter import LoraCut
+from lm_eval_lora_boundary.errors import ModelError
 from lm_eval_lora_boundary.split import SplitModel
 from lm_eval_lora_boundary.sweeps import branches, fork_responses
 from lm_eval_lora_boundary.sweeps.branches import Branches
@@ -15,7 +19,7 @@ from lm_eval_lora_boundary.sweeps.decoding import Ending
 from lm_eval_lora_boundary.sweeps.drafting import Stopwatch
 from lm_eval_lora_boundary.sweeps.fork_responses import Drafts, Responses
 from lm_eval_lora_boundary.sweeps.forked_model import ForkedModel
-from lm_eval_lora_boundary.sweeps.growing_cache import GrowingLayer
+from lm_eval_lora_boundary.sweeps.growing_cache import GrowingLayer, growing_cache
 from lm_eval_lora_boundary.sweeps.requests import Generate
 
 # OPT hands its feed-forward modules flattened rows, which PEFT cannot tell apart
@@ -219,3 +223,44 @@ def test_a_string_ends_a_response() -> None:
             assert ended == whole[: len(ended)]
             cut_here = text(whole).find(stop)
             assert text(ended).endswith(stop) if cut_here >= 0 else len(ended) == 10
+
+
+def rename_cache(decoder: Any, name: str) -> None:
+    """Let a decoder call its cache ``name``, and take no other, as a model's own code may."""
+    forward = decoder.forward
+    accepted = inspect.signature(forward).parameters
+    real = next(each for each in ("cache", "past_key_values") if each in accepted)
+    arguments = ("input_ids", "attention_mask", "position_ids", "use_cache", name)
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    signature = inspect.Signature([inspect.Parameter(each, keyword) for each in arguments])
+
+    def renamed(**inputs: Any) -> Any:
+        signature.bind_partial(**inputs)  # a TypeError if it has no such argument
+        return forward(**{real if each == name else each: inputs[each] for each in inputs})
+
+    renamed.__signature__ = signature  # type: ignore[attr-defined]
+    decoder.forward = renamed
+
+
+@pytest.mark.parametrize("name", ["cache", "past_key_values"])
+@torch.no_grad()
+def test_the_cache_is_passed_by_the_name_that_the_decoder_gives_it(name: str) -> None:
+    model = tiny_model()
+    tokens, mask = torch.arange(4, 12).reshape(2, 4), torch.ones((2, 4), dtype=torch.long)
+    whole = SplitModel(model).hidden(tokens, mask)
+    rename_cache(model.model, name)
+    split = SplitModel(model)
+    cache = growing_cache(model.config)
+    parts = [
+        split.hidden(tokens[:, :3], mask[:, :3], cache),
+        split.hidden(tokens[:, 3:], mask, cache),
+    ]
+    assert cache.get_seq_length() == 4
+    torch.testing.assert_close(torch.cat(parts, dim=1), whole, rtol=TOLERANCE, atol=TOLERANCE)
+
+
+def test_a_decoder_without_a_cache_is_refused() -> None:
+    model = tiny_model()
+    rename_cache(model.model, "memory")
+    with pytest.raises(ModelError, match=r"takes no cache .*cache or past_key_values"):
+        SplitModel(model)
