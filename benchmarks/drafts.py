@@ -57,7 +57,7 @@ def main() -> None:
         for each in arguments
     ]
     ends = frozenset({tokenizer.eos_token_id})
-    ending = Ending(ends, until, most, lambda ids: str(tokenizer.decode(ids)))
+    ending = Ending(ends, until, most, tokenizer)
     variants = {
         "no drafts": Drafts(),
         "whole adapter": Drafts(whole=0.4),

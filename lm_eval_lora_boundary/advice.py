@@ -43,6 +43,8 @@ def advise(found: Mapping[str, Any], full: int) -> Advice:
         full: The boundary that keeps the whole adapter.
     """
     best, test = found["best"], found["test"]
+    if found.get("not_chosen"):
+        return Advice(full, found["not_chosen"])
     for row in test["boundaries"] if test else ():
         if row["boundary"] == best and refuted(
             row["delta_full"], row["p_value"], higher_is_better=found["higher_is_better"]

@@ -40,12 +40,13 @@ def export(
         typer.Option(help="`vllm`: write nothing unless vLLM will load the adapter, and say why."),
     ] = None,
     model_args: Annotated[
-        str,
+        list[str] | None,
         typer.Option(
-            help="Further arguments of lm-eval's `hf` model, k=v,…: revision, gguf_file, …; and "
-            "peft_revision."
+            metavar="K=V,…",
+            help="Further arguments of lm-eval's `hf` model, as for `lm_eval`: revision, "
+            "gguf_file, …; and peft_revision.",
         ),
-    ] = "",
+    ] = None,
     dtype: Annotated[
         str, typer.Option(help="Precision to verify and merge in, as for lm-eval's `hf`.")
     ] = "auto",
@@ -63,6 +64,7 @@ def export(
     --boundary 20 --check vllm samsum-lora-20`
     """
     from ..exports import export as run
+    from ..key_values import read_key_values
 
     set_up()
     facts = run(
@@ -73,7 +75,7 @@ def export(
         merge=merge,
         force=force,
         check=check,
-        model_args=model_args,
+        model_args=read_key_values(model_args, "--model-args"),
         dtype=dtype,
         device=device,
     )

@@ -37,10 +37,11 @@ Device = Annotated[
     ),
 ]
 ModelArgs = Annotated[
-    str,
+    list[str] | None,
     typer.Option(
+        metavar="K=V,…",
         help="Further arguments of lm-eval's `hf` model (with --engine vllm: of its `vllm` model), "
-        "k=v,…: revision, gguf_file, …",
+        "as for `lm_eval`: revision, gguf_file, …",
         rich_help_panel=MODEL,
     ),
 ]

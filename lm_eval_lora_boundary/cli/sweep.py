@@ -101,17 +101,20 @@ def sweep(
             rich_help_panel=RUN,
         ),
     ] = 0.2,
-    model_args: ModelArgs = "",
+    model_args: ModelArgs = None,
     include_path: IncludePath = None,
     num_fewshot: NumFewshot = None,
     apply_chat_template: ApplyChatTemplate = False,
     system_instruction: SystemInstruction = None,
     gen_kwargs: Annotated[
-        str,
+        list[str] | None,
         typer.Option(
-            help="Generation arguments, k=v,…, over those of the tasks.", rich_help_panel=DATA
+            metavar="K=V,…",
+            help="Generation arguments over those of the tasks, as for `lm_eval`: "
+            '`max_gen_toks=64,until=["Q:"]` or a JSON object.',
+            rich_help_panel=DATA,
         ),
-    ] = "",
+    ] = None,
     confirm_run_unsafe_code: Annotated[
         bool,
         typer.Option(
@@ -147,9 +150,8 @@ def sweep(
     Example: `lora-boundary sweep --pretrained meta-llama/Llama-3.1-8B-Instruct --peft samsum-lora
     --tasks lora_boundary_samsum --split validation --limit 200 --output samsum-sweep`
     """
-    from lm_eval.utils import simple_parse_args_string
-
     from .. import processes
+    from ..key_values import read_key_values
     from ..narrowing import narrowed
     from ..sweeps.run import as_names, plan, run
     from ..sweeps.settings import SweepSettings
@@ -173,12 +175,12 @@ def sweep(
         error_rate=error_rate,
         confirm=confirm,
         save=save,
-        model_args=simple_parse_args_string(model_args),
+        model_args=read_key_values(model_args, "--model-args"),
         include_path=include_path,
         num_fewshot=num_fewshot,
         apply_chat_template=apply_chat_template,
         system_instruction=system_instruction,
-        gen_kwargs=simple_parse_args_string(gen_kwargs),
+        gen_kwargs=read_key_values(gen_kwargs, "--gen-kwargs"),
         confirm_run_unsafe_code=confirm_run_unsafe_code,
     )
     if dry_run:

@@ -66,7 +66,7 @@ def trace(
             help="Document to draw as a heatmap. Default: the one with the median probability.",
         ),
     ] = None,
-    model_args: ModelArgs = "",
+    model_args: ModelArgs = None,
     include_path: IncludePath = None,
     num_fewshot: NumFewshot = None,
     apply_chat_template: ApplyChatTemplate = False,
@@ -80,8 +80,7 @@ def trace(
     Example: `lora-boundary trace --pretrained meta-llama/Llama-3.1-8B-Instruct --peft samsum-lora
     --tasks lora_boundary_samsum --split validation --limit 200 --output samsum-trace`
     """
-    from lm_eval.utils import simple_parse_args_string
-
+    from ..key_values import read_key_values
     from ..sweeps.run import as_names
     from ..traces.run import REPORT, run
     from ..traces.settings import TraceSettings
@@ -98,7 +97,7 @@ def trace(
         dtype=dtype,
         device=device,
         document=document,
-        model_args=simple_parse_args_string(model_args),
+        model_args=read_key_values(model_args, "--model-args"),
         include_path=include_path,
         num_fewshot=num_fewshot,
         apply_chat_template=apply_chat_template,

@@ -42,13 +42,14 @@ def train(
         Path, typer.Option(help="Adapter folder to write; the same command again resumes in it.")
     ],
     model_args: Annotated[
-        str,
+        list[str] | None,
         typer.Option(
-            help="Arguments of lm-eval's `hf` model, k=v,…: revision, gguf_file, tokenizer, "
-            "subfolder, trust_remote_code, dtype (of the weights), add_bos_token, …",
+            metavar="K=V,…",
+            help="Arguments of lm-eval's `hf` model, as for `lm_eval`: revision, gguf_file, "
+            "tokenizer, subfolder, trust_remote_code, dtype (of the weights), add_bos_token, …",
             rich_help_panel=MODEL,
         ),
-    ] = "",
+    ] = None,
     include_path: IncludePath = None,
     num_fewshot: NumFewshot = None,
     apply_chat_template: ApplyChatTemplate = False,
@@ -125,8 +126,7 @@ def train(
     Example: `lora-boundary train --pretrained meta-llama/Llama-3.1-8B-Instruct
     --task lora_boundary_samsum --apply-chat-template --output samsum-lora`
     """
-    from lm_eval.utils import simple_parse_args_string
-
+    from ..key_values import read_key_values
     from ..train import TrainSettings
     from ..train import train as run
 
@@ -134,7 +134,7 @@ def train(
     settings = TrainSettings(
         pretrained=pretrained,
         task=task,
-        model_args=simple_parse_args_string(model_args),
+        model_args=read_key_values(model_args, "--model-args"),
         include_path=include_path,
         num_fewshot=num_fewshot,
         apply_chat_template=apply_chat_template,

@@ -142,7 +142,14 @@ def representatives(sweep: Sweep) -> tuple[list[Run], list[str]]:
             f"{sweep.folder}: {', '.join(sorted(groups))} is left out: its value is of the "
             "documents that tasks in it were chosen by, not of those that they were confirmed on"
         )
-    unconfirmed = [task for task, found in sweep.tasks.items() if not found.get("test")]
+    for task, found in sweep.tasks.items():
+        if why := found.get("not_chosen"):
+            warnings.append(f"{sweep.folder}: no boundary was chosen on {task}: {why}")
+    unconfirmed = [
+        task
+        for task, found in sweep.tasks.items()
+        if not found.get("test") and not found.get("not_chosen")
+    ]
     if unconfirmed:
         warnings.append(
             f"{sweep.folder}: the best boundary was chosen on these very documents of "
@@ -156,7 +163,8 @@ def _roles(sweep: Sweep) -> dict[int, str]:
     roles = {-1: ["base"]}
     bests: dict[int, list[str]] = {}
     for task, found in sweep.tasks.items():
-        bests.setdefault(found["best"], []).append(task)
+        if not found.get("not_chosen"):
+            bests.setdefault(found["best"], []).append(task)
     for boundary, tasks in bests.items():
         said = "best" if len(bests) == 1 else f"best of {', '.join(tasks)}"
         roles.setdefault(boundary, []).append(said)

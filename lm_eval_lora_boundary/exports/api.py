@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lm_eval.utils import simple_parse_args_string
 from transformers import PreTrainedModel
 
 from ..adapter_folder import AdapterFolder, open_adapter
 from ..boundaries import parse_boundary
 from ..checks import loaded_model
 from ..errors import AdapterError, BoundaryError, LoraBoundaryError
+from ..key_values import read_key_values
 from ..record import read_record
 from .adapter import AdapterCut, cut_in_memory
 from .bases import Bases
@@ -125,9 +125,7 @@ def _arguments(
     model_args: str | Mapping[str, Any], dtype: str, device: str | None
 ) -> dict[str, Any]:
     """Return the arguments of lm-eval's ``hf`` model."""
-    given = (
-        simple_parse_args_string(model_args) if isinstance(model_args, str) else dict(model_args)
-    )
+    given = read_key_values(model_args, "model_args")
     wrong = sorted({"pretrained", "peft", "boundary", "merge", "delta"} & given.keys())
     if wrong:
         raise LoraBoundaryError(

@@ -73,7 +73,7 @@ def band(
 
 def mark(axes: Axes, task: TaskFound) -> None:
     """Mark the best boundary and the smallest one that cannot be told from it."""
-    marks = [(task.best, style.ACCENT, f"best: {integer(task.best)}")]
+    marks = [(task.best, style.ACCENT, f"{_best(task)}: {integer(task.best)}")]
     smallest = task.smallest_equivalent
     if smallest is not None and smallest != task.best:
         marks.append((smallest, style.PAPER, f"smallest equivalent: {integer(smallest)}"))
@@ -102,8 +102,12 @@ def mark_best(axes: Axes, task: TaskFound) -> None:
         linewidth=1,
         linestyle=DASHES[2],
         zorder=1,
-        label=f"best: {integer(task.best)}",
+        label=f"{_best(task)}: {integer(task.best)}",
     )
+
+
+def _best(task: TaskFound) -> str:
+    return "best" if task.not_chosen is None else task.best_name
 
 
 def label_axes(axes: Axes, vertical: str, horizontal: str = _BOUNDARY) -> None:

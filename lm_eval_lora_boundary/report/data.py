@@ -30,6 +30,7 @@ class Row:
         loss_risk: Share of them in which it is worse than the whole adapter.
         simultaneous_low: Lower end of the interval that holds for all boundaries at once.
         simultaneous_high: Its upper end.
+        documents: Number of documents that the value is of.
         metrics: All values of the task, by lm-eval's key.
     """
 
@@ -49,6 +50,7 @@ class Row:
     loss_risk: float | None = None
     simultaneous_low: float | None = None
     simultaneous_high: float | None = None
+    documents: float | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -135,7 +137,8 @@ class TaskFound:
         split: Split of the documents; None for what lm-eval evaluates.
         documents: Their number; None if it is not recorded.
         rows: One per boundary, ascending.
-        best: The best boundary.
+        best: The best boundary; the whole adapter if none was chosen.
+        not_chosen: Why no boundary was chosen; None if one was.
         smallest_equivalent: The smallest one that cannot be told from the best.
         collapse: Every boundary that was scored, from 0 up to this one, is significantly worse
             than the whole adapter.
@@ -160,6 +163,12 @@ class TaskFound:
     test: Confirmation | None
     trace: Trace | None
     directions: Mapping[str, bool] = field(default_factory=dict)
+    not_chosen: str | None = None
+
+    @property
+    def best_name(self) -> str:
+        """What ``best`` is called."""
+        return "best boundary" if self.not_chosen is None else "whole adapter"
 
     @property
     def metric_keys(self) -> list[str]:

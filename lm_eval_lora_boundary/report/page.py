@@ -123,7 +123,7 @@ def _marks(task: TaskFound, full: int | None) -> dict[int, str]:
     for boundary, mark in (
         (-1, "base"),
         (full, "whole"),
-        (task.best, "best"),
+        (task.best if task.not_chosen is None else None, "best"),
         (task.smallest_equivalent, "smallest"),
     ):
         if boundary is not None and not (mark == "smallest" and boundary == task.best):

@@ -81,7 +81,7 @@ def _name(full: int | None, boundary: int) -> str:
 def _label(task: TaskFound, full: int | None, boundary: int) -> str:
     """Return the name of a column."""
     parts = [_name(full, boundary)]
-    if boundary == task.best:
+    if boundary == task.best and task.not_chosen is None:
         parts.append("best")
     elif boundary == task.smallest_equivalent:
         parts.append("smallest equivalent")

@@ -79,6 +79,7 @@ def _metric(task: TaskFound, full: int | None) -> Plot:
             (task.best, f"best at boundary {integer(task.best)}"),
         )
         if (row := task.row(boundary)) is not None
+        and not (task.not_chosen and label.startswith("best"))
     )
     alt = f"{name} at {len(task.rows)} boundaries: {scores}."
     return Plot("metric", f"{name} by boundary", alt, figure)
@@ -110,7 +111,7 @@ def _difference(task: TaskFound, full: int | None) -> Plot | None:
     )
     best = task.row(task.best)
     if best is not None:
-        alt += f"; {signed(best.delta_full)} at the best boundary, {integer(task.best)}"
+        alt += f"; {signed(best.delta_full)} at the {task.best_name}, {integer(task.best)}"
     return Plot("difference", "Difference to the whole adapter", f"{alt}.", figure)
 
 
@@ -176,7 +177,7 @@ def _metrics(task: TaskFound, full: int | None) -> Plot | None:
     label_axes(axes, unit)
     style.legend(figure, axes, columns=2 if mixed else 3)
     alt = "; ".join(
-        f"{labels[key]} {number(_at(task.row(task.best), key))} at the best boundary, "
+        f"{labels[key]} {number(_at(task.row(task.best), key))} at the {task.best_name}, "
         f"{number(_at(whole, key))} with the whole adapter"
         for key in curves
     )
@@ -197,7 +198,7 @@ def _length_ratio(task: TaskFound, full: int | None) -> Plot | None:
     style.legend(figure, axes)
     alt = (
         f"Length of responses over length of references: {number(_at(task.row(task.best), key))} "
-        f"at the best boundary, {number(_at(task.row(full), key))} with the whole adapter, "
+        f"at the {task.best_name}, {number(_at(task.row(full), key))} with the whole adapter, "
         f"{number(_at(task.row(BASE), key))} with the base model."
     )
     return Plot("length_ratio", "Length of responses", alt, figure)
@@ -234,8 +235,8 @@ def _trace(task: TaskFound, full: int | None) -> Plot | None:
     found = "no layer" if trace.candidate is None else f"layer {trace.candidate}"
     alt = (
         f"Mean probability of the gold tokens read out at {len(trace.layers)} layers, above the "
-        f"sweep's {metric_name(task.metric)}; the trace proposes {found}, the sweep boundary "
-        f"{integer(task.best)}."
+        f"sweep's {metric_name(task.metric)}; the trace proposes {found}, the sweep "
+        + ("none." if task.not_chosen else f"boundary {integer(task.best)}.")
     )
     return Plot("trace_and_sweep", "Trace and sweep", alt, figure)
 

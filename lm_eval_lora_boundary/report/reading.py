@@ -124,11 +124,17 @@ def _rows(found: Sequence[Any], path: Path) -> tuple[Row, ...]:
 
 def _task(name: str, found: Any, trace: Trace | None, path: Path) -> TaskFound:
     """Return what was found on one task."""
-    optimism = found.get("optimism") if isinstance(found, Mapping) else None
     rows = _rows(_take(found, "boundaries", list, path), path)
+    not_chosen = found.get("not_chosen")
+    if not_chosen is not None:
+        not_chosen = _take(found, "not_chosen", str, path)
+        # statistics about a choice say nothing here
+        nothing = dict.fromkeys(("smallest_equivalent", "collapse", "optimism"))
+        found = found | nothing | {"best": _take(found, "choice", int, path)}
     best = _take(found, "best", int, path)
     if best not in [row.boundary for row in rows]:
         raise OutputError(f"{path}: boundary {best} is best of {name} but has no row")
+    optimism = found.get("optimism")
     return TaskFound(
         name=name,
         metric=_take(found, "metric", str, path),
@@ -145,6 +151,7 @@ def _task(name: str, found: Any, trace: Trace | None, path: Path) -> TaskFound:
         else None,
         test=_confirmation(found.get("test"), path),
         trace=trace,
+        not_chosen=not_chosen,
     )
 
 

@@ -17,7 +17,7 @@ def advice(task: TaskFound, full: int | None) -> str:
         task: The task.
         full: The boundary that keeps the whole adapter; None if it is not known.
     """
-    if _refuted(task):
+    if task.not_chosen is not None or _refuted(task):
         return f"Keep the whole adapter ({_boundary(full)})"
     if task.best == BASE:
         return "Use the base model alone (boundary −1)"
@@ -34,6 +34,8 @@ def finding(task: TaskFound, full: int | None) -> str:
         task: The task.
         full: The boundary that keeps the whole adapter; None if it is not known.
     """
+    if task.not_chosen is not None:
+        return f"{task.not_chosen}."
     split, documents, rows = _judged(task)
     best, whole = _row(rows, task.best), _row(rows, full)
     score = f"{metric_name(task.metric)} {number(best.value)}"
@@ -161,7 +163,12 @@ def _significance(task: TaskFound, full: int | None) -> Iterator[str]:
             if len(tested) > 1
             else "The difference to the whole adapter is not significant."
         )
-    if others and not tested:
+    if task.not_chosen is not None and any(row.delta_full is None for row in others):
+        yield (
+            "Differences, intervals and p-values are not available where a boundary was scored "
+            "on other documents than the one it is compared with."
+        )
+    elif others and not tested:
         yield (
             "Intervals and p-values of differences are not available here: they need the whole "
             "adapter, two documents or more, and a metric that can be computed for resampled "

@@ -97,9 +97,11 @@ def table(task: TaskFound, rows: Sequence[Row], marks: dict[int, str]) -> Table:
             lambda row: _share(row.loss_risk),
         ),
     ]
+    if len({row.documents for row in rows}) > 1:
+        columns.append((Heading("documents", "how many could be scored"), _documents))
     for key in task.metric_keys[1:]:
         columns.append((Heading(metric_name(key)), _other(key)))
-    return _filled(columns, rows, marks, task.best)
+    return _filled(columns, rows, marks, None if task.not_chosen else task.best)
 
 
 def group_table(rows: Sequence[Row]) -> Table:
@@ -154,6 +156,12 @@ def _p(name: str) -> Callable[[Row], Cell]:
 
 def _share(value: float | None) -> Cell:
     return Cell(percent(value) if value is not None else NOT_AVAILABLE, sort=value)
+
+
+def _documents(row: Row) -> Cell:
+    return Cell(
+        NOT_AVAILABLE if row.documents is None else str(int(row.documents)), "", row.documents
+    )
 
 
 def _other(key: str) -> Callable[[Row], Cell]:

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lm_eval.utils import simple_parse_args_string
 from transformers import PreTrainedModel
 
 from ..checks import loaded_model
 from ..errors import ModelError
+from ..key_values import read_key_values
 from .run import as_names, run
 from .settings import SweepSettings
 
@@ -42,8 +42,9 @@ def sweep(
             own files for every boundary.
         boundaries: ``"all"``, a range ``"0-29"``, a list ``"10,20"`` or ``[10, 20]``. Base model
             and whole adapter are always scored, too.
-        model_args: Further arguments of lm-eval's ``hf`` model.
-        gen_kwargs: Generation arguments that override those of the tasks.
+        model_args: Further arguments of lm-eval's ``hf`` model; text as for ``lm_eval``.
+        gen_kwargs: Generation arguments that override those of the tasks; text as for
+            ``lm_eval``.
         **settings: The other attributes of :class:`.SweepSettings`.
 
     Returns:
@@ -60,8 +61,8 @@ def sweep(
         boundaries=boundaries
         if isinstance(boundaries, str)
         else ",".join(str(boundary) for boundary in boundaries),
-        model_args=_mapping(model_args),
-        gen_kwargs=_mapping(gen_kwargs),
+        model_args=read_key_values(model_args, "model_args"),
+        gen_kwargs=read_key_values(gen_kwargs, "gen_kwargs"),
         **settings,
     )
     folder = Path(output).expanduser()
@@ -73,9 +74,3 @@ def sweep(
             raise ModelError("candidates=trace loads the model twice; give its name or folder")
         chosen = narrowed(chosen, folder)
     return run(chosen, folder, model=loaded)
-
-
-def _mapping(arguments: str | Mapping[str, Any]) -> dict[str, Any]:
-    if isinstance(arguments, str):
-        return dict(simple_parse_args_string(arguments))
-    return dict(arguments)

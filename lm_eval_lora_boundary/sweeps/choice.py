@@ -21,7 +21,8 @@ _JUDGED = ("value", "stderr", "delta_full", "ci_low", "ci_high", "p_value")
 def save(lm: SweepLM, summary: Mapping[str, Any], settings: SweepSettings) -> None:
     """Record the boundary that a sweep of one task speaks for.
 
-    This is its best one, unless the test split refuted it: then it is the whole adapter.
+    This is its best one, unless the test split refuted it: then it is the whole adapter. Nothing
+    is recorded if the boundaries could not be told apart or compared.
 
     Args:
         lm: The model.
@@ -32,6 +33,11 @@ def save(lm: SweepLM, summary: Mapping[str, Any], settings: SweepSettings) -> No
         OutputError: The folder cannot be written.
     """
     ((task, found),) = summary["tasks"].items()
+    path = lm.adapter.path / RECORD
+    if found.get("not_chosen"):
+        stays = f"; the earlier record in {path} stays" if path.exists() else ""
+        logger.warning("no boundary is recorded: %s%s", found["not_chosen"], stays)
+        return
     judged = found["test"] or found  # on documents that it was not chosen by, if there are any
     advice = advise(found, lm.layers - 1)
     (row,) = (row for row in judged["boundaries"] if row["boundary"] == advice.boundary)
@@ -52,7 +58,6 @@ def save(lm: SweepLM, summary: Mapping[str, Any], settings: SweepSettings) -> No
         "smallest_equivalent": found["smallest_equivalent"],
         "signature": summary["signature"],
     }
-    path = lm.adapter.path / RECORD
     write_text(path, json.dumps(record, indent=2) + "\n")
     why = f": {advice.reason}" if advice.reason else ""
     logger.info("boundary %d recorded in %s%s", advice.boundary, path, why)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
+from lm_eval.models.utils_hf import MultiTokenEOSCriteria
 
 from ..split import SplitModel
 from .drafting import WIDTH, Draft, Stopwatch
@@ -21,30 +23,43 @@ _TRIALS = (2, 4)  # steps that take the time of a draft; the first ones warm up
 
 @dataclass
 class Ending:
-    """When a response ends.
+    """When a response ends: as in ``hf``, which answers it alone.
 
     Attributes:
         tokens: Ids that end a response.
-        strings: Strings that end it as soon as its text holds one.
+        strings: Strings that end it; the empty one ends it at once.
         limit: Most tokens to write.
-        decode: Turns token ids into text.
-        lookback: Tokens at the end of a response that a string may reach over; None for all.
+        tokenizer: Turns token ids into text.
     """
 
-    tokens: frozenset[int]
-    strings: tuple[str, ...]
+    tokens: Collection[int]
+    strings: Sequence[str]
     limit: int
-    decode: Callable[[list[int]], str] = field(repr=False)
-    lookback: int | None = None
+    tokenizer: Any = field(repr=False)
 
-    def reached(self, response: list[int]) -> bool:
+    @cached_property
+    def _windows(self) -> dict[int, list[str]]:
+        """The strings, by the number of last tokens that lm-eval looks for them in."""
+        windows: dict[int, list[str]] = {}
+        for string in self.strings:
+            criterion = MultiTokenEOSCriteria(string, self.tokenizer, 0, 1)
+            windows.setdefault(criterion.sequence_id_len, []).append(string)
+        return windows
+
+    def reached(self, response: Sequence[int]) -> bool:
         """Tell whether a response, which had not ended before its last token, has ended."""
         if len(response) >= self.limit or response[-1] in self.tokens:
             return True
-        if not self.strings:
-            return False
-        text = self.decode(response[-self.lookback :] if self.lookback else response)
-        return any(string in text for string in self.strings if string)
+        for tokens, strings in self._windows.items():
+            text = self.tokenizer.decode(response[-tokens:])
+            if any(string in text for string in strings):
+                return True
+        return False
+
+    def end(self, tokens: Sequence[int]) -> int:
+        """Return how many of these tokens are written before the response ends, or all."""
+        lengths = range(1, len(tokens) + 1)
+        return next((n for n in lengths if self.reached(tokens[:n])), len(tokens))
 
 
 @dataclass

@@ -9,10 +9,11 @@ from typing import Protocol
 from peft.tuners.lora import LoraLayer
 
 from ..errors import LoraBoundaryError, ModelError
+from .ending_trial import ending_difference
 from .fork import Fork
 from .lm import SweepLM
 from .memory import rows_that_fit
-from .requests import Answers, Request, Score
+from .requests import Answers, Generate, Request, Score
 from .toggle import Toggle
 from .trial import Trial
 from .vllm import Vllm
@@ -142,6 +143,7 @@ class LocalEngines:
         if not self.reason:
             self._fork, self.reason = _tried(lm, trial)
         self._said: set[str] = set()
+        self._endings: dict[tuple[str, ...], str] = {}
         if asked == "fork" and self.reason:
             raise ModelError(f"engine=fork cannot be used: {self.reason}; use toggle or auto")
         self.name = "toggle" if self._fork is None else "fork"
@@ -167,15 +169,26 @@ class LocalEngines:
         if isinstance(request, Score):
             return self._fork
         special = request.special_options + self._lm.unusual_decoding
-        if not special:
+        reason = self._ending_trial(request)
+        if special:
+            names = ", ".join(special)
+            reason = f"these generation arguments are more than greedy decoding: {names}"
+        if not reason:
             return self._fork
-        reason = f"these generation arguments are more than greedy decoding: {', '.join(special)}"
         if self._asked == "fork":
             raise ModelError(f"engine=fork cannot be used: {reason}; use toggle or auto")
         if reason not in self._said:
             logger.info("engine toggle, since %s", reason)
             self._said.add(reason)
         return self._toggle
+
+    def _ending_trial(self, request: Generate) -> str:
+        """Return how ``fork`` would end responses otherwise than ``hf``, or ""."""
+        if request.until not in self._endings:
+            ending = self._lm.ending(request.until, request.max_new_tokens)
+            listed = self._lm.model.generation_config.eos_token_id
+            self._endings[request.until] = ending_difference(ending, listed)
+        return self._endings[request.until]
 
 
 def _obstacle(lm: SweepLM) -> str:

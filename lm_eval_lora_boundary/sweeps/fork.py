@@ -18,7 +18,6 @@ from ..adapter import LoraCut
 from ..split import SplitModel
 from .attention import grouped_attention
 from .branches import Branches
-from .decoding import Ending
 from .drafting import WORTH, Costs, Stopwatch, agreement, steps_per_token
 from .fork_responses import Drafts, Responses
 from .fork_scores import Scores
@@ -141,7 +140,7 @@ class Fork:
             measuring = self._drafts and self._roomy and self._costs is None
             watch = Stopwatch() if measuring and len(prompts) < self._asked else None
             writing = Responses(self._model, self._forked, self._use, watch)
-            ending = self._ending(prompts[0])
+            ending = self._lm.ending(prompts[0].until, prompts[0].max_new_tokens)
             responses = writing.answer(self._prefix, skipped, prompts, ending)
             if watch is not None:
                 self._costs = watch.costs(len(prompts))
@@ -157,18 +156,6 @@ class Fork:
     def _computing(self) -> Iterator[None]:
         with self._lm.precision(), grouped_attention(self._lm.device):
             yield
-
-    def _ending(self, request: Generate) -> Ending:
-        tokenizer = self._lm.tokenizer
-        lengths = [len(tokenizer.encode(text, add_special_tokens=False)) for text in request.until]
-        return Ending(
-            self._lm.end_tokens,
-            request.until,
-            request.max_new_tokens,
-            tokenizer.decode,
-            # a string can begin within a token, and a token can hold little of it
-            lookback=max([0, *lengths, *map(len, request.until)]) + 2,
-        )
 
 
 def _unlimited(model: SplitModel, length: int) -> bool:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
 import torch
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
-from lm_eval.models.utils import (
-    handle_stop_sequences,
-    normalize_gen_kwargs,
-    postprocess_generated_text,
-)
+from lm_eval.models.utils import handle_stop_sequences, postprocess_generated_text
 
 from ..adapter import LoraCut
 from ..adapter_folder import AdapterFolder
@@ -24,7 +21,14 @@ from ..loading import load_adapter
 from ..model import LoraBoundaryLM
 from ..record import weights_sample
 from ..vocabulary import growing
-from .generation import check_arguments, unusual_settings
+from .decoding import Ending
+from .generation import (
+    as_text,
+    check_arguments,
+    check_max_length,
+    normalised,
+    unusual_settings,
+)
 from .identity import fingerprint
 from .requests import Answer, Generate, Request, Score
 
@@ -200,22 +204,18 @@ class SweepLM(LoraBoundaryLM):
         return [answer for answer in answers if isinstance(answer, str)]
 
     def _as_prompt(self, text: str, arguments: dict[str, Any]) -> Generate:
-        raw = json.dumps(arguments, sort_keys=True)
+        raw = as_text(arguments, self._task)
         if (text, raw) in self._prompts:
             return self._prompts[text, raw]
-        options: dict[str, Any] = dict(normalize_gen_kwargs(arguments, self.max_gen_toks))
+        options = normalised(arguments, self.max_gen_toks, self.max_length, self._task)
         end = self.tok_decode(self.eot_token_id, skip_special_tokens=False)
         until = handle_stop_sequences(options.pop("until", None), eos=end)
         limit = options.pop("max_gen_toks")
-        if limit < 1 or limit >= self.max_length:
-            raise TaskError(
-                f"{self._task}: max_gen_toks={limit} leaves no room for a prompt with "
-                f"max_length={self.max_length}; expected 1 to {self.max_length - 1}"
-            )
         self.check_options(options)
         tokens, _ = self.tok_batch_encode(
             [text], left_truncate_len=self.max_length - limit, truncation=self.truncation
         )
+        check_max_length(options, tokens.shape[1], self._task)
         prompt = Generate(
             tuple(tokens[0].tolist()),
             tuple(until),
@@ -243,6 +243,10 @@ class SweepLM(LoraBoundaryLM):
         end = self._model.generation_config.eos_token_id
         return frozenset(end if isinstance(end, list) else [end]) - {None}
 
+    def ending(self, until: Sequence[str], limit: int) -> Ending:
+        """Return when a response ends: at one of these strings, after so many tokens, or both."""
+        return Ending(self.end_tokens, tuple(until), limit, self.tokenizer)
+
     def text(self, response: list[int], until: Sequence[str]) -> str:
         """Return a response as ``hf`` does: without special tokens, cut at what ends it."""
         text = self.tok_decode(response)
@@ -260,8 +264,32 @@ class SweepLM(LoraBoundaryLM):
             Instance("generate_until", {}, (each.text, json.loads(each.arguments)), i)
             for i, each in enumerate(requests)
         ]
-        answers: list[str] = HFLM.generate_until(self, instances, disable_tqdm=True)
+        # max_length counts the padding of a batch
+        apart = "max_length" in json.loads(requests[0].options)
+        answers: list[str] = []
+        for some in [[each] for each in instances] if apart else [instances]:
+            answers += HFLM.generate_until(self, some, disable_tqdm=True)
         return answers
+
+    def _model_generate(
+        self, context: torch.Tensor, max_length: int, stop: list[str], **options: Any
+    ) -> torch.Tensor:
+        """Write responses through ``hf``; each ends where it would end if it were alone.
+
+        In a batch, ``hf`` lets one that holds a stop string go on for as long as the others do.
+        """
+        rows: torch.Tensor = super()._model_generate(context, max_length, stop, **options)
+        beams = options.get("num_beams") or self._model.generation_config.num_beams
+        if len(context) == 1 or (beams or 1) > 1:
+            return rows
+        start = context.shape[1]
+        ending = self.ending(stop, max_length - start)
+        if (end_tokens := options.get("eos_token_id")) is not None:
+            listed = end_tokens if isinstance(end_tokens, list) else [end_tokens]
+            ending = replace(ending, tokens=listed)
+        for row in rows:
+            row[start + ending.end(row[start:].tolist()) :] = self.tokenizer.pad_token_id
+        return rows
 
     @property
     def unusual_decoding(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -43,11 +44,13 @@ class Measured:
 
     Attributes:
         boundary: The boundary.
-        value: Value of the metric over all documents.
+        value: Value of the metric over the documents that the task could score; NaN if there
+            are none.
         stderr: lm-eval's standard error; None where it has none.
         items: What lm-eval keeps of every document for the metric, by ``doc_id``: a number, or
             reference and response for corpus metrics.
         metrics: All of the task's values, by lm-eval's key.
+        responses: Hash of what the model answered.
     """
 
     boundary: int
@@ -55,6 +58,7 @@ class Measured:
     stderr: float | None
     items: dict[int, Any] = field(repr=False)
     metrics: dict[str, Any] = field(repr=False)
+    responses: str = ""
 
 
 def check_metric(task: Task, asked: str | None) -> None:
@@ -110,6 +114,13 @@ def choose_metric(task: Task, results: Mapping[str, Any], asked: str | None) -> 
     ]
     known = [key for key in keys if directions.get(key[0]) is not None]
     name, _, filter_name = (asked or "").partition(",")
+    if not keys or asked:  # perhaps the task could score no answer at this boundary
+        known += [
+            (each, filter_.name)
+            for filter_ in task._filters
+            for each in task.aggregation()
+            if directions.get(each) is not None and (each, filter_.name) not in known
+        ]
     matches = [k for k in known if (not name or k[0] == name) and filter_name in ("", k[1])]
     if not matches:
         choices = ", ".join(",".join(key) for key in known)
@@ -134,19 +145,27 @@ def measure(task: str, metric: Metric, boundary: int, results: Mapping[str, Any]
         results: lm-eval's results at the boundary, with samples.
     """
     found = results["results"][task]
+    samples = results["samples"][task]
     stderr = found.get(f"{metric.name}_stderr,{metric.filter}")
     items = {
         sample["doc_id"]: sample[metric.name]
-        for sample in results["samples"][task]
+        for sample in samples
         if sample["filter"] == metric.filter and metric.name in sample
     }
     return Measured(
         boundary,
-        float(found[metric.key]),
+        float(found.get(metric.key, math.nan)),
         float(stderr) if isinstance(stderr, (int, float)) and math.isfinite(stderr) else None,
         items,
         numbers(found),
+        _hash(samples),
     )
+
+
+def _hash(samples: Sequence[Mapping[str, Any]]) -> str:
+    """Return a hash of the answers in samples."""
+    answers = sorted((sample["doc_id"], repr(sample["resps"])) for sample in samples)
+    return hashlib.sha256(repr(answers).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def numbers(found: Mapping[str, Any]) -> dict[str, float]:

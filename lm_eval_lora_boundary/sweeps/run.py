@@ -17,6 +17,7 @@ from lm_eval.tasks import TaskManager
 from transformers import PreTrainedModel
 
 from .. import processes
+from ..advice import advise
 from ..boundaries import parse_boundaries
 from ..errors import ModelError, TaskError
 from ..files import write_text
@@ -116,6 +117,10 @@ def _run(settings: SweepSettings, output: Path, model: PreTrainedModel | None) -
             found = {task: entry | {"optimism": None} for task, entry in found.items()}
         if settings.confirm:
             found = confirm(lm, tasks, settings, answering, output, found)
+        full = lm.layers - 1
+        found = {
+            task: entry | {"choice": advise(entry, full).boundary} for task, entry in found.items()
+        }
         remove_other_confirmations(output, [task for task in found if found[task]["test"]])
         summary: dict[str, Any] = {
             "signature": signature(facts, settings, tasks, f"engine {engines.name}"),

@@ -28,19 +28,24 @@ def summarise(
         TaskError: No boundary has a finite value.
     """
     found = select(scores, full)
-    return {
+    summary = {
         "metric": metric.key,
         "higher_is_better": metric.higher_is_better,
         "split": split,
-        "documents": len(measured[0].items),
-        "boundaries": _rows(measured, found.rows),
+        "documents": _documents(measured),
+        "boundaries": _rows(measured, found.rows, full),
         "best": found.best,
         "smallest_equivalent": found.smallest_equivalent,
         "collapse": found.collapse,
         "optimism": found.optimism,
         "selection": SAME,
         "test": None,
+        "not_chosen": None,
     }
+    if why := _on_other_documents(measured, split):
+        nothing = dict.fromkeys(("smallest_equivalent", "collapse", "optimism"))
+        return summary | nothing | {"best": full, "not_chosen": why}
+    return summary | {"not_chosen": _no_difference(measured)}
 
 
 def confirmed(
@@ -56,20 +61,59 @@ def confirmed(
     """
     test = {
         "split": "test",
-        "documents": len(measured[0].items),
-        "boundaries": _rows(measured, describe(scores, full)),
+        "documents": _documents(measured),
+        "boundaries": _rows(measured, describe(scores, full), full),
     }
-    return summary | {"selection": OTHER, "test": test}
+    why = summary["not_chosen"] or _on_other_documents(measured, "test")
+    return summary | {"selection": OTHER, "test": test, "not_chosen": why}
 
 
-def _rows(measured: Sequence[Measured], found: Sequence[Row]) -> list[Row]:
+def _documents(measured: Sequence[Measured]) -> int:
+    """Return how many documents were scored, at one boundary at least."""
+    return len(set().union(*(each.items for each in measured)))
+
+
+def _on_other_documents(measured: Sequence[Measured], split: str) -> str | None:
+    """Return why boundaries cannot be compared; None if all were scored on the same documents."""
+    if len({frozenset(each.items) for each in measured}) == 1:
+        return None
+    numbers = [len(each.items) for each in measured]
+    low, high = min(numbers), max(numbers)
+    return (
+        f"the boundaries were scored on different {split} documents "
+        f"({low if low == high else f'{low} to {high}'} each), because the task leaves out "
+        "answers that it cannot score, so their values cannot be compared"
+    )
+
+
+def _no_difference(measured: Sequence[Measured]) -> str | None:
+    """Return what is the same at all boundaries; None if a value differs, or there is but one."""
+    values = [each.value for each in measured]
+    if len(measured) == 1 or any(value != values[0] for value in values):
+        return None
+    alike = len({each.responses for each in measured}) == 1
+    how = "all of them gave the same answers" if alike else f"all of them score {values[0]:.4g}"
+    documents = _documents(measured)
+    kind = "document" if documents == 1 else "documents"
+    return f"no difference between boundaries was measured on {documents} {kind}; {how}"
+
+
+def _rows(measured: Sequence[Measured], found: Sequence[Row], full: int) -> list[Row]:
     ordered = sorted(measured, key=lambda each: each.boundary)
+    documents = {each.boundary: each.items.keys() for each in ordered}
     return [
         {
             "boundary": each.boundary,
+            "documents": len(each.items),
             "value": each.value if math.isfinite(each.value) else None,
             "stderr": each.stderr,
             **{name: row[name] for name in STATISTICS},
+            # means over different documents have no difference
+            **{
+                name: None
+                for name, reference in (("delta_full", full), ("delta_base", -1))
+                if documents.get(reference) != each.items.keys()
+            },
             "metrics": each.metrics,
         }
         for each, row in zip(ordered, found, strict=True)

@@ -17,13 +17,17 @@ def tables(summary: Mapping[str, Any]) -> Iterator[Table]:
     """Yield the tables of a ``sweep.json``: each task, and what its choice scored on other data."""
     for task, found in summary["tasks"].items():
         title = f"{task}, {found['split']} split, by {found['metric']}"
-        table = _table(title, found["metric"], found["boundaries"], found["best"])
+        advice = advise(found, summary["layers"] - 1)
+        why = found.get("not_chosen")
+        best = None if why else found["best"]
+        table = _table(title, found["metric"], found["boundaries"], best)
         table.caption = _caption(found)
+        if why:
+            table.caption = f"Keep the whole adapter (boundary {advice.boundary}): {why}."
         yield table
         if found["test"]:
             title = f"{task}, test split: the choice, the whole adapter and the base model"
-            table = _table(title, found["metric"], found["test"]["boundaries"], found["best"])
-            advice = advise(found, summary["layers"] - 1)
+            table = _table(title, found["metric"], found["test"]["boundaries"], best)
             if advice.reason:
                 table.caption = (
                     f"Keep the whole adapter (boundary {advice.boundary}): {advice.reason}."
@@ -31,7 +35,7 @@ def tables(summary: Mapping[str, Any]) -> Iterator[Table]:
             yield table
 
 
-def _table(title: str, metric: str, rows: Sequence[Mapping[str, Any]], best: int) -> Table:
+def _table(title: str, metric: str, rows: Sequence[Mapping[str, Any]], best: int | None) -> Table:
     others = [
         key
         for key in rows[0]["metrics"]
@@ -39,7 +43,8 @@ def _table(title: str, metric: str, rows: Sequence[Mapping[str, Any]], best: int
     ]
     table = Table(title=title)
     named = ("boundary", metric, "to full [95 %]", "p (Holm)", "to base [95 %]", "wins", "risk")
-    for heading in (*named, *others):
+    differ = len({row.get("documents") for row in rows}) > 1
+    for heading in (*named, *(("documents",) if differ else ()), *others):
         table.add_column(heading.removesuffix(",none"), justify="right")
     for row in rows:
         chosen = row["boundary"] == best
@@ -52,6 +57,7 @@ def _table(title: str, metric: str, rows: Sequence[Mapping[str, Any]], best: int
             _difference(row["delta_base"], row["base_ci_low"], row["base_ci_high"]),
             _number(row["win_rate"], ".0%"),
             _number(row["loss_risk"], ".0%"),
+            *((str(row["documents"]),) if differ else ()),
             *(_number(row["metrics"].get(key), ".3f") for key in others),
             style="bold" if chosen else None,
         )

@@ -142,7 +142,8 @@ class Vllm:
             options |= {"temperature": 0}
         try:
             return SamplingParams(
-                max_tokens=request.max_new_tokens,
+                # vLLM takes no empty string, which ends a response at its first token
+                max_tokens=1 if "" in request.until else request.max_new_tokens,
                 stop=[text for text in request.until if text],
                 stop_token_ids=sorted(self._lm.end_tokens),
                 **options,

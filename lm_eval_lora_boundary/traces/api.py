@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lm_eval.utils import simple_parse_args_string
 from transformers import PreTrainedModel
 
 from ..checks import loaded_model
+from ..key_values import read_key_values
 from ..sweeps.run import as_names
 from .run import run
 from .settings import TraceSettings
@@ -56,9 +56,7 @@ def trace(
         boundaries=boundaries
         if isinstance(boundaries, str)
         else ",".join(str(boundary) for boundary in boundaries),
-        model_args=simple_parse_args_string(model_args)
-        if isinstance(model_args, str)
-        else dict(model_args),
+        model_args=read_key_values(model_args, "model_args"),
         **settings,
     )
     return run(chosen, Path(output).expanduser(), model=loaded)

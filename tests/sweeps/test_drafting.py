@@ -127,7 +127,7 @@ def test_drafts_save_steps() -> None:
     split = SplitModel(cut.model.get_base_model())
     forked = ForkedModel(cut.model, cut.stack, boundaries)
     requests = [Generate((5, 6, 7), (), 41, "{}", "", ""), Generate((9, 8), (), 41, "{}", "", "")]
-    ending = Ending(frozenset(), (), 41, str)
+    ending = Ending(frozenset(), (), 41, None)
     rows: list[int] = []
     handle = split.decoder.register_forward_pre_hook(
         lambda _, __, inputs: rows.append(len(inputs["input_ids"])), with_kwargs=True

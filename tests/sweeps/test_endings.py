@@ -1,0 +1,252 @@
+"""When responses end: in every engine as in lm-eval's own ``hf``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import tokenizers
+import torch
+import transformers
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lm_eval.api.instance import Instance
+from lm_eval.models.huggingface import HFLM
+from lm_eval.models.utils_hf import stop_sequences_criteria
+from sweep_helpers import sweep_lm
+from tiny_models import LAYERS, VOCABULARY, save_adapter, tiny_model
+
+from lm_eval_lora_boundary.errors import ModelError, TaskError
+from lm_eval_lora_boundary.sweeps.decoding import Ending
+from lm_eval_lora_boundary.sweeps.ending_trial import ending_difference
+from lm_eval_lora_boundary.sweeps.store import AnswerStore
+from lm_eval_lora_boundary.sweeps.vllm import Vllm
+
+EOS, OTHER_EOS, HALF_EOS = "</s>", "<|end|>", "/s"
+STOPS = [
+    ["", "q"],
+    [""],
+    [],
+    ["q"],
+    ["ab", "ba", "b"],
+    ["bab", "ab"],
+    [" "],
+    ["\n", "  "],
+    [" a"],
+    [EOS],
+    [f"a{EOS}"],
+    [f"{EOS}b"],
+    [HALF_EOS],
+    [OTHER_EOS],
+    [f"{OTHER_EOS}{OTHER_EOS}"],
+    ["<|chat|>"],
+    ["b<|chat|>"],
+    ["never written"],
+]
+
+
+def spelling_tokenizer() -> Any:
+    """Build a tokenizer of few letters, pairs of them, and special tokens."""
+    special = ["<pad>", "<s>", EOS, "<unk>", OTHER_EOS, "<|chat|>"]
+    letters = ["a", "b", "q", "/", "s", "<", ">", " ", "\n"]
+    pairs = [x + y for x in letters for y in letters][: VOCABULARY - len(special) - len(letters)]
+    words = special + letters + pairs
+    merges = [(pair[0], pair[1]) for pair in pairs]
+    bpe = tokenizers.models.BPE({w: i for i, w in enumerate(words)}, merges, unk_token="<unk>")
+    tokenizer = tokenizers.Tokenizer(bpe)
+    tokenizer.decoder = tokenizers.decoders.Fuse()
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        bos_token="<s>",
+        eos_token=EOS,
+        unk_token="<unk>",
+        additional_special_tokens=[OTHER_EOS, "<|chat|>"],
+    )
+
+
+@pytest.fixture(scope="module", params=[2, [2, 4], None], ids=str)
+def spelling(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Path]:
+    """Return a random model that writes letters, with these end-of-text tokens, and an adapter."""
+    folder = tmp_path_factory.mktemp("spelling")
+    model = tiny_model(eos_token_id=request.param)
+    # special tokens come often
+    with torch.no_grad():
+        model.lm_head.weight[[2, 4, 5]] *= 1.5
+    model.generation_config.eos_token_id = request.param
+    model.save_pretrained(folder / "base")
+    spelling_tokenizer().save_pretrained(folder / "base")
+    return folder / "base", save_adapter(folder / "adapter", model)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[AnswerStore]:
+    with AnswerStore(tmp_path / "store") as store:
+        yield store
+
+
+def asked(arguments: dict[str, Any]) -> list[Instance]:
+    texts = ("ab", "a b a", "qq", "b/s a", "sab ab", "  b")
+    return [Instance("generate_until", {}, (text, arguments), i) for i, text in enumerate(texts)]
+
+
+def answers(lm: Any, arguments: dict[str, Any]) -> list[str]:
+    return list(lm.generate_until(asked(arguments), disable_tqdm=True))
+
+
+def test_every_engine_ends_responses_as_hf_does(
+    spelling: tuple[Path, Path], store: AnswerStore, tmp_path: Path
+) -> None:
+    base, adapter = spelling
+    whole = HFLM(
+        pretrained=str(base), peft=str(adapter), device="cpu", dtype="float32", batch_size=1
+    )
+    full = [LAYERS - 1]
+    with AnswerStore(tmp_path / "toggled") as other:
+        fork = sweep_lm(base, adapter, store, boundaries=full, engine="fork")
+        toggle = sweep_lm(base, adapter, other, boundaries=full, engine="toggle")
+        lengths = set()
+        for until in STOPS:
+            for most in (1, 16):
+                arguments = {"until": until, "max_gen_toks": most}
+                expected = answers(whole, arguments)
+                assert answers(fork, arguments) == expected, arguments
+                assert answers(toggle, arguments) == expected, arguments
+                lengths |= {len(whole.tok_encode(each)) for each in expected}
+    assert len(lengths) > 5  # responses ended in many places
+
+
+def test_max_length_is_counted_as_if_each_were_alone(
+    spelling: tuple[Path, Path], store: AnswerStore
+) -> None:
+    base, adapter = spelling
+    whole = HFLM(
+        pretrained=str(base), peft=str(adapter), device="cpu", dtype="float32", batch_size=1
+    )
+    lm = sweep_lm(base, adapter, store, boundaries=[LAYERS - 1])
+    arguments = {"until": ["q"], "max_gen_toks": 16, "max_length": 9}
+    assert answers(lm, arguments) == answers(whole, arguments)
+    with pytest.raises(TaskError, match="max_length=2 leaves no room after a prompt of"):
+        answers(lm, arguments | {"max_length": 2})
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    response=st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size=20),
+    until=st.lists(st.text("abqs /<>\n", max_size=4) | st.sampled_from([EOS, OTHER_EOS])),
+)
+def test_strings_end_as_lm_eval_s_own_criteria_say(response: list[int], until: list[str]) -> None:
+    tokenizer = spelling_tokenizer()
+    criteria = stop_sequences_criteria(tokenizer, until, 0, 1)
+    lengths = range(1, len(response) + 1)
+    theirs = [n for n in lengths if criteria(torch.tensor([response[:n]]), None).item()]
+    ours = Ending((), tuple(until), len(response) + 1, tokenizer).end(response)
+    assert ours == (theirs[0] if theirs else len(response))
+
+
+class Forgetful(Ending):
+    """Leaves out empty strings."""
+
+    def reached(self, response: Any) -> bool:
+        without = Ending(self.tokens, [s for s in self.strings if s], self.limit, self.tokenizer)
+        return without.reached(response)
+
+
+class Deaf(Ending):
+    """Hears no end-of-text token."""
+
+    def reached(self, response: Any) -> bool:
+        return Ending((), self.strings, self.limit, self.tokenizer).reached(response)
+
+
+class Endless(Ending):
+    """Has no limit."""
+
+    def reached(self, response: Any) -> bool:
+        return Ending(self.tokens, self.strings, 10**9, self.tokenizer).reached(response)
+
+
+class Whole(Ending):
+    """Takes a string for a token."""
+
+    def reached(self, response: Any) -> bool:
+        strings = [s for s in self.strings if self.tokenizer.decode(response[-1:]) == s]
+        return Ending(self.tokens, strings, self.limit, self.tokenizer).reached(response)
+
+
+@pytest.mark.parametrize("wrong", [Forgetful, Deaf, Endless, Whole])
+def test_the_trial_notices_another_rule(wrong: type[Ending]) -> None:
+    tokenizer = spelling_tokenizer()
+    until = ("", "q") if wrong is Forgetful else ("bab", EOS)
+    assert ending_difference(Ending({2, 4}, until, 16, tokenizer), [2, 4]) == ""
+    assert "hf does after" in ending_difference(wrong({2, 4}, until, 16, tokenizer), [2, 4])
+
+
+def test_an_engine_that_ends_otherwise_is_not_used(
+    tiny: Callable[..., tuple[Path, Path]], store: AnswerStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lm = sweep_lm(*tiny(), store, boundaries=[1], engine="auto")
+    asking = sweep_lm(*tiny(), store, boundaries=[1], engine="fork")
+    for each in (lm, asking):
+        monkeypatch.setattr(
+            each, "ending", lambda until, limit: Forgetful({2}, until, limit, lm.tokenizer)
+        )
+    (empty, plain) = (
+        lm._as_prompt("w1 w2", {"until": until, "max_gen_toks": 4}) for until in (["", "q"], ["q"])
+    )
+    assert lm.answering._engines.engine(plain).name == "fork"
+    assert lm.answering._engines.engine(empty).name == "toggle"
+    with pytest.raises(ModelError, match="engine=fork cannot be used: a trial ended the response"):
+        asking.answering._engines.engine(empty)
+
+
+def test_vllm_writes_one_token_where_the_empty_string_ends_it(
+    tiny: Callable[..., tuple[Path, Path]],
+    store: AnswerStore,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lm = sweep_lm(*tiny(), store, boundaries=[1])
+    stand_in = SimpleNamespace(SamplingParams=lambda **given: given)
+    monkeypatch.setitem(__import__("sys").modules, "vllm", stand_in)
+    engine = Vllm(lm)  # type: ignore[arg-type]
+    for until, most in ((["", "q"], 1), (["q"], 7)):
+        prompt = lm._as_prompt("w1 w2", {"until": until, "max_gen_toks": 7})
+        assert engine._parameters(prompt)["max_tokens"] == most
+        assert engine._parameters(prompt)["stop"] == ["q", EOS]
+    engine.close()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"stop": ["w3"]}, "argument stop is unknown; .* until"),
+        ({"stop_sequences": ["w3"]}, "argument stop_sequences is unknown; .* until"),
+        ({"until": '["w3"]'}, "looks like a list"),
+        ({"until": ["[w3, w4]"]}, "looks like a list"),
+        ({"until": ("w3",)}, "expected a string or a list of strings"),
+        ({"until": [1]}, "expected a string or a list of strings"),
+        ({"until": 5.0}, "expected a string or a list of strings"),
+        ({"until": {"w3"}}, "cannot be used: Object of type set"),
+        ({"max_gen_toks": "few"}, "'max_gen_toks': 'few'.* cannot be used"),
+        ({"max_length": 1}, "max_length=1 leaves no room after a prompt"),
+        ({"max_length": "9"}, "max_length=9 leaves no room after a prompt"),
+    ],
+    ids=str,
+)
+def test_arguments_that_cannot_be_used(
+    given: dict[str, Any],
+    message: str,
+    tiny: Callable[..., tuple[Path, Path]],
+    store: AnswerStore,
+) -> None:
+    lm = sweep_lm(*tiny(), store, boundaries=[1])
+    with pytest.raises(TaskError, match=message) as caught:
+        lm._as_prompt("w1 w2", {"max_gen_toks": 4} | given)
+    assert "\n" not in str(caught.value)
+    for marker in ("[END]", "[/INST]", "[1]", "[]"):  # these do end responses
+        lm._as_prompt("w1 w2", {"until": marker, "max_gen_toks": 4})

@@ -1,0 +1,241 @@
+"""Sweeps that give no reason to choose a boundary."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from tiny_models import LAYERS
+from tiny_tasks import COMMON
+
+from lm_eval_lora_boundary.advice import advise
+from lm_eval_lora_boundary.compare.sweeps import read_sweep, representatives
+from lm_eval_lora_boundary.errors import TaskError
+from lm_eval_lora_boundary.report.reading import read_sweep as for_report
+from lm_eval_lora_boundary.report.sentences import advice, caveats, finding
+from lm_eval_lora_boundary.sweeps.measuring import Measured, Metric, choose_metric, measure, scores
+from lm_eval_lora_boundary.sweeps.summary import confirmed, summarise
+from lm_eval_lora_boundary.sweeps.table import tables
+
+FULL = LAYERS - 1
+SCORE = """
+import zlib
+
+def some(doc, results):
+    value = zlib.crc32(results[0].encode())
+    return {} if value % 3 == 0 else {"acc": float(value % 2)}
+
+def none(doc, results):
+    return {}
+"""
+PARTLY = """
+output_type: generate_until
+doc_to_text: "{{question}}"
+generation_kwargs: {until: [], max_gen_toks: 6}
+metric_list: [{metric: acc, aggregation: mean, higher_is_better: true}]
+"""
+Run = Callable[..., dict[str, Any]]
+ACC = Metric("acc", "none", higher_is_better=True, mean=True)
+TASK: Any = SimpleNamespace(
+    task_name="t",
+    aggregation=lambda: {"acc": None},
+    higher_is_better=lambda: {"acc": True},
+    _filters=[SimpleNamespace(name="none")],
+)
+
+
+@pytest.fixture(scope="module")
+def task_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("partly")
+    for split, shift in (("train", 3), ("validation", 0), ("test", 11)):
+        rows = [
+            {
+                "question": " ".join(f"w{(i * 5 + j * 3 + shift) % 60}" for j in range(4)),
+                "answer": f"w{i}",
+            }
+            for i in range(16)
+        ]
+        (folder / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+    (folder / "partly.py").write_text(SCORE)
+    common = COMMON.format(folder=folder)
+    for name, function in (("partly", "some"), ("never", "none")):
+        text = f"task: {name}\n{common}\n{PARTLY}\nprocess_results: !function partly.{function}\n"
+        (folder / f"{name}.yaml").write_text(text)
+    (folder / "wrong.yaml").write_text(
+        f"task: wrong\n{common}\n"
+        + PARTLY.replace("acc, aggregation: mean, higher_is_better: true", "exact_match")
+    )
+    return folder
+
+
+def says(found: dict[str, Any], folder: Path, sentence: str) -> None:
+    """Check that terminal and report say a sentence, and advise the whole adapter."""
+    (entry,) = found["tasks"].values()
+    assert sentence in entry["not_chosen"]
+    assert entry["choice"] == FULL
+    for table in tables(found):
+        assert sentence in str(table.caption)
+        assert f"Keep the whole adapter (boundary {FULL})" in str(table.caption)
+        assert not any("*" in str(cell) for cell in table.columns[0].cells)
+    (task,) = for_report(folder).tasks
+    assert advice(task, FULL) == f"Keep the whole adapter (boundary {FULL})"
+    assert sentence in finding(task, FULL)
+    assert "looks better" not in " ".join(caveats(task, FULL, {}))
+    page = (folder / "report.html").read_text("utf-8")
+    assert sentence in page
+    assert "<small>whole, best</small>" not in page
+    assert "<small>base, best</small>" not in page
+    runs, warnings = representatives(read_sweep(folder))
+    assert not any("best" in str(run.role) for run in runs)
+    assert any(sentence in warning for warning in warnings)
+
+
+def test_boundaries_scored_on_different_documents_are_not_ranked(
+    run: Run, tiny: Callable[..., tuple[Path, Path]], tmp_path: Path
+) -> None:
+    adapter = Path(shutil.copytree(tiny()[1], tmp_path / "adapter"))
+    found = run("partly", peft=adapter, save=True, confirm=False, split="validation")
+    entry = found["tasks"]["partly"]
+    scored: dict[int, set[int]] = {}
+    for row in entry["boundaries"]:
+        (file,) = (tmp_path / "out" / f"boundary={row['boundary']}").glob("samples_*.jsonl")
+        lines = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
+        documents = {line["doc_id"]: line["acc"] for line in lines if "acc" in line}
+        scored[row["boundary"]] = set(documents)
+        assert row["documents"] == len(documents)
+        assert row["value"] == pytest.approx(sum(documents.values()) / len(documents))
+    assert len({frozenset(each) for each in scored.values()}) > 1
+    for row in entry["boundaries"]:
+        for name, reference in (("delta_full", FULL), ("delta_base", -1)):
+            same = scored[row["boundary"]] == scored[reference]
+            assert (row[name] is not None) == same
+        assert row["ci_low"] is row["p_value"] is row["win_rate"] is None
+    assert entry["best"] == FULL
+    assert entry["smallest_equivalent"] is entry["collapse"] is entry["optimism"] is None
+    says(found, tmp_path / "out", "the boundaries were scored on different validation documents")
+    assert not (adapter / "lora_boundary.json").exists()
+    columns = {str(c.header): list(c.cells) for table in tables(found) for c in table.columns}
+    assert columns["documents"] == [str(row["documents"]) for row in entry["boundaries"]]
+    (task,) = for_report(tmp_path / "out").tasks
+    assert "are not available where a boundary was scored on other documents" in " ".join(
+        caveats(task, FULL, {})
+    )
+
+
+def test_a_race_on_them_runs_in_full_and_chooses_nothing(run: Run) -> None:
+    entry = run("partly", race=True, confirm=False, split="validation")["tasks"]["partly"]
+    assert len(entry["boundaries"]) == LAYERS + 1
+    assert entry["choice"] == FULL
+    assert entry["not_chosen"]
+
+
+def test_a_task_that_scores_nothing_is_refused(run: Run) -> None:
+    with pytest.raises(TaskError, match="acc,none of never is nan at every boundary"):
+        run("never", confirm=False)
+
+
+@pytest.mark.parametrize("confirm", [True, False])
+def test_a_sweep_that_measured_nothing_recommends_the_whole_adapter(
+    confirm: bool, run: Run, tiny: Callable[..., tuple[Path, Path]], tmp_path: Path
+) -> None:
+    adapter = Path(shutil.copytree(tiny()[1], tmp_path / "adapter"))
+    found = run("wrong", peft=adapter, save=True, confirm=confirm, split="validation")
+    entry = found["tasks"]["wrong"]
+    assert {row["value"] for row in entry["boundaries"]} == {0.0}
+    assert entry["best"] == -1  # the smallest of equals, by value
+    says(
+        found,
+        tmp_path / "out",
+        "no difference between boundaries was measured on 16 documents; all of them score 0",
+    )
+    assert not (adapter / "lora_boundary.json").exists()
+
+
+def test_the_same_answers_everywhere_are_called_so(
+    run: Run, tiny: Callable[..., tuple[Path, Path]], tmp_path: Path
+) -> None:
+    _, weak = tiny(lora_alpha=1e-7)
+    found = run("wrong", peft=weak, confirm=False, split="validation", save=True)
+    says(
+        found,
+        tmp_path / "out",
+        "no difference between boundaries was measured on 16 documents; "
+        "all of them gave the same answers",
+    )
+    assert not (weak / "lora_boundary.json").exists()
+
+
+def test_an_earlier_record_stays_and_that_is_said(
+    run: Run,
+    tiny: Callable[..., tuple[Path, Path]],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    adapter = Path(shutil.copytree(tiny()[1], tmp_path / "adapter"))
+    (adapter / "lora_boundary.json").write_text("{}")
+    run("wrong", peft=adapter, save=True, confirm=False)
+    assert (adapter / "lora_boundary.json").read_text() == "{}"
+    assert "no boundary is recorded: no difference between boundaries" in caplog.text
+    assert "the earlier record in" in caplog.text
+
+
+def measured(boundary: int, items: dict[int, float]) -> Measured:
+    value = sum(items.values()) / len(items) if items else math.nan
+    return Measured(boundary, value, None, items, {"acc,none": value}, str(boundary))
+
+
+def summary(*found: Measured, split: str = "validation") -> dict[str, Any]:
+    return summarise(ACC, found, scores(TASK, ACC, found), FULL, split)
+
+
+def test_equal_documents_missing_everywhere_can_be_compared() -> None:
+    low, high = measured(-1, {1: 0.0, 4: 1.0}), measured(FULL, {1: 1.0, 4: 1.0})
+    entry = summary(low, high)
+    assert entry["not_chosen"] is None
+    assert entry["best"] == FULL
+    assert entry["documents"] == 2
+    assert entry["boundaries"][0]["delta_full"] == -0.5
+
+
+@pytest.mark.parametrize("other", [{2: 0.0, 3: 1.0}, {}, {1: 1.0}], ids=str)
+def test_as_many_others_or_none_cannot(other: dict[int, float]) -> None:
+    entry = summary(measured(-1, other), measured(FULL, {1: 0.0, 4: 1.0}))
+    assert entry["best"] == advise(entry, FULL).boundary == FULL
+    assert "scored on different validation documents" in entry["not_chosen"]
+    assert entry["boundaries"][0]["delta_full"] is entry["boundaries"][0]["ci_low"] is None
+
+
+def test_a_choice_whose_confirmation_is_on_other_documents_is_not_advised() -> None:
+    chosen = summary(measured(-1, {0: 1.0, 1: 1.0}), measured(FULL, {0: 1.0, 1: 0.0}))
+    assert advise(chosen, FULL).boundary == -1
+    test = [measured(-1, {0: 1.0}), measured(FULL, {0: 1.0, 1: 0.0})]
+    entry = confirmed(chosen, test, scores(TASK, ACC, test), FULL)
+    assert advise(entry, FULL).boundary == FULL
+    assert "scored on different test documents (1 to 2 each)" in entry["not_chosen"]
+
+
+def test_some_equal_boundaries_are_a_choice_as_before() -> None:
+    rows = [measured(-1, {0: 1.0, 1: 1.0}), measured(1, {0: 0.0, 1: 1.0})]
+    entry = summary(*rows, measured(FULL, {0: 1.0, 1: 1.0}))
+    assert entry["not_chosen"] is None
+    assert advise(entry, FULL).boundary == entry["best"] == -1
+
+
+@pytest.mark.parametrize("asked", [None, "acc", "acc,none"])
+def test_a_metric_that_the_first_boundary_lacks_is_found(asked: str | None) -> None:
+    results = {
+        "results": {"t": {"alias": "t"}},
+        "higher_is_better": {"t": {"acc": True}},
+        "samples": {"t": [{"doc_id": 0, "filter": "none", "resps": [["x"]]}]},
+    }
+    metric = choose_metric(TASK, results, asked)
+    assert metric.key == "acc,none"
+    found = measure("t", metric, -1, results)
+    assert math.isnan(found.value)
+    assert found.items == {}
