@@ -20,15 +20,15 @@ from common import conditions, small_model
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from lm_eval_lora_boundary.adapter import LoraCut
-from lm_eval_lora_boundary.split import SplitModel
-from lm_eval_lora_boundary.sweeps.attention import grouped_attention
-from lm_eval_lora_boundary.sweeps.branches import Branches
-from lm_eval_lora_boundary.sweeps.decoding import Ending
-from lm_eval_lora_boundary.sweeps.drafting import WORTH, Stopwatch, agreement, steps_per_token
-from lm_eval_lora_boundary.sweeps.fork_responses import Drafts, Responses
-from lm_eval_lora_boundary.sweeps.forked_model import ForkedModel
-from lm_eval_lora_boundary.sweeps.requests import Generate
+from lm_eval_lora_boundary.cuts.cut import LoraCut
+from lm_eval_lora_boundary.forward.drafting import WORTH, Stopwatch, agreement, steps_per_token
+from lm_eval_lora_boundary.forward.fork import grouped_attention
+from lm_eval_lora_boundary.forward.generate import Drafts, Responses
+from lm_eval_lora_boundary.forward.prefill import Branches
+from lm_eval_lora_boundary.forward.requests import Generate
+from lm_eval_lora_boundary.forward.routing import ForkedModel
+from lm_eval_lora_boundary.forward.split_model import SplitModel
+from lm_eval_lora_boundary.harness.endings import Ending
 
 
 def main() -> None:

@@ -19,8 +19,8 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from lm_eval_lora_boundary.split import SplitModel
-from lm_eval_lora_boundary.sweeps.growing_cache import growing_cache, reserve
+from lm_eval_lora_boundary.forward.kv_cache import growing_cache, reserve
+from lm_eval_lora_boundary.forward.split_model import SplitModel
 
 _AT_ONCE = 4096  # tokens in a pass over prompts
 _REPEATS = 5

@@ -18,12 +18,12 @@ from typing import Any
 import torch
 from common import conditions, small_model
 
-from lm_eval_lora_boundary.split import SplitModel
-from lm_eval_lora_boundary.sweeps.branches import Branches
-from lm_eval_lora_boundary.sweeps.forked_model import ForkedModel
-from lm_eval_lora_boundary.sweeps.growing_cache import growing_cache
-from lm_eval_lora_boundary.sweeps.lm import SweepLM
-from lm_eval_lora_boundary.sweeps.memory import row_bytes
+from lm_eval_lora_boundary.forward.kv_cache import growing_cache
+from lm_eval_lora_boundary.forward.memory import row_bytes
+from lm_eval_lora_boundary.forward.prefill import Branches
+from lm_eval_lora_boundary.forward.routing import ForkedModel
+from lm_eval_lora_boundary.forward.split_model import SplitModel
+from lm_eval_lora_boundary.harness.sweep_lm import SweepLM
 
 
 def timed(work: Callable[[], object]) -> tuple[float, float]:

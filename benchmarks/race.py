@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lm_eval_lora_boundary.race import Race
-from lm_eval_lora_boundary.sweeps.racing import evaluations, finalists
+from lm_eval_lora_boundary.stats.race import Race
+from lm_eval_lora_boundary.sweeps.race import evaluations, finalists
 
 Matrix = npt.NDArray[np.float64]  # documents × boundaries
 

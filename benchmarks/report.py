@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "report")
 from browser import Browser
 from made_sweeps import made_task, write_sweep
 
-from lm_eval_lora_boundary.report import write_report
+from lm_eval_lora_boundary.report.write import write_report
 
 # a page's own clock, from asking for the file to the end of the load event
 LOADED = "const [n] = performance.getEntriesByType('navigation'); return n.loadEventEnd"

@@ -19,12 +19,12 @@ from common import conditions, small_model
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
-from lm_eval_lora_boundary.adapter import LoraCut
-from lm_eval_lora_boundary.split import SplitModel
-from lm_eval_lora_boundary.sweeps.attention import grouped_attention
-from lm_eval_lora_boundary.sweeps.branches import Branches
-from lm_eval_lora_boundary.sweeps.forked_model import ForkedModel
-from lm_eval_lora_boundary.sweeps.growing_cache import growing_cache, reserve
+from lm_eval_lora_boundary.cuts.cut import LoraCut
+from lm_eval_lora_boundary.forward.fork import grouped_attention
+from lm_eval_lora_boundary.forward.kv_cache import growing_cache, reserve
+from lm_eval_lora_boundary.forward.prefill import Branches
+from lm_eval_lora_boundary.forward.routing import ForkedModel
+from lm_eval_lora_boundary.forward.split_model import SplitModel
 
 
 def cpu(work: Callable[[], object], repeats: int) -> float:

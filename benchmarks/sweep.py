@@ -37,7 +37,7 @@ LAYERS = 30
 WORKER = """
 import json, resource, sys, time
 import lm_eval
-from lm_eval_lora_boundary.adapter import LoraCut
+from lm_eval_lora_boundary.cuts.cut import LoraCut
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 from lm_eval.utils import sanitize_list

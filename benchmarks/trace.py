@@ -19,10 +19,10 @@ import torch
 from common import compare, small_model
 
 import lm_eval_lora_boundary
-from lm_eval_lora_boundary.scoring import Batch
+from lm_eval_lora_boundary.forward.loglikelihood import Batch
 from lm_eval_lora_boundary.traces.gold import Gold
 from lm_eval_lora_boundary.traces.lm import TraceLM
-from lm_eval_lora_boundary.traces.reading import Reader
+from lm_eval_lora_boundary.traces.reader import Reader
 
 ADAPTER = Path(lm_eval_lora_boundary.__file__).parent / "demo_adapter"
 

@@ -15,20 +15,20 @@ from . import discovery
 # typing.TYPE_CHECKING would import typing at every interpreter start
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .adapter import apply_boundary
-    from .exports import export
-    from .model import LoraBoundaryLM
-    from .sweeps import sweep
-    from .traces import trace
+    from .cuts.cut import apply_boundary
+    from .exports.api import export
+    from .harness.model import LoraBoundaryLM
+    from .sweeps.api import sweep
+    from .traces.api import trace
 
 __all__ = ["LoraBoundaryLM", "apply_boundary", "export", "sweep", "trace"]
 
 _HOME = {
-    "LoraBoundaryLM": "model",
-    "apply_boundary": "adapter",
-    "export": "exports",
-    "sweep": "sweeps",
-    "trace": "traces",
+    "LoraBoundaryLM": "harness.model",
+    "apply_boundary": "cuts.cut",
+    "export": "exports.api",
+    "sweep": "sweeps.api",
+    "trace": "traces.api",
 }
 
 discovery.activate()

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 # the same as the entry points in pyproject.toml; a test compares the two
 MODELS = {
-    "lora_boundary": "lm_eval_lora_boundary.model:LoraBoundaryLM",
-    "lora_boundary_vllm": "lm_eval_lora_boundary.vllm_model:LoraBoundaryVLLM",
+    "lora_boundary": "lm_eval_lora_boundary.harness.model:LoraBoundaryLM",
+    "lora_boundary_vllm": "lm_eval_lora_boundary.vllm.model:LoraBoundaryVLLM",
 }
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from .errors import OutputError
 
@@ -30,3 +33,67 @@ def file_name(name: str) -> str:
 def boundary_folder(folder: Path, boundary: int) -> Path:
     """Return where lm-eval's files of a boundary are."""
     return folder / f"boundary={boundary}"
+
+
+def read_object(path: Path, remedy: str) -> dict[str, Any]:
+    """Return the object that a JSON file holds.
+
+    Args:
+        path: The file.
+        remedy: What to do about one that cannot be used.
+
+    Raises:
+        OutputError: The file cannot be read, or holds something else.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise OutputError(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise OutputError(f"{path} is no JSON ({error}); {remedy}") from error
+    if not isinstance(content, dict):
+        raise OutputError(f"{path} holds no JSON object; {remedy}")
+    return content
+
+
+def read_samples(path: Path, remedy: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the samples of a file of lm-eval, each with what to call its place.
+
+    Args:
+        path: The file.
+        remedy: What to do about one that cannot be used.
+
+    Raises:
+        OutputError: The file cannot be read, or a line is no sample.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="\n") as file:
+            for number, line in enumerate(file, start=1):
+                yield _sample(line, f"{path}, line {number}", remedy)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise OutputError(f"{path} is no UTF-8 text; {remedy}") from error
+
+
+def _sample(line: str, where: str, remedy: str) -> tuple[str, dict[str, Any]]:
+    try:
+        sample = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise no_sample(where, error, remedy) from error
+    number = sample.get("doc_id") if isinstance(sample, dict) else None
+    if isinstance(number, bool) or not isinstance(number, int):
+        raise no_sample(where, "its doc_id is no whole number", remedy)
+    return where, sample
+
+
+def no_sample(where: str, reason: object, remedy: str) -> OutputError:
+    """Return the error for a line that is not as lm-eval logs samples."""
+    return OutputError(f"{where}: not a sample as lm-eval logs it ({reason}); {remedy}")
+
+
+def _write_bytes(path: Path, content: bytes) -> None:
+    """Write a file at once: a reader sees the old one or the new one."""
+    temporary = path.with_name(f".{path.name}.writing")
+    temporary.write_bytes(content)
+    temporary.replace(path)

@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 from tiny_models import save_adapter, tiny_model, tiny_tokenizer
 
+pytest_plugins = ["sweep_fixtures"]
+
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[Path, Path]]:

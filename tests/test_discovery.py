@@ -87,13 +87,13 @@ try: get_model("?")  # fills the registry
 except ValueError: pass
 from lm_eval.models import MODEL_MAPPING
 assert set(MODEL_MAPPING) < set(model_registry), "built-in models stay"
-print(model_registry._objs["lora_boundary"], "lm_eval_lora_boundary.model" in sys.modules)
+print(model_registry._objs["lora_boundary"], "lm_eval_lora_boundary.harness.model" in sys.modules)
 print(get_model("lora_boundary").__name__, get_model("hf").__name__)
 """,
         cwd=tmp_path,
     )
     assert out.splitlines() == [
-        "lm_eval_lora_boundary.model:LoraBoundaryLM False",
+        "lm_eval_lora_boundary.harness.model:LoraBoundaryLM False",
         "LoraBoundaryLM HFLM",
     ]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from .. import processes
 from ..errors import LoraBoundaryError
+from ..harness import processes
 from . import compare, demo, export, report, sweep, tasks, trace, train
 from .output import quiet_bars
 

@@ -36,8 +36,8 @@ def demo(
 
     import transformers
 
-    from .. import demo as story
-    from ..sweeps.table import tables
+    from ..report.terminal import tables
+    from ..sweeps import demo as story
 
     # the table is the point; what lm-eval and PEFT say on the way concerns their developers
     set_up(logging.ERROR)

@@ -63,8 +63,8 @@ def export(
     Example: `lora-boundary export --pretrained meta-llama/Llama-3.1-8B-Instruct --peft samsum-lora
     --boundary 20 --check vllm samsum-lora-20`
     """
-    from ..exports import export as run
-    from ..key_values import read_key_values
+    from ..exports.api import export as run
+    from ..harness.key_values import read_key_values
 
     set_up()
     facts = run(

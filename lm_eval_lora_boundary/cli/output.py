@@ -8,7 +8,7 @@ import sys
 import warnings
 from typing import TYPE_CHECKING
 
-from .. import processes
+from ..harness import processes
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -23,6 +23,6 @@ def report(
 
     Example: `lora-boundary report samsum-sweep`
     """
-    from ..report import write_report
+    from ..report.write import write_report
 
     print(write_report(folder.expanduser()))

@@ -150,12 +150,13 @@ def sweep(
     Example: `lora-boundary sweep --pretrained meta-llama/Llama-3.1-8B-Instruct --peft samsum-lora
     --tasks lora_boundary_samsum --split validation --limit 200 --output samsum-sweep`
     """
-    from .. import processes
-    from ..key_values import read_key_values
-    from ..narrowing import narrowed
-    from ..sweeps.run import as_names, plan, run
+    from ..harness import processes
+    from ..harness.key_values import read_key_values
+    from ..harness.settings import as_names
+    from ..report.terminal import tables
+    from ..sweeps.candidates import narrowed
+    from ..sweeps.run import plan, run
     from ..sweeps.settings import SweepSettings
-    from ..sweeps.table import tables
 
     set_up()
     settings = SweepSettings(

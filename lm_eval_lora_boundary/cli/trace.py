@@ -80,8 +80,8 @@ def trace(
     Example: `lora-boundary trace --pretrained meta-llama/Llama-3.1-8B-Instruct --peft samsum-lora
     --tasks lora_boundary_samsum --split validation --limit 200 --output samsum-trace`
     """
-    from ..key_values import read_key_values
-    from ..sweeps.run import as_names
+    from ..harness.key_values import read_key_values
+    from ..harness.settings import as_names
     from ..traces.run import REPORT, run
     from ..traces.settings import TraceSettings
 

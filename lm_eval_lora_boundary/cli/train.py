@@ -126,9 +126,9 @@ def train(
     Example: `lora-boundary train --pretrained meta-llama/Llama-3.1-8B-Instruct
     --task lora_boundary_samsum --apply-chat-template --output samsum-lora`
     """
-    from ..key_values import read_key_values
-    from ..train import TrainSettings
-    from ..train import train as run
+    from ..harness.key_values import read_key_values
+    from ..train.run import train as run
+    from ..train.settings import TrainSettings
 
     set_up()
     settings = TrainSettings(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OutputError
-from ..reading import read_object
+from ..files import read_object
 
 SWEEP = "sweep.json"
 

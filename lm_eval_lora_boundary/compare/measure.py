@@ -10,7 +10,7 @@ import numpy as np
 import scipy.stats
 
 from ..errors import TaskError
-from ..stats import Difference, holm
+from ..stats.bootstrap import Difference, holm
 from .columns import direction
 from .pairing import Entry, check_pair
 from .resample import documents_of, resampled, right_or_wrong

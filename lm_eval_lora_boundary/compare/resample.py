@@ -12,8 +12,8 @@ from lm_eval.api.registry import (
     get_aggregation,
 )
 
-from ..statistic import statistic
-from ..stats import Bootstrap, bootstrap
+from ..stats.bootstrap import Bootstrap, bootstrap
+from ..stats.statistic import statistic
 from .runs import TaskResult
 from .samples import Documents, SamplesFiles
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OutputError
-from ..reading import no_sample, read_samples
+from ..files import no_sample, read_samples
 
 _AGAIN = "evaluate again"
 

@@ -1,7 +1,5 @@
-"""Ship a cut: an adapter folder with the kept layers only, or a merged checkpoint."""
+"""Write a cut as an adapter folder or a merged checkpoint, and verify it.
 
-from __future__ import annotations
-
-from .api import export
-
-__all__ = ["export"]
+Knows: the file rules of PEFT and vLLM, and the loader of the harness room.
+Must not know: sweeps, or vLLM itself.
+"""

@@ -9,21 +9,19 @@ from typing import Any
 import torch
 from peft import LoraConfig, PeftModel
 
-from ..activated import special_tokens
-from ..adapter import LoraCut
-from ..adapter_folder import AdapterFolder, open_adapter
+from ..cuts.activated import special_tokens
+from ..cuts.adapter_folder import AdapterFolder, open_adapter
+from ..cuts.cut import LoraCut
+from ..cuts.recorded_choice import Record
 from ..errors import AdapterError, OutputError
-from ..facts import describe
-from ..record import Record
+from ..harness.model_info import describe
 from . import tensors as files
-from .bases import Bases
+from .atomic_folder import writing
 from .config import cut_config
-from .folder import writing
-from .loaded import load_cut
+from .fresh_base import Bases, load_cut
 from .refusals import refuse_base_rewriting, refuse_untied
+from .tensors import WEIGHTS
 from .verify import check_equal, free, logits, prompts
-
-WEIGHTS = "adapter_model.safetensors"
 
 
 @dataclass(frozen=True)

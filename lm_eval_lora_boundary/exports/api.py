@@ -10,20 +10,20 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from ..adapter_folder import AdapterFolder, open_adapter
-from ..boundaries import parse_boundary
-from ..checks import loaded_model
+from ..cuts.adapter_folder import AdapterFolder, open_adapter
+from ..cuts.base_model import loaded_model
+from ..cuts.boundaries import parse_boundary
+from ..cuts.recorded_choice import read_record, recorded_choice
 from ..errors import AdapterError, BoundaryError, LoraBoundaryError
-from ..key_values import read_key_values
-from ..record import read_record
+from ..harness.key_values import read_key_values
 from .adapter import AdapterCut, cut_in_memory
-from .bases import Bases
-from .card import model_card, recorded_choice
-from .folder import check_output, whole_folder, writing
-from .merged import MergedCut, merge_in_memory
+from .atomic_folder import check_output, whole_folder, writing
+from .card import model_card
+from .checkpoint import MergedCut, merge_in_memory
+from .fresh_base import Bases
 from .refusals import refuse_base_rewriting
 from .tokenizer import copy_tokenizer, has_tokenizer, save_tokenizer, tokenizer_folder
-from .vllm import max_lora_rank, vllm_conditions, vllm_problems
+from .vllm_support import max_lora_rank, vllm_conditions, vllm_problems
 
 FACTS = "lora_boundary_export.json"
 CHECKS = ("vllm",)

@@ -8,9 +8,8 @@ from typing import Any
 
 from huggingface_hub import ModelCard, ModelCardData
 
-from ..adapter_folder import RECORD, AdapterFolder
-
 PLACEHOLDER = "THIS_FOLDER"  # a card does not know where it will be read
+
 _TAGS = ["lora", "lora-boundary"]
 
 
@@ -38,25 +37,6 @@ def model_card(facts: Mapping[str, Any], choice: Mapping[str, Any]) -> str:
         _merged_use() if merged else _adapter_use(facts),
     ]
     return str(ModelCard("\n\n".join(parts) + "\n"))
-
-
-def recorded_choice(adapter: AdapterFolder, boundary: int) -> dict[str, Any]:
-    """Return what a sweep recorded about this boundary of an adapter, or nothing.
-
-    Args:
-        adapter: The adapter folder.
-        boundary: The boundary that is exported.
-    """
-    path = adapter.path / RECORD
-    try:
-        record: Any = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except (OSError, ValueError):
-        return {}
-    if not isinstance(record, dict) or record.get("adapter_sha256") != adapter.sha256:
-        return {}
-    # records of older releases do not note the config
-    config = record.get("adapter_config_sha256", adapter.config_sha256)
-    return record if (record.get("boundary"), config) == (boundary, adapter.config_sha256) else {}
 
 
 def _title(facts: Mapping[str, Any]) -> str:

@@ -19,8 +19,8 @@ from peft.tuners.lora.layer import LoraLayer, ParamWrapper
 from peft.tuners.tuners_utils import _ExcludedModule, check_target_module_exists
 from peft.utils.other import ModulesToSaveWrapper, TrainableTokensWrapper, get_pattern_key
 
-from ..adapted import AdaptedModule
-from ..adapter import LoraCut
+from ..cuts.cut import LoraCut
+from ..cuts.modules import AdaptedModule
 from ..errors import AdapterError
 
 

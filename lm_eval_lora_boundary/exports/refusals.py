@@ -9,8 +9,8 @@ import torch
 from peft import LoraConfig
 from peft.utils.other import TrainableTokensWrapper
 
-from ..adapted import Overwrite
-from ..adapter import LoraCut, rewrites_base
+from ..cuts.cut import LoraCut, rewrites_base
+from ..cuts.modules import Overwrite
 from ..errors import AdapterError
 
 

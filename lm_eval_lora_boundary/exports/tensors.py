@@ -9,8 +9,10 @@ import torch
 from peft.utils.save_and_load import load_peft_weights
 from safetensors.torch import save_file
 
-from ..adapted import AdaptedModule
+from ..cuts.modules import AdaptedModule
 from ..errors import AdapterError
+
+WEIGHTS = "adapter_model.safetensors"
 
 PREFIX = "base_model.model."
 

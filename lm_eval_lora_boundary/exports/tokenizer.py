@@ -9,10 +9,10 @@ from pathlib import Path
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-from ..adapter_folder import AdapterFolder
+from ..cuts.adapter_folder import AdapterFolder
 from ..errors import AdapterError
-from .bases import Bases
-from .folder import writing
+from .atomic_folder import writing
+from .fresh_base import Bases
 
 logger = logging.getLogger("lm_eval.lora_boundary")
 

@@ -1,7 +1,5 @@
-"""What a sweep found, for reading: plots and one self-contained page."""
+"""What is drawn or written for people about a sweep or a trace: plots, tables, the HTML page.
 
-from __future__ import annotations
-
-from .write import write_report
-
-__all__ = ["write_report"]
+Knows: the files that a sweep or a trace wrote, matplotlib, jinja2, rich.
+Must not know: torch, lm-eval, or how anything was computed.
+"""

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 
 from . import style
 from .data import BASE, Layer, Row, TaskFound
-from .words import integer, runs
+from .formatting import integer, runs
 
 Array = npt.NDArray[np.float64]
 DASHES = ("-", (0, (5, 2)), (0, (1, 1.3)), (0, (5, 1.5, 1, 1.5)), (0, (8, 3)), (0, (3, 1)))

@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import OutputError
 from ..files import boundary_folder
 from .answers import Answer, answer, gold, prompt
-from .files import lines, newest_samples
+from .lm_eval_files import lines, newest_samples
 
 
 @dataclass

@@ -15,11 +15,11 @@ from jinja2 import Environment, StrictUndefined
 from . import style
 from .data import SweepFound, TaskFound
 from .documents import DocumentSet
+from .formatting import count, metric_name
 from .payload import encode, payload
 from .plots import Plot
 from .sentences import advice, caveats, finding
 from .table import Table, group_table, table
-from .words import count, metric_name
 
 _ASSETS = files(__package__) / "assets"
 # one script in the page, in this order

@@ -10,7 +10,7 @@ from typing import Any
 from .answers import common_start
 from .data import BASE, TaskFound
 from .documents import DocumentSet
-from .words import metric_name
+from .formatting import metric_name
 
 # what could end a script element, open a comment in it, or be a line end in JavaScript; and
 # halves of surrogate pairs, which models do write and UTF-8 cannot

@@ -22,7 +22,7 @@ from .axes import (
     points,
 )
 from .data import BASE, Row, TaskFound
-from .words import integer, metric_name, number, percent, signed
+from .formatting import integer, metric_name, number, percent, signed
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..advice import LEVEL, refuted
+from ..stats.recommendation import LEVEL, refuted
 from .data import BASE, Row, TaskFound
-from .words import count, integer, interval, metric_name, number, p_value, runs, shows, signed
+from .formatting import count, integer, interval, metric_name, number, p_value, runs, shows, signed
 
 
 def advice(task: TaskFound, full: int | None) -> str:

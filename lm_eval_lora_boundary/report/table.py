@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from .data import Row, TaskFound
-from .words import (
+from .formatting import (
     NOT_AVAILABLE,
     integer,
     interval,

@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OutputError
-from ..files import boundary_folder, file_name, write_text
+from ..files import _write_bytes, boundary_folder, file_name, write_text
 from . import page, style
 from .data import TaskFound
 from .documents import DocumentSet, read_documents
-from .files import newest_results
+from .lm_eval_files import newest_results
 from .plots import draw
-from .reading import read_sweep
+from .read import read_sweep
 
 REPORT = "report.html"
+
 PLOTS = "plots"
+
 TEST = "test"
 
 
@@ -91,10 +93,3 @@ def _write_plots(folder: Path, task: TaskFound, full: int | None) -> list[page.P
     except OSError as error:
         raise OutputError(f"{target} cannot be written: {error.strerror}") from error
     return pictures
-
-
-def _write_bytes(path: Path, content: bytes) -> None:
-    """Write a file at once: a reader sees the old one or the new one."""
-    temporary = path.with_name(f".{path.name}.writing")
-    temporary.write_bytes(content)
-    temporary.replace(path)

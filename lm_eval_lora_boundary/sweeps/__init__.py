@@ -1,7 +1,5 @@
-"""Answer the same requests under many boundaries, and have lm-eval score each of them."""
+"""Score many cuts of an adapter: requests, answers, scores, decision, files, in that order.
 
-from __future__ import annotations
-
-from .api import sweep
-
-__all__ = ["sweep"]
+Knows: cuts, forward, stats, harness, vllm, traces, and how to have a report written.
+Must not know: train, compare, exports (the vllm room does), the command line.
+"""

@@ -8,10 +8,11 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from ..checks import loaded_model
+from ..cuts.base_model import loaded_model
 from ..errors import ModelError
-from ..key_values import read_key_values
-from .run import as_names, run
+from ..harness.key_values import read_key_values
+from ..harness.settings import as_names
+from .run import run
 from .settings import SweepSettings
 
 
@@ -68,7 +69,7 @@ def sweep(
     folder = Path(output).expanduser()
     if chosen.candidates == "trace":
         # a trace uses the rooms of a sweep, this one among them
-        from ..narrowing import narrowed
+        from .candidates import narrowed
 
         if loaded is not None:
             raise ModelError("candidates=trace loads the model twice; give its name or folder")

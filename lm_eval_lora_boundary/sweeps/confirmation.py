@@ -9,12 +9,13 @@ from typing import Any
 
 from ..errors import AdapterError
 from ..files import file_name
-from ..task_loading import LoadedTasks
-from .answering import Answering
-from .evaluation import Evaluation
-from .lm import SweepLM
-from .results import CONFIRMED, remove_others
-from .scoring import score, task_scores
+from ..harness.evaluation import Evaluation
+from ..harness.results import CONFIRMED
+from ..harness.sweep_lm import SweepLM
+from ..harness.tasks import LoadedTasks
+from .output_folder import remove_others
+from .scheduler import Answering
+from .scores import score, task_scores
 from .settings import SweepSettings
 from .summary import confirmed
 

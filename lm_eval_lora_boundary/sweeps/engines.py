@@ -6,22 +6,19 @@ import logging
 from collections.abc import Sequence
 from typing import Protocol
 
-from peft.tuners.lora import LoraLayer
-
 from ..errors import LoraBoundaryError, ModelError
-from .ending_trial import ending_difference
-from .fork import Fork
-from .lm import SweepLM
-from .memory import rows_that_fit
-from .requests import Answers, Generate, Request, Score
+from ..forward.fork import Fork
+from ..forward.memory import rows_that_fit
+from ..forward.requests import Answers, Generate, Request, Score
+from ..harness.endings import ending_difference
+from ..harness.sweep_lm import SweepLM
+from ..vllm.engine import Vllm
+from ..vllm.sweep_lm import VllmSweepLM
+from .self_check import Trial, _obstacle, _tried
+from .settings import NAMES
 from .toggle import Toggle
-from .trial import Trial
-from .vllm import Vllm
-from .vllm_lm import VllmSweepLM
 
 logger = logging.getLogger("lm_eval.lora_boundary")
-
-NAMES = ("auto", "fork", "toggle", "vllm")
 
 
 class Engine(Protocol):
@@ -189,28 +186,3 @@ class LocalEngines:
             listed = self._lm.model.generation_config.eos_token_id
             self._endings[request.until] = ending_difference(ending, listed)
         return self._endings[request.until]
-
-
-def _obstacle(lm: SweepLM) -> str:
-    """Return what keeps rows of different boundaries from sharing a pass, or ""."""
-    for module in lm.cut.modules:
-        if lm.cut.stack.layer_of(module.name) is None:
-            return f"the adapter changes {module.name}, outside of the decoder layers"
-        if module.overwrite is not None or lm.cut.overwrites_base:
-            return f"the adapter overwrites tensors of the base model ({module.name})"
-        if not isinstance(module.adapted, LoraLayer):
-            return f"{module.name} is a {type(module.adapted).__name__}, not a LoRA layer"
-        if module.adapted.lora_variant:
-            variant = next(iter(module.adapted.lora_variant.values()))
-            return f"{module.name} is a variant of LoRA ({type(variant).__name__})"
-    return ""
-
-
-def _tried(lm: SweepLM, trial: Trial) -> tuple[Fork | None, str]:
-    """Return the shared forward, or why it cannot be used."""
-    try:
-        fork = Fork(lm, lm.cut)
-    except ModelError as error:
-        return None, str(error)
-    reason = trial.difference(fork)
-    return (None, reason) if reason else (fork, "")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from ..forward.memory import row_bytes
+from ..forward.requests import Answer, Generate, Request, common_beginning
+from ..harness.sweep_lm import SweepLM
 from .engines import Engines
-from .lm import SweepLM
-from .memory import row_bytes
-from .requests import Answer, Generate, Request, common_beginning
 from .settings import SweepSettings
 
 

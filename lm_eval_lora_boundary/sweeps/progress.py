@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-import io
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 
 from tqdm import tqdm
 
-from .. import processes
-from .requests import Answers, Generate, Request, Score
-
-
-@contextmanager
-def without_chatter() -> Iterator[None]:
-    """Keep what lm-eval prints while it computes out of a file or a pipe, where results go."""
-    if sys.stdout.isatty():
-        yield
-        return
-    with redirect_stdout(io.StringIO()):
-        yield
+from ..forward.requests import Answers, Generate, Request, Score
+from ..harness import processes
 
 
 class Progress:

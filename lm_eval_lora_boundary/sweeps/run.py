@@ -16,33 +16,31 @@ from typing import Any
 from lm_eval.tasks import TaskManager
 from transformers import PreTrainedModel
 
-from .. import processes
-from ..advice import advise
-from ..boundaries import parse_boundaries
+from ..cuts.boundaries import parse_boundaries
 from ..errors import ModelError, TaskError
 from ..files import write_text
-from ..placement import usable_device
-from ..report import write_report
-from ..task_loading import LoadedTasks, find_tasks, task_manager
-from .answering import Answering
-from .choice import save
+from ..harness import processes
+from ..harness.device import usable_device
+from ..harness.evaluation import Evaluation
+from ..harness.signature import describe_run, identity, signature
+from ..harness.sweep_lm import SweepLM
+from ..harness.tasks import LoadedTasks, find_tasks, task_manager
+from ..report.write import write_report
+from ..stats.recommendation import advise
+from ..vllm.sweep_lm import VllmSweepLM
 from .confirmation import confirm, usable
 from .engines import find_engines
-from .evaluation import Evaluation
-from .following import Follower, Load
-from .identity import identity
-from .lm import SweepLM
-from .measuring import check_metric
+from .output_folder import clean_up, remove_other_confirmations, remove_others
 from .plan import Plan, before
 from .progress import Progress
-from .racing import finalists, race_summary, run_race
-from .results import clean_up, remove_other_confirmations, remove_others
-from .scoring import score, task_scores
+from .race import finalists, race_summary, run_race
+from .save import save
+from .scheduler import Answering
+from .scores import check_metric, score, task_scores
 from .settings import SweepSettings
-from .signature import describe_run, signature
 from .store import AnswerStore
 from .summary import summarise
-from .vllm_lm import VllmSweepLM
+from .worker import Follower, Load
 
 logger = logging.getLogger("lm_eval.lora_boundary")
 
@@ -234,9 +232,3 @@ def _check_saving(settings: SweepSettings, tasks: LoadedTasks) -> None:
     if settings.save and len(tasks.tasks) != 1:
         names = ", ".join(tasks.tasks)
         raise TaskError(f"--save takes one task to choose by, and {names} were given")
-
-
-def as_names(tasks: str | Sequence[str]) -> tuple[str, ...]:
-    """Return task names from a list, or from text with commas."""
-    parts = tasks.split(",") if isinstance(tasks, str) else tasks
-    return tuple(part.strip() for part in parts if part.strip())

@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import AdapterError, LoraBoundaryError, ModelError
-from ..task_loading import SPLITS
-from .engines import NAMES
+from ..harness.tasks import SPLITS
+
+NAMES = ("auto", "fork", "toggle", "vllm")
 
 _RESERVED = {
     *("pretrained", "peft", "delta", "boundary", "merge", "batch_size", "dtype", "device"),
     *("enable_lora", "lora_local_path"),
 }
+
 CANDIDATES = ("all", "trace")
 
 

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import IO, Any
 
 from ..errors import OutputError
-from .requests import Answer
+from ..forward.requests import Answer
 
 _PATIENCE = 60.0  # seconds that a process waits while another one writes
 _SCHEMA = """

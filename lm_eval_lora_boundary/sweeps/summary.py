@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from ..select import STATISTICS, Row, Scores, describe, select
-from .measuring import Measured, Metric
+from ..stats.selection import STATISTICS, Row, Scores, describe, select
+from .scores import Measured, Metric
 
 SAME, OTHER = "same documents", "other documents"
 

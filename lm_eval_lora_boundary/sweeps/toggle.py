@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ..adapter import LoraCut
-from .requests import Answer, Answers, Generate, Request, Score, key
+from ..cuts.cut import LoraCut
+from ..forward.requests import Answer, Answers, Generate, Request, Score, key
 
 if TYPE_CHECKING:
-    from .lm import SweepLM
+    from ..harness.sweep_lm import SweepLM
 
 
 class Toggle:

@@ -1,7 +1,5 @@
-"""Read the probability of the gold answer at every layer, and look for where it rises."""
+"""Read the probability of the gold answer at every layer, and find where it rises.
 
-from __future__ import annotations
-
-from .api import trace
-
-__all__ = ["trace"]
+Knows: the forward and harness rooms, and the trace plots of the report room.
+Must not know: sweeps, exports.
+"""

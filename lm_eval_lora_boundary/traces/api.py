@@ -8,9 +8,9 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from ..checks import loaded_model
-from ..key_values import read_key_values
-from ..sweeps.run import as_names
+from ..cuts.base_model import loaded_model
+from ..harness.key_values import read_key_values
+from ..harness.settings import as_names
 from .run import run
 from .settings import TraceSettings
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .reading import Reading
+from .reader import Reading
 
 Array = npt.NDArray[np.float64]
 

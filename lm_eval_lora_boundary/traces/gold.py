@@ -13,7 +13,7 @@ from lm_eval.api.task import ConfigurableTask, Task
 from lm_eval.utils import handle_non_serializable, hash_string
 
 from ..errors import TaskError
-from ..train.prompts import Prompts
+from ..harness.prompts import Prompts
 from .lm import TraceLM
 
 logger = logging.getLogger("lm_eval.lora_boundary")

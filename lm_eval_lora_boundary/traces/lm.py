@@ -8,8 +8,8 @@ from typing import Any
 from lm_eval.api.instance import Instance
 from transformers import PreTrainedModel
 
-from ..placement import usable_device
-from ..sweeps.lm import SweepLM
+from ..harness.device import usable_device
+from ..harness.sweep_lm import SweepLM
 from .settings import TraceSettings
 
 

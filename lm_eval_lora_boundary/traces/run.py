@@ -15,18 +15,18 @@ from typing import Any
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
-from .. import processes
 from ..errors import OutputError, TaskError
 from ..files import file_name, write_text
-from ..sweeps.evaluation import Evaluation
-from ..sweeps.signature import describe_run, signature
-from ..task_loading import LoadedTasks, find_tasks, task_manager
+from ..harness import processes
+from ..harness.evaluation import Evaluation
+from ..harness.signature import describe_run, signature
+from ..harness.tasks import LoadedTasks, find_tasks, task_manager
+from ..report.trace_plots import plot_curves, plot_heatmap
 from .candidate import find_candidate
 from .curves import document_row, layer_rows, median_document, whole_answers
 from .gold import Gold, GoldAnswers, gold_answers, refuse_perplexity
 from .lm import TraceLM, load_model
-from .plots import plot_curves, plot_heatmap
-from .reading import Reader, Reading
+from .reader import Reader, Reading
 from .settings import FULL, TraceSettings
 
 REPORT = "trace.json"

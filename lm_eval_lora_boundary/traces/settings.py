@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ..boundaries import parse_boundaries
+from ..cuts.boundaries import parse_boundaries
 from ..errors import LoraBoundaryError
 from ..sweeps.settings import SweepSettings
 

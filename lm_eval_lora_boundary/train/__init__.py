@@ -1,6 +1,5 @@
-"""Supervised LoRA fine-tuning on an lm-eval task's own prompts and targets."""
+"""Supervised LoRA fine-tuning on the prompts and targets of an lm-eval task.
 
-from .run import train
-from .settings import TrainSettings
-
-__all__ = ["TrainSettings", "train"]
+Knows: TRL, and the tasks and prompts of the harness room.
+Must not know: sweeps, statistics, reports.
+"""

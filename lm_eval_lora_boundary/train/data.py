@@ -14,8 +14,8 @@ from lm_eval.api.task import Task
 from tqdm import tqdm
 
 from ..errors import TaskError
-from ..task_loading import find_tasks, load_tasks, task_manager
-from .prompts import Prompts, Row
+from ..harness.prompts import Prompts, Row
+from ..harness.tasks import find_tasks, load_tasks, task_manager
 
 IGNORED = -100  # label of a token that the loss leaves out
 

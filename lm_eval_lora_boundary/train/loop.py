@@ -13,7 +13,7 @@ from transformers import ProgressCallback, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
 from .data import Rows
-from .output import COMPLETE
+from .run_folder import COMPLETE
 from .settings import TrainSettings
 
 

@@ -15,13 +15,13 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from ..adapter import LoraCut
-from ..base import BaseLM
-from ..boundaries import check_boundary
+from ..cuts.boundaries import check_boundary
+from ..cuts.cut import LoraCut
+from ..cuts.fingerprint import weights_sample
+from ..cuts.layers import DecoderStack, find_decoder_stack, number_of_layers
 from ..errors import AdapterError, BoundaryError
-from ..layers import DecoderStack, find_decoder_stack, number_of_layers
-from ..placement import placed
-from ..record import weights_sample
+from ..harness.base_loader import BaseLM
+from ..harness.device import placed
 from .settings import ALL_LINEAR, TrainSettings
 
 

@@ -19,13 +19,13 @@ from lm_eval.api.task import Task
 from peft import PeftModel
 from transformers import set_seed
 
-from ..adapter_folder import open_adapter
+from ..cuts.adapter_folder import open_adapter
 from ..errors import LoraBoundaryError
+from ..harness.prompts import Prompts
 from .data import Rows, build_rows, load_task
 from .loop import make_trainer, results_of
 from .model import add_lora, base_identity, load_base
-from .output import RunFolder
-from .prompts import Prompts
+from .run_folder import RunFolder
 from .settings import TrainSettings
 
 # lm-eval's command line shows the loggers below "lm_eval" only

@@ -8,7 +8,7 @@ from typing import Any
 from lm_eval.api.filter import Filter
 from lm_eval.api.metrics import exact_match_hf_evaluate
 
-from lm_eval_lora_boundary.task_metrics import WholeResponse, length_ratio
+from lm_eval_lora_boundary.harness.task_metrics import WholeResponse, length_ratio
 
 # What lm-eval's gsm8k 3.0 has in its metric_list: lm-eval ignores such options in a YAML file
 # that sets process_results.

@@ -7,7 +7,7 @@ import string
 from collections import Counter
 from typing import Any
 
-from lm_eval_lora_boundary.task_metrics import length_ratio
+from lm_eval_lora_boundary.harness.task_metrics import length_ratio
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from datasets import DatasetDict, load_dataset
 
-from lm_eval_lora_boundary.task_metrics import length_ratio
+from lm_eval_lora_boundary.harness.task_metrics import length_ratio
 
 if TYPE_CHECKING:
     from rouge_score.rouge_scorer import RougeScorer

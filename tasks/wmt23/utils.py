@@ -14,7 +14,7 @@ from lm_eval.api.samplers import ContextSampler
 from sacrebleu import SACREBLEU_DIR
 from sacrebleu.dataset import DATASETS
 
-from lm_eval_lora_boundary.task_metrics import length_ratio, length_ratio_characters
+from lm_eval_lora_boundary.harness.task_metrics import length_ratio, length_ratio_characters
 
 LANGUAGES = {
     "cs": "Czech",

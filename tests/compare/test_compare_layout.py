@@ -227,7 +227,7 @@ def test_a_group_of_confirmed_tasks_has_no_value_of_other_documents(tmp_path: Pa
 
 def test_the_layout_of_a_sweep_is_the_one_that_sweeps_write() -> None:
     from lm_eval_lora_boundary.compare import sweeps as ours
-    from lm_eval_lora_boundary.sweeps import results
+    from lm_eval_lora_boundary.harness import results
 
     assert ours.CONFIRMED == results.CONFIRMED
     for boundary in (-1, 0, 12):

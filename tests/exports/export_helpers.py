@@ -15,7 +15,7 @@ from peft.tuners.lora import LoraLayer
 from peft.utils.other import AuxiliaryTrainingWrapper
 from tiny_models import LAYERS
 
-from lm_eval_lora_boundary.exports import export
+from lm_eval_lora_boundary.exports.api import export
 
 WEIGHTS = "adapter_model.safetensors"
 

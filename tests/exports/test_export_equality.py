@@ -15,7 +15,7 @@ from peft.tuners.lora import LoraLayer
 from peft.utils.other import AuxiliaryTrainingWrapper
 from tiny_models import ARCHITECTURES, LAYERS, lora_config, randomise, tiny_model
 
-from lm_eval_lora_boundary.adapter_folder import open_adapter
+from lm_eval_lora_boundary.cuts.adapter_folder import open_adapter
 from lm_eval_lora_boundary.errors import AdapterError
 
 pytestmark = pytest.mark.filterwarnings(
@@ -214,7 +214,7 @@ def test_trained_biases_go_by_their_layer(tiny: Any, tmp_path: Path, bias: str) 
 
 
 def test_a_loaded_model_is_left_as_it_is(tiny: Any, tmp_path: Path) -> None:
-    from lm_eval_lora_boundary.exports import export
+    from lm_eval_lora_boundary.exports.api import export
 
     base, adapter = tiny()
     model = tiny_model()

@@ -18,7 +18,8 @@ from typer.testing import CliRunner
 
 from lm_eval_lora_boundary.cli.export import register
 from lm_eval_lora_boundary.errors import OutputError
-from lm_eval_lora_boundary.exports import api, folder
+from lm_eval_lora_boundary.exports import api
+from lm_eval_lora_boundary.exports import atomic_folder as folder
 from lm_eval_lora_boundary.exports.card import PLACEHOLDER
 
 HERE = Path(__file__).resolve().parent

@@ -11,9 +11,9 @@ import torch
 import transformers
 from export_helpers import load_base, switch
 
-from lm_eval_lora_boundary import demo
 from lm_eval_lora_boundary.errors import LoraBoundaryError
-from lm_eval_lora_boundary.exports import export
+from lm_eval_lora_boundary.exports.api import export
+from lm_eval_lora_boundary.sweeps import demo
 
 try:
     MODEL = demo.embedded_model()

@@ -16,7 +16,8 @@ from model_helpers import logits as lm_logits
 from model_helpers import make
 from tiny_models import LAYERS, lora_config, randomise, tiny_model
 
-from lm_eval_lora_boundary.adapter_folder import open_adapter
+from lm_eval_lora_boundary.cuts.adapter_folder import open_adapter
+from lm_eval_lora_boundary.cuts.fingerprint import weights_sample
 from lm_eval_lora_boundary.errors import (
     AdapterError,
     BoundaryError,
@@ -25,8 +26,7 @@ from lm_eval_lora_boundary.errors import (
     OutputError,
 )
 from lm_eval_lora_boundary.exports import adapter as adapter_module
-from lm_eval_lora_boundary.exports import export
-from lm_eval_lora_boundary.record import weights_sample
+from lm_eval_lora_boundary.exports.api import export
 
 
 @pytest.mark.parametrize("boundary", [-2, LAYERS, 100])

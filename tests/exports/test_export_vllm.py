@@ -10,7 +10,7 @@ import pytest
 from export_helpers import run
 
 from lm_eval_lora_boundary.errors import AdapterError
-from lm_eval_lora_boundary.exports.vllm import max_lora_rank, vllm_conditions, vllm_problems
+from lm_eval_lora_boundary.exports.vllm_support import max_lora_rank, vllm_conditions, vllm_problems
 
 LAYER = "base_model.model.model.layers.0.self_attn.q_proj"
 PLAIN = {f"{LAYER}.lora_A.weight": (8, 32), f"{LAYER}.lora_B.weight": (32, 8)}

@@ -24,11 +24,11 @@ from typer.testing import CliRunner
 
 from lm_eval_lora_boundary.cli import report as command
 from lm_eval_lora_boundary.errors import OutputError
-from lm_eval_lora_boundary.report import write_report
 from lm_eval_lora_boundary.report.answers import answer, common_start, gold, prompt
 from lm_eval_lora_boundary.report.documents import read_documents
 from lm_eval_lora_boundary.report.payload import encode, payload
-from lm_eval_lora_boundary.report.reading import read_sweep
+from lm_eval_lora_boundary.report.read import read_sweep
+from lm_eval_lora_boundary.report.write import write_report
 
 LAYERS = 5
 

@@ -22,7 +22,7 @@ from made_sweeps import (
     write_sweep,
 )
 
-from lm_eval_lora_boundary.report import write_report
+from lm_eval_lora_boundary.report.write import write_report
 
 LAYERS = 8
 FULL = LAYERS - 1

@@ -17,10 +17,11 @@ import pytest
 from made_sweeps import SIGNATURE, made_task, made_trace, write_sweep
 from PIL import Image
 
-from lm_eval_lora_boundary.report import style, write_report
+from lm_eval_lora_boundary.report import style
 from lm_eval_lora_boundary.report.data import Row, TaskFound
 from lm_eval_lora_boundary.report.plots import Plot, draw
-from lm_eval_lora_boundary.report.reading import read_sweep
+from lm_eval_lora_boundary.report.read import read_sweep
+from lm_eval_lora_boundary.report.write import write_report
 
 LAYERS = 6
 NAMES = ["metric", "difference", "wins", "metrics", "length_ratio", "trace_and_sweep"]

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lm_eval_lora_boundary.report.data import Confirmation, Optimism, Row, TaskFound
+from lm_eval_lora_boundary.report.formatting import interval, number, percent, probability, signed
 from lm_eval_lora_boundary.report.sentences import advice, caveats, finding
-from lm_eval_lora_boundary.report.words import interval, number, percent, probability, signed
 
 FULL = 3
 

@@ -20,10 +20,9 @@ from sweep_helpers import sweep_lm
 from tiny_models import LAYERS, VOCABULARY, save_adapter, tiny_model
 
 from lm_eval_lora_boundary.errors import ModelError, TaskError
-from lm_eval_lora_boundary.sweeps.decoding import Ending
-from lm_eval_lora_boundary.sweeps.ending_trial import ending_difference
+from lm_eval_lora_boundary.harness.endings import Ending, ending_difference
 from lm_eval_lora_boundary.sweeps.store import AnswerStore
-from lm_eval_lora_boundary.sweeps.vllm import Vllm
+from lm_eval_lora_boundary.vllm.engine import Vllm
 
 EOS, OTHER_EOS, HALF_EOS = "</s>", "<|end|>", "/s"
 STOPS = [

@@ -14,14 +14,14 @@ import pytest
 from tiny_models import LAYERS
 from tiny_tasks import COMMON
 
-from lm_eval_lora_boundary.advice import advise
 from lm_eval_lora_boundary.compare.sweeps import read_sweep, representatives
 from lm_eval_lora_boundary.errors import TaskError
-from lm_eval_lora_boundary.report.reading import read_sweep as for_report
+from lm_eval_lora_boundary.report.read import read_sweep as for_report
 from lm_eval_lora_boundary.report.sentences import advice, caveats, finding
-from lm_eval_lora_boundary.sweeps.measuring import Measured, Metric, choose_metric, measure, scores
+from lm_eval_lora_boundary.report.terminal import tables
+from lm_eval_lora_boundary.stats.recommendation import advise
+from lm_eval_lora_boundary.sweeps.scores import Measured, Metric, choose_metric, measure, scores
 from lm_eval_lora_boundary.sweeps.summary import confirmed, summarise
-from lm_eval_lora_boundary.sweeps.table import tables
 
 FULL = LAYERS - 1
 SCORE = """

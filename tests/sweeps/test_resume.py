@@ -17,9 +17,7 @@ import pytest
 from tiny_models import LAYERS, save_adapter, tiny_model
 
 from lm_eval_lora_boundary import trace
-from lm_eval_lora_boundary.errors import (
-    OutputError,
-)
+from lm_eval_lora_boundary.errors import OutputError
 from lm_eval_lora_boundary.sweeps.store import AnswerStore
 
 Tiny = Callable[..., tuple[Path, Path]]
@@ -29,7 +27,7 @@ TASKS = "tiny_words,tiny_choices,tiny_last_word,tiny_text"
 def test_the_same_again_answers_nothing_anew(run: Any, tmp_path: Path, monkeypatch: Any) -> None:
     run(TASKS)
     before = (tmp_path / "out/sweep.json").read_bytes()
-    from lm_eval_lora_boundary.sweeps.fork import Fork
+    from lm_eval_lora_boundary.forward.fork import Fork
 
     answered = []
     answer = Fork.answer
@@ -43,7 +41,7 @@ def test_the_same_again_answers_nothing_anew(run: Any, tmp_path: Path, monkeypat
 
 SCRIPT = """
 import sys, time
-from lm_eval_lora_boundary.sweeps.fork import Fork
+from lm_eval_lora_boundary.forward.fork import Fork
 from lm_eval_lora_boundary import sweep
 answer = Fork.answer
 Fork.answer = lambda *a: (time.sleep({delay}), answer(*a))[1]

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from task_helpers import SHARED, load_utils, needs_official
 
-from lm_eval_lora_boundary import task_metrics
+from lm_eval_lora_boundary.harness import task_metrics
 
 hotpotqa, samsum, gsm8k, wmt23 = map(load_utils, ("hotpotqa", "samsum", "gsm8k", "wmt23"))
 
@@ -179,7 +179,7 @@ def test_corpus_metrics_of_identity_and_of_nothing(metric):
 
 def test_task_metrics_import_neither_torch_nor_transformers():
     code = (
-        "import sys, lm_eval_lora_boundary.task_metrics;"
+        "import sys, lm_eval_lora_boundary.harness.task_metrics;"
         "sys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from trace_words import DOCUMENTS, words
 
-from lm_eval_lora_boundary.task_loading import task_manager
+from lm_eval_lora_boundary.harness.tasks import task_manager
 from lm_eval_lora_boundary.traces import run as flow
-from lm_eval_lora_boundary.traces import trace
+from lm_eval_lora_boundary.traces.api import trace
 
 COMMON = """
 dataset_path: json

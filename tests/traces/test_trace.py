@@ -27,9 +27,9 @@ from lm_eval_lora_boundary.errors import (
     OutputError,
     TaskError,
 )
-from lm_eval_lora_boundary.traces import trace
+from lm_eval_lora_boundary.traces.api import trace
 from lm_eval_lora_boundary.traces.lm import TraceLM
-from lm_eval_lora_boundary.traces.reading import Reader
+from lm_eval_lora_boundary.traces.reader import Reader
 
 Tiny = Callable[..., tuple[Path, Path]]
 Run = Callable[..., dict[str, Any]]

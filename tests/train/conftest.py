@@ -16,8 +16,8 @@ from lm_eval.tasks import TaskManager
 from tiny_models import tiny_model
 from train_helpers import CHAT, DOCS, TASK, WriteTask
 
-from lm_eval_lora_boundary import task_loading
-from lm_eval_lora_boundary.train import TrainSettings
+from lm_eval_lora_boundary.harness import tasks as task_loading
+from lm_eval_lora_boundary.train.settings import TrainSettings
 
 
 @pytest.fixture(scope="module")

@@ -15,14 +15,10 @@ from tiny_models import LAYERS
 from train_helpers import WriteTask, record, task_stub
 
 from lm_eval_lora_boundary import cli
-from lm_eval_lora_boundary.errors import (
-    BoundaryError,
-    LoraBoundaryError,
-    ModelError,
-    TaskError,
-)
-from lm_eval_lora_boundary.train import TrainSettings, train
-from lm_eval_lora_boundary.train.prompts import Prompts
+from lm_eval_lora_boundary.errors import BoundaryError, LoraBoundaryError, ModelError, TaskError
+from lm_eval_lora_boundary.harness.prompts import Prompts
+from lm_eval_lora_boundary.train.run import train
+from lm_eval_lora_boundary.train.settings import TrainSettings
 
 
 @pytest.mark.parametrize(

@@ -12,14 +12,12 @@ from lm_eval.api.task import Task, TaskConfig
 from lm_eval.models.huggingface import HFLM
 from train_helpers import DOCS, WriteTask, task_stub
 
-from lm_eval_lora_boundary.errors import (
-    TaskError,
-)
-from lm_eval_lora_boundary.train import TrainSettings
+from lm_eval_lora_boundary.errors import TaskError
+from lm_eval_lora_boundary.harness.prompts import Prompts
 from lm_eval_lora_boundary.train.data import IGNORED, build_rows, load_task
 from lm_eval_lora_boundary.train.loop import make_trainer
 from lm_eval_lora_boundary.train.model import add_lora
-from lm_eval_lora_boundary.train.prompts import Prompts
+from lm_eval_lora_boundary.train.settings import TrainSettings
 
 
 @pytest.mark.parametrize(

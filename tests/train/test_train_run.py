@@ -22,13 +22,11 @@ from lm_eval.models.huggingface import HFLM
 from tiny_models import LAYERS, tiny_model
 from train_helpers import DOCS, TASK, WriteTask, record, tensors
 
-from lm_eval_lora_boundary.adapter_folder import open_adapter
-from lm_eval_lora_boundary.errors import (
-    AdapterError,
-    OutputError,
-)
-from lm_eval_lora_boundary.train import TrainSettings, train
+from lm_eval_lora_boundary.cuts.adapter_folder import open_adapter
+from lm_eval_lora_boundary.errors import AdapterError, OutputError
 from lm_eval_lora_boundary.train.model import add_lora
+from lm_eval_lora_boundary.train.run import train
+from lm_eval_lora_boundary.train.settings import TrainSettings
 
 
 def test_training_lowers_the_loss_and_writes_an_ordinary_adapter(

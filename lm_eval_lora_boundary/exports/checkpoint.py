@@ -1,0 +1,111 @@
+"""A full checkpoint with the kept layers merged into the base weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from ..cuts.adapter_folder import AdapterFolder
+from ..cuts.recorded_choice import Record
+from ..errors import ModelError
+from ..harness.model_info import describe
+from .atomic_folder import writing
+from .fresh_base import Bases, load_cut
+from .refusals import refuse_parted_vocabulary
+from .verify import check_equal, free, logits, prompts
+
+
+@dataclass
+class MergedCut:
+    """A merged model, to be written down.
+
+    Attributes:
+        model: The model; None once it is written.
+        tokens: Prompts, ``(batch, seq)``.
+        logits: What the model says to them, ``(batch, seq, vocab)``.
+        facts: The facts of the cut.
+        loading: How to load the checkpoint again.
+        device: Where the model was.
+    """
+
+    model: Any
+    tokens: torch.Tensor
+    logits: torch.Tensor
+    facts: dict[str, Any]
+    loading: dict[str, Any]
+    device: torch.device
+
+    def write(self, folder: Path, output: Path) -> None:
+        """Write the checkpoint, and let go of the model.
+
+        Args:
+            folder: The folder to write to.
+            output: What it will be called.
+
+        Raises:
+            ModelError: The model is quantised in a way that cannot be saved.
+            OutputError: It cannot be written.
+        """
+        try:
+            with writing(output):
+                self.model.save_pretrained(str(folder))
+        except (ValueError, NotImplementedError) as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise ModelError(
+                f"the merged model cannot be saved ({reason}); load the base without quantisation"
+            ) from error
+        self.model = None
+
+    def verify(self, folder: Path) -> dict[str, Any]:
+        """Check that the checkpoint computes what the model did.
+
+        Returns:
+            The facts that this shows.
+
+        Raises:
+            OutputError: It does not.
+        """
+        free()
+        load = transformers.AutoModelForCausalLM.from_pretrained
+        model: Any = load(str(folder), **self.loading)
+        found = logits(model.to(self.device).eval(), self.tokens)
+        size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+        return {
+            "max_difference": check_equal(found, self.logits, "the merged checkpoint"),
+            "bytes": size,
+        }
+
+
+def merge_in_memory(
+    bases: Bases, adapter: AdapterFolder, boundary: int, record: Record | None
+) -> MergedCut:
+    """Merge the kept layers of an adapter into its base model.
+
+    Raises:
+        LoraBoundaryError: It cannot be cut or merged.
+    """
+    cut, rows, _, _ = load_cut(bases, adapter, boundary, record)
+    facts = describe(cut, boundary, adapter, merge=True)
+    cut.move(boundary)
+    model = cut.finish(merge=True).eval()
+    refuse_parted_vocabulary(model, boundary)
+    _untie(model)
+    facts |= {"grown_rows": rows, "dtype": str(model.dtype).removeprefix("torch.")}
+    tokens = prompts(model)
+    loading = {
+        "dtype": model.dtype,
+        "trust_remote_code": bool(bases.model_args.get("trust_remote_code")),
+        "attn_implementation": model.config._attn_implementation,
+    }
+    return MergedCut(model, tokens, logits(model, tokens), facts, loading, model.device)
+
+
+def _untie(model: Any) -> None:
+    """Say in the config that embeddings and head are two tensors, if the cut has parted them."""
+    head = model.get_output_embeddings()
+    if head is not None and head.weight is not model.get_input_embeddings().weight:
+        model.config.tie_word_embeddings = False

@@ -1,0 +1,140 @@
+"""Fresh copies of a base model, one after another."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import transformers
+from transformers import PreTrainedModel
+
+from ..cuts.adapter_folder import AdapterFolder
+from ..cuts.base_model import loaded_model, loading_base, refuse_adapted
+from ..cuts.boundaries import check_boundary
+from ..cuts.cut import LoraCut
+from ..cuts.effect import refuse_no_effect
+from ..cuts.fingerprint import weights_sample
+from ..cuts.layers import number_of_layers
+from ..cuts.loading import load_adapter
+from ..cuts.recorded_choice import Record
+from ..cuts.vocabulary import growing
+from ..harness.base_loader import _Base
+from ..harness.device import placed
+from .refusals import refuse_grown_head
+
+
+class Bases:
+    """Where fresh copies of the base model come from.
+
+    A model that is given by name is loaded anew each time, so that only one is in memory if the
+    caller lets go of the one before. A loaded model is copied, and itself left as it is.
+
+    Attributes:
+        name: What the user named, or where the loaded model says it is from.
+        model_args: Arguments of lm-eval's ``hf`` model.
+    """
+
+    def __init__(
+        self,
+        pretrained: str | PreTrainedModel,
+        model_args: Mapping[str, Any],
+        *,
+        boundary: int,
+        dense: bool = False,
+    ) -> None:
+        """Check a loaded model; load nothing.
+
+        Args:
+            pretrained: Hub id, local folder, or a loaded model.
+            model_args: Arguments of lm-eval's ``hf`` model, ``dtype`` and ``device`` among them.
+            boundary: The boundary that will be asked for.
+            dense: Unpack the weights of a GGUF file.
+
+        Raises:
+            BoundaryError: The boundary is not one of a loaded model's.
+            ModelError: The loaded model carries an adapter, or is no decoder-only model.
+        """
+        self.model_args = dict(model_args)
+        self._boundary = boundary
+        self._dense = dense
+        self._model = loaded_model(pretrained)
+        self.name = str(pretrained) if self._model is None else self._model.config._name_or_path
+        if self._model is not None:
+            refuse_adapted(self._model)
+            check_boundary(boundary, number_of_layers(self._model.config))
+
+    def fresh(self) -> Any:
+        """Return the base model in evaluation mode, for the caller to change.
+
+        Raises:
+            BoundaryError: The model has no such boundary.
+            ModelError: It cannot be loaded, or is no decoder-only model.
+        """
+        if self._model is not None:
+            copied: Any = copy.deepcopy(self._model)
+            return copied.eval()
+        arguments = placed(self.model_args)
+        base = _Base(self.name, boundary=self._boundary, dense=self._dense, **arguments)
+        model: Any = base.model
+        quantizer = getattr(model, "hf_quantizer", None)
+        if self._dense and quantizer is not None and self.model_args.get("gguf_file"):
+            # the weights are plain tensors now, but the mark of a quantised model bars saving
+            quantizer.remove_quantization_config(model)
+        return model.eval()
+
+    def tokenizer(self) -> Any:
+        """Return the tokenizer as it is stored, or None if a loaded model does not lead to one.
+
+        lm-eval gives the one it evaluates with a padding token, which is not to be shipped.
+
+        Raises:
+            ModelError: It cannot be loaded.
+        """
+        names = ("revision", "trust_remote_code", "subfolder", "gguf_file")
+        arguments = {name: self.model_args[name] for name in names if name in self.model_args}
+        load = transformers.AutoTokenizer.from_pretrained
+        if self._model is None:
+            with loading_base(self.name):
+                return load(self.model_args.get("tokenizer") or self.name, **arguments)
+        try:
+            return load(self.name) if self.name else None
+        except (OSError, ValueError):
+            return None
+
+
+def load_cut(
+    bases: Bases, adapter: AdapterFolder, boundary: int, record: Record | None
+) -> tuple[LoraCut, int, list[str], bool]:
+    """Load base model and adapter, and check that there is something to export.
+
+    Args:
+        bases: Where the base model comes from.
+        adapter: The whole adapter.
+        boundary: The boundary.
+        record: What recorded the boundary, for ``boundary=auto``.
+
+    Returns:
+        The cut, at the full adapter; rows of a grown vocabulary, or 0; the paths of all modules
+        of the base model; whether its head is tied to its embeddings.
+
+    Raises:
+        BoundaryError: The boundary was recorded for another base model.
+        AdapterError: The adapter does not fit, or nothing of it would be left.
+    """
+    base = bases.fresh()
+    if record is not None:
+        record.check_base(weights_sample(base))
+    names = [name for name, _ in base.named_modules()]
+    rows = max((rows for _, _, rows in growing(base, adapter)), default=0)
+    tied = _tied(base)
+    cut = load_adapter(base, adapter, boundary=boundary)
+    refuse_no_effect(cut, boundary)
+    refuse_grown_head(cut, boundary, rows)
+    return cut, rows, names, tied
+
+
+def _tied(model: Any) -> bool:
+    """Tell whether embeddings and head are one tensor."""
+    head = model.get_output_embeddings()
+    return head is not None and head.weight is model.get_input_embeddings().weight

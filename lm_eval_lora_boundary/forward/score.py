@@ -1,0 +1,138 @@
+"""Log-likelihoods under every boundary, from shared forward passes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+
+import torch
+
+from .loglikelihood import log_softmax
+from .padding import padded
+from .prefill import Branches
+from .requests import Answers, Score
+from .split_model import SplitModel
+
+
+@dataclass
+class _Passage:
+    """Tokens that are read in one row of a pass, and what is scored on the way.
+
+    Attributes:
+        tokens: The tokens.
+        parent: Row of the pass before that this one goes on from.
+        scored: Position, target token and request of everything that is scored.
+    """
+
+    tokens: list[int]
+    parent: int = 0
+    scored: list[tuple[int, int, int]] = field(default_factory=list)
+
+
+class Scores:
+    """Scores continuations under every boundary.
+
+    Continuations of the same context are scored from one reading of it.
+    """
+
+    def __init__(
+        self, model: SplitModel, boundaries: Sequence[int], dtype: torch.dtype | None
+    ) -> None:
+        """Prepare.
+
+        Args:
+            model: The model.
+            boundaries: The boundaries, descending.
+            dtype: Precision of the softmax; None for that of the logits.
+        """
+        self._model = model
+        self._boundaries = boundaries
+        self._dtype = dtype
+
+    def answer(self, prefix: Branches, skipped: int, requests: Sequence[Score]) -> list[Answers]:
+        """Score a batch.
+
+        Args:
+            prefix: What has been read of every request, one document.
+            skipped: How many tokens that is.
+            requests: The requests; those with the same context next to each other.
+
+        Returns:
+            Log-likelihood and whether greedy decoding would give the continuation, by boundary.
+        """
+        contexts, continuations = _plan(requests, skipped)
+        sums = torch.zeros(len(self._boundaries), len(requests), dtype=torch.float64)
+        greedy = torch.ones(len(self._boundaries), len(requests), dtype=torch.bool)
+        branches = prefix.select([0] * len(contexts))
+        self._read(branches, contexts, "left", sums, greedy)
+        if continuations:
+            branches = branches.select([passage.parent for passage in continuations])
+            self._read(branches, continuations, "right", sums, greedy)
+        return [
+            {
+                boundary: (float(sums[i, request]), bool(greedy[i, request]))
+                for i, boundary in enumerate(self._boundaries)
+            }
+            for request in range(len(requests))
+        ]
+
+    def _read(
+        self,
+        branches: Branches,
+        passages: Sequence[_Passage],
+        side: str,
+        sums: torch.Tensor,
+        greedy: torch.Tensor,
+    ) -> None:
+        """Read passages and add what is scored on the way to the sums of the requests."""
+        tokens, mask = padded([passage.tokens for passage in passages], side, branches.mask.device)
+        width = tokens.shape[1]
+        scored = [
+            (row * width + position, target, request)
+            for row, passage in enumerate(passages)
+            for start in [width - len(passage.tokens) if side == "left" else 0]
+            for position, target, request in [(start + p, t, r) for p, t, r in passage.scored]
+        ]
+        where, targets, requests = (torch.tensor(column) for column in zip(*scored, strict=True))
+        places, place = torch.unique(where, return_inverse=True)
+        wanted_at = torch.stack([places // width, places % width], dim=1).to(tokens.device)
+        needed = branches.read(tokens, mask, wanted_at).flatten(0, 1)
+        # every target at every boundary: which row of `needed` predicts it
+        count = len(self._boundaries)
+        row = (torch.arange(count).unsqueeze(1) * len(places) + place).flatten()
+        boundary = torch.arange(count).repeat_interleave(len(place))
+        target, request = targets.repeat(count), requests.repeat(count)
+        for piece, logits in self._model.pieces(needed):
+            here = (row >= piece.start) & (row < piece.stop)
+            index = (row[here] - piece.start).to(logits.device)
+            wanted = target[here].to(logits.device)
+            log_probs = log_softmax(logits, self._dtype)
+            values = log_probs[index, wanted].double().cpu()
+            best = (logits.argmax(dim=-1)[index] == wanted).cpu()
+            sums.index_put_((boundary[here], request[here]), values, accumulate=True)
+            wrong = ~best
+            greedy[boundary[here][wrong], request[here][wrong]] = False
+
+
+def _plan(requests: Sequence[Score], skipped: int) -> tuple[list[_Passage], list[_Passage]]:
+    """Return the contexts to read, and the continuations of contexts that have several."""
+    contexts: list[_Passage] = []
+    continuations: list[_Passage] = []
+    numbered = enumerate(requests)
+    for context, group in groupby(numbered, key=lambda item: item[1].context):
+        members = list(group)
+        passage = _Passage(list(context[skipped:]))
+        contexts.append(passage)
+        last = len(passage.tokens) - 1
+        for number, request in members:
+            first, *rest = request.continuation
+            passage.scored.append((last, first, number))
+            if rest and len(members) > 1:
+                scored = [(i, token, number) for i, token in enumerate(rest)]
+                tokens = list(request.continuation[:-1])
+                continuations.append(_Passage(tokens, len(contexts) - 1, scored))
+            elif rest:
+                passage.scored += [(last + 1 + i, token, number) for i, token in enumerate(rest)]
+                passage.tokens += request.continuation[:-1]
+    return contexts, continuations

@@ -1,0 +1,5 @@
+"""Everything that touches lm-eval: models, tasks, prompts, evaluation, result files, processes.
+
+Knows: lm-eval, accelerate, the cuts room, the requests of the forward room.
+Must not know: statistics, reports, exports, vLLM, sweeps, traces.
+"""

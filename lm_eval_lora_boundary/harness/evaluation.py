@@ -1,0 +1,139 @@
+"""lm-eval's evaluation of one boundary, from stored answers or by having them answered."""
+
+from __future__ import annotations
+
+import copy
+import io
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import lm_eval
+
+from ..errors import ModelError
+from ..sweeps.settings import SweepSettings
+from .results import write_results
+from .sweep_lm import SweepLM
+from .tasks import LoadedTasks, seed
+
+_OF_EVALUATE = {
+    *("results", "group_subtasks", "groups", "configs", "versions", "n-shot"),
+    *("higher_is_better", "n-samples", "samples"),
+}
+
+
+class Evaluation:
+    """Evaluates tasks at one boundary after another.
+
+    Attributes:
+        tasks: The tasks.
+    """
+
+    def __init__(self, lm: SweepLM, tasks: LoadedTasks, settings: SweepSettings) -> None:
+        """Prepare.
+
+        Args:
+            lm: The model.
+            tasks: The tasks.
+            settings: The sweep.
+
+        Raises:
+            ModelError: A chat template is asked for and there is none.
+        """
+        if settings.apply_chat_template and not lm.tokenizer.chat_template:
+            raise ModelError(
+                f"the tokenizer of {settings.pretrained} has no chat template; leave out "
+                "--apply-chat-template"
+            )
+        self._lm = lm
+        self.tasks = tasks
+        self._settings = settings
+        self._header: dict[str, Any] = {}  # what simple_evaluate says besides results
+
+    def at(
+        self,
+        boundary: int,
+        samples: Mapping[str, Sequence[int]] | None = None,
+        *,
+        predict_only: bool = False,
+    ) -> dict[str, Any]:
+        """Evaluate a boundary.
+
+        Args:
+            boundary: The boundary.
+            samples: Documents of each task; None for those of the settings.
+            predict_only: Compute no metrics.
+
+        Returns:
+            What ``lm_eval.simple_evaluate`` returns, with samples.
+        """
+        with without_chatter():
+            return self._at(boundary, samples, predict_only=predict_only)
+
+    def _at(
+        self,
+        boundary: int,
+        samples: Mapping[str, Sequence[int]] | None,
+        *,
+        predict_only: bool,
+    ) -> dict[str, Any]:
+        self._lm.at(boundary)
+        settings = self._settings
+        limit = settings.documents if samples is None else None
+        options: dict[str, Any] = {
+            "limit": limit,
+            "samples": None if samples is None else {task: list(i) for task, i in samples.items()},
+            "bootstrap_iters": settings.bootstrap_iters,
+            "system_instruction": settings.system_instruction,
+            "apply_chat_template": settings.apply_chat_template,
+            "fewshot_as_multiturn": settings.multiturn,
+            "confirm_run_unsafe_code": settings.confirm_run_unsafe_code,
+        }
+        if not self._header or predict_only:
+            results = lm_eval.simple_evaluate(
+                model=self._lm,
+                tasks=list(self.tasks.names),
+                task_manager=self.tasks,
+                num_fewshot=settings.num_fewshot,
+                gen_kwargs=dict(settings.gen_kwargs) or None,
+                predict_only=predict_only,
+                **options,
+            )
+            assert results is not None  # None is for other processes than the first
+            self._header = {key: results[key] for key in results.keys() - _OF_EVALUATE}
+            return dict(results)
+        # the same again: seeds and settings are in the tasks, and what simple_evaluate finds out
+        # about machine, libraries and hub takes a second and does not change
+        seed()
+        results = lm_eval.evaluate(lm=self._lm, task_dict=self.tasks.loaded, **options)
+        assert results is not None
+        header = copy.deepcopy(self._header)
+        header["config"] |= self._lm.facts | {"limit": limit}
+        return {**results, **header}
+
+    def write(self, output: Path, boundary: int, results: dict[str, Any]) -> None:
+        """Write lm-eval's files of a boundary."""
+        settings = self._settings
+        chat = settings.apply_chat_template
+        write_results(
+            output,
+            boundary,
+            results,
+            settings.model,
+            settings.model_arguments() | {"boundary": boundary},
+            system_instruction=settings.system_instruction,
+            chat_template=self._lm.chat_template(chat) if chat else None,
+            fewshot_as_multiturn=settings.multiturn,
+        )
+
+
+@contextmanager
+def without_chatter() -> Iterator[None]:
+    """Keep what lm-eval prints while it computes out of a file or a pipe, where results go."""
+    if sys.stdout.isatty():
+        yield
+        return
+    with redirect_stdout(io.StringIO()):
+        yield

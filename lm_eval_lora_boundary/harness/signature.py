@@ -1,0 +1,108 @@
+"""What exactly was run: in the keys of answers, and as one line for readers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+from ..sweeps.settings import SweepSettings
+from .sweep_lm import SweepLM
+from .tasks import LoadedTasks
+
+_SHOWN = 80  # characters of a setting
+
+
+def describe_run(lm: SweepLM, settings: SweepSettings) -> dict[str, Any]:
+    """Return what decides an answer besides request and boundary."""
+    names = ("lm-eval-lora-boundary", "lm-eval", "peft", "transformers", "torch")
+    return {
+        "base_sha256": lm.fingerprint,
+        "adapter_sha256": lm.adapter.sha256,
+        "adapter_config": lm.adapter.config.to_dict(),
+        "softmax_dtype": str(lm.softmax_dtype),
+        "mixed_precision_dtype": str(lm.mixed_precision_dtype),
+        "attention": getattr(lm.model.config, "_attn_implementation", None),
+        "config": _content(lm.model.config),
+        "generation_config": _content(lm.model.generation_config),
+        "vocabulary_sha256": hashlib.sha256(
+            json.dumps(sorted(lm.tokenizer.get_vocab().items())).encode()
+        ).hexdigest(),
+        "model_args": dict(settings.model_args),
+        "versions": {name: version(name) for name in names},
+        **lm.engine_facts,
+    }
+
+
+def _content(config: Any) -> dict[str, Any]:
+    """Return a config without what does not decide answers."""
+    content: dict[str, Any] = config.to_dict()
+    return {k: v for k, v in content.items() if k not in ("_name_or_path", "transformers_version")}
+
+
+def signature(
+    facts: Mapping[str, Any], settings: SweepSettings, tasks: LoadedTasks, how: str
+) -> str:
+    """Return one line that says exactly what was run.
+
+    Args:
+        facts: What :func:`describe_run` returned.
+        settings: Model and prompts.
+        tasks: The tasks.
+        how: What was done with them.
+    """
+    versions = " ".join(f"{name}={number}" for name, number in facts["versions"].items())
+    evaluated = ",".join(
+        f"{name}:{task.VERSION}:{tasks.splits[name]}" for name, task in tasks.tasks.items()
+    )
+    parts = [
+        f"base {facts['base_sha256'][:12]}",
+        f"adapter {facts['adapter_sha256'][:12]}",
+        facts["dtype"],
+        f"tasks {evaluated}",
+        f"limit {settings.documents}",
+        f"fewshot {settings.num_fewshot}",
+        f"chat {settings.apply_chat_template}",
+        *_asked(settings),
+        how,
+        versions,
+    ]
+    return " | ".join(parts)
+
+
+def _asked(settings: SweepSettings) -> list[str]:
+    """Return what else was asked for, as far as it was."""
+    window = f" ({settings.window})" if settings.window else ""
+    asked = {
+        "multiturn": settings.fewshot_as_multiturn,
+        "system": settings.system_instruction and json.dumps(settings.system_instruction),
+        "gen_kwargs": _pairs(settings.gen_kwargs),
+        "model_args": _pairs(settings.model_args),
+        "metric": settings.metric,
+        "boundaries": settings.boundaries if settings.boundaries.strip() != "all" else None,
+        "candidates": f"trace{window}" if settings.candidates == "trace" else None,
+        "race": f"error rate {settings.error_rate:g}" if settings.race else None,
+    }
+    return [f"{name} {_short(value)}" for name, value in asked.items() if value not in (None, "")]
+
+
+def _pairs(arguments: Mapping[str, Any]) -> str:
+    return ",".join(f"{name}={value}" for name, value in sorted(arguments.items()))
+
+
+def _short(value: object) -> str:
+    """Return text without what separates the parts of a signature; its beginning if it is long."""
+    text = " ".join(str(value).replace("|", "/").split())
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+def identity(facts: dict[str, Any]) -> str:
+    """Return facts about a run as canonical text, to be part of the key of every answer."""
+    return json.dumps(facts, sort_keys=True, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON has no form for; sets in an order that is the same in every process."""
+    return sorted(value, key=str) if isinstance(value, (set, frozenset)) else str(value)

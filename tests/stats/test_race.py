@@ -1,0 +1,442 @@
+"""The race against the exhaustive sweep: its error rate, what it saves, and what it refuses."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+import sys
+from collections.abc import Sequence
+from itertools import pairwise, permutations
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from lm_eval_lora_boundary.stats.race import BETS, Array, Race, evidence
+
+BENCHMARK = Path(__file__).resolve().parents[1] / "benchmarks" / "race.py"
+
+
+@pytest.fixture(scope="module")
+def benchmark() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("race_benchmark", BENCHMARK)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def run(matrix: Array, *, boundaries: Sequence[int] | None = None, **options: Any) -> Race:
+    """Race on a matrix of documents × boundaries until it is done."""
+    boundaries = boundaries or range(matrix.shape[1])
+    race = Race(boundaries, len(matrix), **options)
+    columns = dict(zip(boundaries, matrix[race.order].T, strict=True))
+    for documents in race.rounds:
+        race.update({boundary: columns[boundary][:documents] for boundary in race.live})
+        if race.done:
+            break
+    return race
+
+
+def within_unit(seen: int) -> Array:
+    return np.ones(seen + 1)
+
+
+def matrices(
+    values: st.SearchStrategy[float], *, documents: tuple[int, int], boundaries: tuple[int, int]
+) -> st.SearchStrategy[Array]:
+    return st.tuples(st.integers(*documents), st.integers(*boundaries)).flatmap(
+        lambda shape: st.lists(values, min_size=math.prod(shape), max_size=math.prod(shape)).map(
+            lambda flat: np.array(flat, dtype=np.float64).reshape(shape)
+        )
+    )
+
+
+def correlated(documents: int, shifts: Sequence[float], seed: int) -> Array:
+    """Return right and wrong answers of boundaries that mostly agree."""
+    rng = np.random.default_rng(seed)
+    difficulty = rng.normal(size=(documents, 1)) + 0.3 * rng.normal(size=(documents, len(shifts)))
+    return (difficulty < np.array(shifts)).astype(np.float64)
+
+
+def tied(boundaries: int) -> Array:
+    """Return as many right answers of every boundary, on other documents."""
+    rng = np.random.default_rng(0)
+    return np.stack([rng.permutation([1.0, 0.0] * 30) for _ in range(boundaries)], axis=1)
+
+
+# --- soundness
+
+
+@settings(max_examples=25, deadline=None)
+@given(matrices(st.sampled_from([0.0, 0.3, 1.0]), documents=(1, 5), boundaries=(2, 3)))
+# 0.3 + 0.3 + 1 is not 1 + 0.3 + 0.3
+@example(np.array([[0.3, 0.0], [0.3, 1.0], [1.0, 0.3], [0.0, 0.3]]))
+def test_capital_against_the_best_in_all_orders(matrix: Array) -> None:
+    documents, boundaries = matrix.shape
+    best = int(matrix.sum(axis=0).argmax())
+    paths = np.exp(
+        [
+            [
+                evidence(matrix[list(order[:n])], documents, within_unit(n), boundaries)[best]
+                for n in range(1, documents + 1)
+            ]
+            for order in permutations(range(documents))
+        ]
+    )
+    assert (paths.mean(axis=0) <= 1 + 1e-9).all()
+    for error_rate in (0.2, 0.5, 0.9):
+        assert (paths.max(axis=1) >= 1 / error_rate).mean() <= error_rate
+
+
+@pytest.mark.parametrize("error_rate", [0.1, 0.5])
+@pytest.mark.parametrize(
+    "population",
+    [
+        tied(4),
+        # two that differ on few documents
+        np.array([[1.0, 0.0]] * 3 + [[0.0, 1.0]] * 3 + [[1.0, 1.0]] * 54),
+        # many small losses, few large wins
+        np.array([[0.0, 0.1]] * 54 + [[1.0, 0.1]] * 6),
+        # the same, without bounds
+        10 + np.array([[0.0, 0.2]] * 40 + [[1.0, 0.6]] * 20),
+    ],
+    ids=["permuted", "few differ", "skewed", "unbounded"],
+)
+def test_error_rate_where_all_are_tied(population: Array, error_rate: float) -> None:
+    """The hardest case: the choice, boundary 0, is better than none."""
+    assert population.sum(axis=0) == pytest.approx(population[:, 0].sum())
+    replays = 400
+    wrong = sum(
+        0 not in run(population, error_rate=error_rate, seed=seed).live for seed in range(replays)
+    )
+    noise = math.sqrt(error_rate * (1 - error_rate) / replays)
+    assert wrong / replays <= error_rate + 3 * noise
+    # a test that never drops would pass, too
+    assert wrong > 0
+
+
+def straightforward(scores: Array, documents: int, boundary: int) -> float:
+    """Return the capital against a boundary, one document and one bet after another."""
+    seen, boundaries = scores.shape
+    accounts = []
+    for challenger in set(range(boundaries)) - {boundary}:
+        for bet in BETS:
+            money, lead = 1 / len(BETS) / (boundaries - 1), 0.0
+            for i in range(seen):
+                gain = scores[i, challenger] - scores[i, boundary]
+                if lead > documents - i:
+                    money = math.inf
+                elif lead < documents - i:
+                    fair = -lead / (documents - i)
+                    money += money * bet / (1 + fair) * (gain - fair)
+                lead += gain
+            accounts.append(math.inf if lead > documents - seen else money)
+    return sum(accounts)
+
+
+@settings(deadline=None)
+@given(
+    matrices(st.integers(0, 8).map(lambda n: n / 8), documents=(1, 12), boundaries=(2, 4)),
+    st.integers(0, 20),
+)
+def test_same_capital_one_by_one(scores: Array, more: int) -> None:
+    seen, boundaries = scores.shape
+    capital = np.exp(evidence(scores, seen + more, within_unit(seen), boundaries))
+    expected = [straightforward(scores, seen + more, k) for k in range(boundaries)]
+    assert capital.tolist() == pytest.approx(expected, rel=1e-6)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 1000), st.booleans(), st.sampled_from([0.05, 0.3, 0.9]))
+def test_a_round_drops_what_the_evidence_says(seed: int, bounded: bool, error_rate: float) -> None:
+    values = correlated(17, [-1.0, 0.0, 0.5, 2.0], seed)
+    if not bounded:
+        values = 3 * values + np.random.default_rng(seed).exponential(size=(17, 1))
+    race = Race(range(4), 100, error_rate=error_rate)
+    race.rounds = [17, 100]
+    race.update(dict(enumerate(values.T)))
+    ranges = [float(np.ptp(values[:i])) for i in range(1, 18)]
+    limits = np.ones(18) if bounded else 2 * np.array([0, *ranges])
+    p_values = np.exp(-evidence(values, 100, limits, 4))
+    behind = values.sum(axis=0) < values.sum(axis=0).max()
+    assert [gone.boundary for gone in race.dropped] == [
+        k for k in range(4) if p_values[k] <= error_rate and behind[k]
+    ]
+    for gone in race.dropped:
+        assert gone.p_value == pytest.approx(p_values[gone.boundary])
+
+
+def test_evidence_from_a_lead_that_is_gone() -> None:
+    values = np.array([[1.0, 0.0], *[[1.0, 1.0]] * 10, [0.0, 1.0]])
+    race = Race([0, 1], 14, error_rate=0.95)
+    assert race.rounds == [12, 14]
+    assert evidence(values, 14, within_unit(12), 2)[1] > -math.log(0.95)
+    assert race.update({0: values[:, 0], 1: values[:, 1]}) == []
+
+
+def test_nothing_can_turn_the_tables() -> None:
+    scores = np.array([[1.0, 0.0]] * 6)
+    assert evidence(scores, 12, within_unit(6), 2)[1] < math.inf
+    assert evidence(scores, 11, within_unit(6), 2)[1] == math.inf
+
+
+# --- what it saves
+
+
+@pytest.mark.parametrize(("documents", "at_least"), [(200, 2.4), (1000, 3.0)])
+def test_savings_on_a_plateau_of_near_ties(
+    benchmark: ModuleType, documents: int, at_least: float
+) -> None:
+    _, boundaries, population = benchmark.synthetic("plateau", 2000)
+    accuracy = population.mean(axis=0)
+    assert accuracy[0] < 0.15 and accuracy[-10:].min() > 0.57  # about 0.1 and 0.6
+    rng = np.random.default_rng(0)
+    same, saved, regret = np.array(
+        [
+            benchmark.replay(
+                population[rng.integers(2000, size=documents)], boundaries, 0.2, True, seed
+            )
+            for seed in range(30)
+        ]
+    ).T
+    assert same.mean() >= 0.9
+    assert np.median(saved) >= at_least
+    assert regret.max() <= 0.01
+
+
+def test_a_higher_error_rate_saves_more() -> None:
+    population = correlated(300, [-1.5, -1, -0.5, 0, 0.4, 0.5, 0.5, 0.5], seed=1)
+    spent = [run(population, error_rate=rate).evaluations for rate in (0.01, 0.1, 0.5)]
+    assert sorted(spent, reverse=True) == spent
+    assert spent[0] > 1.1 * spent[-1]
+
+
+def test_one_clear_winner_ends_the_race_early() -> None:
+    race = run(correlated(500, [0.0, 0.0, 0.0, 1.5], seed=2))
+    assert race.live == [3]
+    assert race.done
+    assert race.saved > 5
+    assert [gone.leader for gone in race.dropped] == [3, 3, 3]
+
+
+# --- bookkeeping
+
+
+@given(st.integers(1, 3000), st.integers(0, 5))
+def test_order_and_rounds(documents: int, seed: int) -> None:
+    race = Race([0, 1], documents, seed=seed)
+    assert sorted(race.order) == list(range(documents))
+    assert race.order == Race([0, 1], documents, seed=seed).order
+    assert race.rounds[-1] == documents
+    assert race.rounds[0] >= min(documents, 8)
+    assert race.rounds[0] <= 16
+    assert all(a < b <= 1.2 * a + 1 for a, b in pairwise(race.rounds))
+
+
+def test_seeds_differ() -> None:
+    assert Race([0], 100, seed=1).order != Race([0], 100, seed=2).order
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.floats(-2, 2), min_size=1, max_size=6),
+    st.integers(1, 150),
+    st.integers(0, 1000),
+    st.sampled_from([0.05, 0.5, 0.9]),
+)
+def test_accounts(shifts: list[float], documents: int, seed: int, error_rate: float) -> None:
+    population = correlated(documents, shifts, seed)
+    boundaries = range(-1, len(shifts) - 1)
+    race = Race(boundaries, documents, error_rate=error_rate)
+    columns = dict(zip(boundaries, population[race.order].T, strict=True))
+    spent = seen = 0
+    assert race.saved == math.inf
+    for n in race.rounds:
+        before = race.live
+        values = {boundary: columns[boundary][:n] for boundary in before}
+        now = race.update(values)
+        spent, seen = spent + len(before) * (n - seen), n
+        assert race.evaluations == spent
+        assert race.saved == pytest.approx(population.size / spent)
+        assert sorted([*race.live, *(gone.boundary for gone in now)]) == before
+        leader = min(before, key=lambda k: (-values[k].sum(), k))
+        assert leader in race.live
+        for gone in now:
+            assert (gone.documents, gone.leader) == (n, leader)
+            expected = values[gone.boundary].mean() - values[leader].mean()
+            assert gone.difference == pytest.approx(expected)
+            assert gone.difference < 0
+            assert 0 <= gone.p_value <= error_rate
+        if n == documents:
+            assert now == []
+    assert race.done
+    assert sorted([*race.live, *(gone.boundary for gone in race.dropped)]) == list(boundaries)
+
+
+def test_lower_is_better() -> None:
+    population = correlated(200, [-1, 0, 0.5, 1], seed=3)
+    race = run(population)
+    mirrored = run(1 - population, higher_is_better=False)
+    assert race.dropped
+    assert mirrored.live == race.live
+    for mirror, gone in zip(mirrored.dropped, race.dropped, strict=True):
+        assert mirror.difference == pytest.approx(-gone.difference) and mirror.difference > 0
+        assert (mirror.boundary, mirror.documents) == (gone.boundary, gone.documents)
+        assert mirror.p_value == pytest.approx(gone.p_value)
+
+
+def test_units_do_not_matter_without_bounds() -> None:
+    rng = np.random.default_rng(4)
+    population = rng.normal(size=(150, 1)) + 0.3 * rng.normal(size=(150, 4)) + np.arange(4) / 8
+    races = [run(population), run(1000 + 64 * population)]
+    assert races[0].dropped
+    for ours, theirs in zip(races[0].dropped, races[1].dropped, strict=True):
+        assert (ours.boundary, ours.documents) == (theirs.boundary, theirs.documents)
+        assert ours.p_value == pytest.approx(theirs.p_value)
+
+
+# --- degenerate values
+
+
+@pytest.mark.parametrize("scale", [1.0, 30.0])
+def test_identical_boundaries_stay_together(scale: float) -> None:
+    good, bad = correlated(200, [1.0, -1.0], seed=5).T * scale
+    race = run(np.stack([good, bad, good, bad], axis=1))
+    assert race.live == [0, 2]
+    assert [gone.boundary for gone in race.dropped] == [1, 3]
+    assert race.dropped[0].documents == race.dropped[1].documents
+    assert race.rounds[-1] == 200 and race.evaluations > 2 * 200
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, -7.5])
+def test_all_values_equal(value: float) -> None:
+    race = run(np.full((100, 3), value), error_rate=0.9)
+    assert race.live == [0, 1, 2]
+    assert race.saved == 1
+
+
+@pytest.mark.parametrize("step", [0.3, 30.0])
+def test_constant_difference_needs_some_documents(step: float) -> None:
+    constant = np.tile([0.1, 0.1 + step], (200, 1))
+    race = run(constant)
+    (gone,) = race.dropped
+    assert (gone.boundary, gone.leader) == (0, 1)
+    assert gone.difference == pytest.approx(-step)
+    assert 8 <= gone.documents <= 60
+    # no variance is no reason to be sure
+    few = evidence(constant[:3], 200, np.array([1, 1, 1, 1]) * max(1, 2 * step), 2)
+    assert few[0] < math.log(1 / 0.05)
+
+
+@pytest.mark.parametrize("documents", [1, 2, 7])
+def test_fewer_documents_than_a_first_round(documents: int) -> None:
+    race = run(np.tile([0.0, 1.0], (documents, 1)))
+    assert race.rounds == [documents]
+    assert race.live == [0, 1]
+    assert race.done and race.saved == 1
+
+
+def test_one_boundary() -> None:
+    race = Race([5], 40)
+    assert race.done
+    for n in race.rounds:
+        assert race.update({5: np.zeros(n)}) == []
+    assert race.live == [5] and race.saved == 1
+
+
+# --- refusals
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_values_that_are_no_numbers(value: float) -> None:
+    race = Race([0, 1], 100)
+    values = np.zeros(race.rounds[0])
+    broken = values.copy()
+    broken[2] = value
+    with pytest.raises(
+        ValueError, match=rf"boundary 1 has the value {value} on document {race.order[2]};"
+    ):
+        race.update({0: values, 1: broken})
+    assert race.evaluations == 0
+    race.update({0: values, 1: values})  # a refused update leaves the race as it was
+
+
+@pytest.mark.parametrize(
+    ("keys", "length", "message"),
+    [
+        ([0], None, r"live boundaries \[0, 1\]; got those of \[0\]"),
+        ([0, 1, 2], None, r"got those of \[0, 1, 2\]"),
+        ([0, 1], 3, r"expected \d+ values of boundary 0; got shape \(3,\)"),
+    ],
+)
+def test_other_values_than_asked_for(keys: list[int], length: int | None, message: str) -> None:
+    race = Race([0, 1], 100)
+    with pytest.raises(ValueError, match=message):
+        race.update({key: np.zeros(length or race.rounds[0]) for key in keys})
+
+
+def test_no_update_after_the_last_round() -> None:
+    race = run(np.zeros((20, 2)))
+    with pytest.raises(ValueError, match="all rounds are over"):
+        race.update({0: np.zeros(20), 1: np.zeros(20)})
+
+
+@pytest.mark.parametrize(
+    ("boundaries", "documents", "error_rate", "message"),
+    [
+        ([], 10, 0.05, "at least one"),
+        ([1, 1], 10, 0.05, "distinct"),
+        ([1], 0, 0.05, "one document"),
+        ([1], 10, 0.0, "error rate"),
+        ([1], 10, 1.0, "error rate"),
+        ([1], 10, math.nan, "error rate"),
+    ],
+)
+def test_no_race(boundaries: list[int], documents: int, error_rate: float, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Race(boundaries, documents, error_rate=error_rate)
+
+
+# --- the benchmark
+
+
+def test_benchmark_reads_sweeps(
+    benchmark: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    answers = correlated(60, [-1.0, 0.0, 1.5], seed=6)
+    for boundary, column in zip((-1, 4, 10), answers.T, strict=True):
+        folder = tmp_path / f"boundary={boundary}"
+        folder.mkdir()
+        # an older run of the same sweep, another filter and another order of documents
+        (folder / "samples_a_task_2026-01-02T03-04-05.1.jsonl").write_text("{}\n")
+        rows = [
+            {"doc_id": i, "filter": name, "metrics": ["acc"], "acc": value}
+            for name, sign in (("none", 1), ("other", 0))
+            for i, value in reversed(list(enumerate((sign * column).tolist())))
+        ]
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        (folder / "samples_a_task_2026-11-23T23-02-50.140293.jsonl").write_text(text)
+    name, boundaries, values = benchmark.read_sweep(tmp_path, None, None, None)
+    assert name.endswith("a_task acc (none)")
+    assert boundaries == [-1, 4, 10]
+    assert (values == answers).all()
+
+    arguments = [str(tmp_path), "--replays", "5", "--documents", "80", "--error-rate", "0.1"]
+    monkeypatch.setattr(sys, "argv", ["race.py", *arguments])
+    benchmark.main()
+    header, _, line = capsys.readouterr().out.splitlines()
+    assert "3 boundaries, 5 samples of 80 of 60 documents" in header
+    assert line.split()[:2] == ["0.1", "100.0%"]
+    with pytest.raises(SystemExit, match="--task should be one of a_task"):
+        benchmark.read_sweep(tmp_path, "b_task", None, None)
+    with pytest.raises(SystemExit, match="no metric f1"):
+        benchmark.read_sweep(tmp_path, None, "f1", None)

@@ -1,0 +1,81 @@
+"""A sweep of only the boundaries that a trace speaks for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_models import LAYERS
+
+from lm_eval_lora_boundary import sweep
+from lm_eval_lora_boundary.errors import LoraBoundaryError
+from lm_eval_lora_boundary.sweeps import candidates as narrowing
+from lm_eval_lora_boundary.sweeps.settings import SweepSettings
+
+Tiny = Callable[..., tuple[Path, Path]]
+
+
+def settings(**changed: Any) -> SweepSettings:
+    values: dict[str, Any] = {"pretrained": "base", "peft": "adapter", "tasks": ("a", "b")}
+    return SweepSettings(**(values | {"candidates": "trace"} | changed))
+
+
+def entry(low: int | None, high: int | None, candidate: int | None) -> dict[str, Any]:
+    found = {"candidate": candidate, "candidate_low": low, "candidate_high": high}
+    return found | {"layers": [{}] * 30, "verdict": "made up"}
+
+
+def test_windows_of_all_tasks_the_base_and_the_adapter_are_kept(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    asked = []
+    tasks = {"a": entry(9, 12, 10), "b": entry(27, 28, 27)}
+    monkeypatch.setattr(
+        narrowing, "run_trace", lambda trace, _: asked.append(trace) or {"tasks": tasks}
+    )
+    found = narrowing.narrowed(settings(limit=7, num_fewshot=2, batch_size=64), tmp_path)
+    assert (found.candidates, found.boundaries) == ("trace", "all")
+    assert found.window == ",".join(map(str, [-1, *range(6, 16), *range(24, 30)]))
+    assert (asked[0].limit, asked[0].num_fewshot, asked[0].batch_size) == (7, 2, None)
+    tasks["a"] = entry(3, 28, None)
+    caplog.clear()
+    with caplog.at_level("INFO", "lm_eval.lora_boundary"):
+        assert narrowing.narrowed(settings(), tmp_path).window is None
+    assert "trace of a: made up" in caplog.text and "trace of b: made up" in caplog.text
+
+
+def test_a_sweep_with_candidates_writes_the_trace_and_scores_its_window(
+    tiny: Tiny, task_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(narrowing, "WINDOW", 0)
+    base, adapter = map(str, tiny())
+    found = sweep(
+        base,
+        adapter,
+        "tiny_choices",
+        tmp_path,
+        candidates="trace",
+        include_path=str(task_folder),
+        dtype="float32",
+        device="cpu",
+        batch_size=20,
+    )
+    trace = json.loads((tmp_path / "trace.json").read_text())["tasks"]["tiny_choices"]
+    assert found["settings"]["candidates"] == "trace"
+    assert "| candidates trace" in found["signature"]
+    scored = [row["boundary"] for row in found["tasks"]["tiny_choices"]["boundaries"]]
+    window = set(range(-1, LAYERS))
+    if trace["candidate"] is not None:
+        window = {*range(trace["candidate_low"], trace["candidate_high"] + 1)}
+    assert scored == sorted({-1, LAYERS - 1} | window)
+    assert "trace_and_sweep" in str(list((tmp_path / "plots").rglob("*.png")))
+
+
+def test_boundaries_and_candidates_exclude_each_other() -> None:
+    with pytest.raises(LoraBoundaryError, match="candidates=trace chooses the boundaries, and"):
+        settings(boundaries="0-9")
+    with pytest.raises(LoraBoundaryError, match="candidates='guess'; expected all or trace"):
+        settings(candidates="guess")

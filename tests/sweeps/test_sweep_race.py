@@ -1,0 +1,49 @@
+"""A race within a sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny_models import LAYERS
+
+from lm_eval_lora_boundary.stats import race as race_rules
+
+Tiny = Callable[..., tuple[Path, Path]]
+TASKS = "tiny_words,tiny_choices,tiny_last_word,tiny_text"
+
+
+@pytest.mark.usefixtures("fast_tasks")
+def test_a_race_drops_losers_and_says_so(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    # nine documents are too few for evidence of any kind
+    monkeypatch.setattr(race_rules, "FIRST_ROUND", 3)
+    monkeypatch.setattr(race_rules, "evidence", lambda seen, *_: np.full(seen.shape[1], np.inf))
+    found = run("tiny_choices", race=True, split="test")
+    race = found["race"]
+    entry = found["tasks"]["tiny_choices"]
+    scored = [row["boundary"] for row in entry["boundaries"]]
+    dropped = {out["boundary"]: out["documents"] for out in race["dropped"]}
+    assert {-1, LAYERS - 1} & {*dropped}
+    assert {*scored, *dropped} == set(range(-1, LAYERS))
+    assert {*scored} & {*dropped} <= {-1, LAYERS - 1} <= {*scored}
+    assert race["documents"] == 9
+    seen = sum(documents for boundary, documents in dropped.items() if boundary not in scored)
+    assert race["evaluations"] == 9 * len(scored) + seen <= race["exhaustive"] == 9 * (LAYERS + 1)
+    assert entry["optimism"] is None and "optimism is null" in race["note"]
+    whole = run("tiny_choices", output="whole", split="test")
+    values = {row["boundary"]: row for row in whole["tasks"]["tiny_choices"]["boundaries"]}
+    for row in entry["boundaries"]:
+        same = {"value", "stderr", "delta_full", "ci_low", "p_value", "delta_base", "metrics"}
+        other = values[row["boundary"]]
+        assert {k: row[k] for k in same} == {k: other[k] for k in same}
+        assert None not in (row["delta_full"], row["delta_base"])
+
+
+def test_corpus_metrics_cannot_race(run: Any, caplog: pytest.LogCaptureFixture) -> None:
+    found = run(race=True, metric="bleu")
+    assert "race" not in found
+    assert "bleu,none is no mean over documents" in caplog.text
+    assert len(found["tasks"]["tiny_words"]["boundaries"]) == LAYERS + 1
