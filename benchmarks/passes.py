@@ -46,7 +46,7 @@ def main() -> None:
     layers = lm.layers
     model = SplitModel(lm.cut.model.get_base_model())
     every = list(range(-1, layers))
-    forked = ForkedModel(lm.cut.model, lm.cut.stack, every)
+    forked = ForkedModel(lm.cut.model.get_base_model().get_submodule(lm.cut.stack.path), every)
     shape = (options.documents, options.tokens)
     ids = torch.randint(0, lm.model.config.vocab_size, shape)
     ones = torch.ones(shape, dtype=torch.long)

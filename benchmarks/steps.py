@@ -1,8 +1,8 @@
-"""What passes of a shared forward cost: by rows, by tokens per row, and against the base model.
+"""What passes of a shared forward cost, by number of rows and against the base model.
 
-Decoding steps of rows under different boundaries, of one token each and of several (a draft), and
-prompts read under all boundaries, on the 135M model with a random adapter of rank 8 on all linear
-layers. Run it with nothing else running:
+Measures decoding steps of rows under different boundaries, and reading prompts under all
+boundaries, on the 135M model with a random adapter of rank 8 on all linear layers. Run it with
+nothing else running:
 
     python benchmarks/steps.py --past 250
 """
@@ -42,7 +42,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--past", type=int, default=250, help="tokens before a step")
     parser.add_argument("--rows", type=int, nargs="+", default=[8, 31, 62, 124, 248])
-    parser.add_argument("--tokens", type=int, nargs="+", default=[1, 2, 4, 8])
     parser.add_argument("--prompt", type=int, default=200, help="tokens of a prompt")
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
@@ -57,9 +56,9 @@ def main() -> None:
     prompts = torch.randint(5, 1000, (4, options.prompt))
     ones = torch.ones_like(prompts)
 
-    def step(model: SplitModel, rows: int, tokens: int, routed: ForkedModel | None) -> float:
+    def step(model: SplitModel, rows: int, routed: ForkedModel | None) -> float:
         cache = growing_cache(config)
-        reserve(cache, options.past + (options.repeats + 1) * tokens)
+        reserve(cache, options.past + options.repeats + 1)
         for layer in cache.layers:
             layer.update(*(torch.randn(rows, heads, options.past, size) for _ in range(2)))
         mask = torch.ones(rows, options.past, dtype=torch.long)
@@ -68,8 +67,8 @@ def main() -> None:
 
         def once() -> None:
             nonlocal mask
-            mask = torch.cat([mask, mask.new_ones(rows, tokens)], dim=1)
-            ids = torch.zeros(rows, tokens, dtype=torch.long)
+            mask = torch.cat([mask, mask.new_ones(rows, 1)], dim=1)
+            ids = torch.zeros(rows, 1, dtype=torch.long)
             if routed is None:
                 states = model.hidden(ids, mask, cache)
             else:
@@ -80,20 +79,19 @@ def main() -> None:
         return cpu(once, options.repeats)
 
     with grouped_attention(torch.device("cpu")):
-        alone = {rows: step(plain, rows, 1, None) for rows in options.rows}
+        alone = {rows: step(plain, rows, None) for rows in options.rows}
         reading = cpu(lambda: plain.hidden(prompts, ones, growing_cache(config)), options.repeats)
         lora = LoraConfig(r=8, target_modules="all-linear", init_lora_weights=False)
         cut = LoraCut(get_peft_model(base, lora).eval())
         model = SplitModel(cut.model.get_base_model())
-        forked = ForkedModel(cut.model, cut.stack, range(-1, layers))
+        forked = ForkedModel(base.get_submodule(cut.stack.path), range(-1, layers))
         for rows in options.rows:
-            times = [step(model, rows, tokens, forked) for tokens in options.tokens]
-            wide = ", ".join(
-                f"{tokens} tokens {seconds / times[0]:.2f}"
-                for tokens, seconds in zip(options.tokens, times, strict=True)
+            seconds = step(model, rows, forked)
+            print(
+                f"{rows} rows: {seconds / rows * 1000:.1f} ms of CPU per row, base model alone "
+                f"{alone[rows] / rows * 1000:.1f} ms",
+                flush=True,
             )
-            print(f"{rows} rows: {times[0] / rows * 1000:.1f} ms of CPU per row, base model alone "
-                  f"{alone[rows] / rows * 1000:.1f} ms; step of {wide}", flush=True)  # fmt: skip
         places = torch.tensor([[row, options.prompt - 1] for row in range(len(prompts))])
 
         def read() -> None:

@@ -1,4 +1,4 @@
-"""Names of files, and files that a reader sees whole or not at all."""
+"""The files of a sweep and a trace: their names, and writing and reading them safely."""
 
 from __future__ import annotations
 
@@ -10,28 +10,43 @@ from typing import Any
 
 from .errors import OutputError
 
+SWEEP = "sweep.json"
+TRACE = "trace.json"
+REPORT = "report.html"
+PLOTS = "plots"  # folder of plots
+CONFIRMED = "test"  # folder of what the choice scored on the test split
+
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file at once: a reader sees the old one or the new one.
+    """Write a file in one step, so that a reader sees the old one or the new one.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file in one step, as :func:`write_text` does.
 
     Raises:
         OutputError: It cannot be written.
     """
     temporary = path.with_name(f".{path.name}.writing")
     try:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(content)
         temporary.replace(path)
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def file_name(name: str) -> str:
-    """Return the name of a task as the name of one file or folder."""
+    """Return the name of a task in a form that is safe as the name of a file or folder."""
     return re.sub(r"[^\w.,=+-]", "_", name).lstrip(".") or "task"
 
 
 def boundary_folder(folder: Path, boundary: int) -> Path:
-    """Return where lm-eval's files of a boundary are."""
+    """Return the folder of lm-eval's files of a boundary."""
     return folder / f"boundary={boundary}"
 
 
@@ -40,7 +55,7 @@ def read_object(path: Path, remedy: str) -> dict[str, Any]:
 
     Args:
         path: The file.
-        remedy: What to do about one that cannot be used.
+        remedy: What the user can do if it cannot be used.
 
     Raises:
         OutputError: The file cannot be read, or holds something else.
@@ -50,7 +65,7 @@ def read_object(path: Path, remedy: str) -> dict[str, Any]:
     except OSError as error:
         raise OutputError(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise OutputError(f"{path} is no JSON ({error}); {remedy}") from error
+        raise OutputError(f"{path} is not JSON ({error}); {remedy}") from error
     if not isinstance(content, dict):
         raise OutputError(f"{path} holds no JSON object; {remedy}")
     return content
@@ -61,7 +76,7 @@ def read_samples(path: Path, remedy: str) -> Iterator[tuple[str, dict[str, Any]]
 
     Args:
         path: The file.
-        remedy: What to do about one that cannot be used.
+        remedy: What the user can do if it cannot be used.
 
     Raises:
         OutputError: The file cannot be read, or a line is no sample.
@@ -90,10 +105,3 @@ def _sample(line: str, where: str, remedy: str) -> tuple[str, dict[str, Any]]:
 def no_sample(where: str, reason: object, remedy: str) -> OutputError:
     """Return the error for a line that is not as lm-eval logs samples."""
     return OutputError(f"{where}: not a sample as lm-eval logs it ({reason}); {remedy}")
-
-
-def _write_bytes(path: Path, content: bytes) -> None:
-    """Write a file at once: a reader sees the old one or the new one."""
-    temporary = path.with_name(f".{path.name}.writing")
-    temporary.write_bytes(content)
-    temporary.replace(path)

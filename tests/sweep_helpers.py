@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,30 @@ from model_helpers import make
 
 from lm_eval_lora_boundary import LoraBoundaryLM
 from lm_eval_lora_boundary.harness.sweep_lm import SweepLM
-from lm_eval_lora_boundary.sweeps.engines import find_engines
+from lm_eval_lora_boundary.sweeps.engines import Engines, find_engines
 from lm_eval_lora_boundary.sweeps.progress import Progress
-from lm_eval_lora_boundary.sweeps.scheduler import Answering
+from lm_eval_lora_boundary.sweeps.scheduler import Scheduler
 from lm_eval_lora_boundary.sweeps.store import AnswerStore
 
 SCORES = ("loglikelihood", "loglikelihood_rolling")
 
 
-def sweep_lm(
+@dataclass
+class Answering:
+    """A model, and what answers its requests under some boundaries."""
+
+    lm: SweepLM
+    engines: Any
+    scheduler: Scheduler
+    boundaries: Sequence[int]
+
+    def at(self, boundary: int, requests: list[Instance]) -> list[Any]:
+        """Answer requests at a boundary, as lm-eval has them answered in a sweep."""
+        with self.lm.evaluated(boundary, self.scheduler.at(boundary, self.boundaries)):
+            return list(getattr(self.lm, requests[0].request_type)(requests))
+
+
+def answering(
     base: Path,
     adapter: Path,
     store: AnswerStore,
@@ -28,12 +44,12 @@ def sweep_lm(
     engine: str = "auto",
     rows: int = 12,
     **settings: Any,
-) -> SweepLM:
+) -> Answering:
     """Return a model that answers under boundaries, with a store of its own."""
     lm = SweepLM(str(base), peft=str(adapter), device="cpu", **({"dtype": "float32"} | settings))
-    engines = find_engines(lm, engine)
-    lm.answering = Answering(engines, store, "test", boundaries, rows, Progress(len))
-    return lm
+    engines: Engines = find_engines(lm, engine)
+    scheduler = Scheduler(engines, store, "test", rows, Progress(len))
+    return Answering(lm, engines, scheduler, boundaries)
 
 
 def separately(

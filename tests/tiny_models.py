@@ -105,3 +105,12 @@ def disable_above(model: Any, boundary: int) -> None:
             side = 0 if name.endswith("project_in") else LAYERS - 1
             layer = next((int(part) for part in name.split(".") if part.isdigit()), side)
             module.enable_adapters(layer <= boundary)
+
+
+def grown_adapter(folder: Path, *, tied: bool, save: bool = True, **config: Any) -> Any:
+    """Train an adapter on a base with three more tokens; return it as trained."""
+    model = tiny_model(tied=tied)
+    model.resize_token_embeddings(VOCABULARY + 3, mean_resizing=False)
+    trained = randomise(peft.get_peft_model(model, lora_config(**config))).eval()
+    trained.save_pretrained(folder, save_embedding_layers=save)
+    return trained

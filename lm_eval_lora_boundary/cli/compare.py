@@ -13,8 +13,8 @@ from ..errors import OutputError
 if TYPE_CHECKING:
     from ..compare import Comparison
 
-_FORMATS = ("table", "markdown", "html", "csv")
-_SUFFIXES = {".md": "markdown", ".html": "html", ".htm": "html", ".csv": "csv"}
+_FORMATS = ("table", "markdown", "html")
+_SUFFIXES = {".md": "markdown", ".html": "html", ".htm": "html"}
 
 
 def register(app: typer.Typer) -> None:
@@ -53,12 +53,12 @@ def compare(
         typer.Option(
             "--format",
             metavar="FORMAT",
-            help="`table`, `markdown`, `html` or `csv`. Default: what the suffix of `--output` "
+            help="`table`, `markdown` or `html`. Default: what the suffix of `--output` "
             "says, else a table in a terminal and Markdown elsewhere.",
         ),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="File to write, .md, .html or .csv.")
+        Path | None, typer.Option(metavar="FILE", help="File to write, .md or .html.")
     ] = None,
 ) -> None:
     """Compare lm-eval results of any model, or see how far sweeps agree on a boundary.
@@ -80,9 +80,6 @@ def compare(
         metrics=metric or (),
         tasks=[name.strip() for name in (tasks or "").split(",") if name.strip()],
     )
-    if chosen == "csv":
-        for line in found.warnings:
-            print(f"take care: {line}", file=sys.stderr)
     if output is None:
         _show(found, chosen)
         return
@@ -132,8 +129,6 @@ def _rendered(found: Comparison, chosen: str) -> str:
         return found.to_markdown()
     if chosen == "html":
         return found.to_html()
-    if chosen == "csv":
-        return found.to_csv()
     from rich.console import Console
 
     from ..compare.terminal import parts

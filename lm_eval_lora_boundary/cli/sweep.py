@@ -150,11 +150,11 @@ def sweep(
     Example: `lora-boundary sweep --pretrained meta-llama/Llama-3.1-8B-Instruct --peft samsum-lora
     --tasks lora_boundary_samsum --split validation --limit 200 --output samsum-sweep`
     """
+    from ..files import REPORT
     from ..harness import processes
     from ..harness.key_values import read_key_values
     from ..harness.settings import as_names
     from ..report.terminal import tables
-    from ..sweeps.candidates import narrowed
     from ..sweeps.run import plan, run
     from ..sweeps.settings import SweepSettings
 
@@ -189,12 +189,10 @@ def sweep(
         if processes.rank() == 0:
             print(text)
         return
-    if settings.candidates == "trace":
-        settings = narrowed(settings, output.expanduser())
     found = run(settings, output.expanduser())
     if processes.rank() != 0:
         return
     console = wide_console()
     for table in tables(found):
         console.print(table)
-    print(output / "report.html")
+    print(output / REPORT)

@@ -80,9 +80,10 @@ def trace(
     Example: `lora-boundary trace --pretrained meta-llama/Llama-3.1-8B-Instruct --peft samsum-lora
     --tasks lora_boundary_samsum --split validation --limit 200 --output samsum-trace`
     """
+    from ..files import TRACE
     from ..harness.key_values import read_key_values
     from ..harness.settings import as_names
-    from ..traces.run import REPORT, run
+    from ..traces.run import run
     from ..traces.settings import TraceSettings
 
     set_up()
@@ -106,4 +107,4 @@ def trace(
     found = run(settings, output.expanduser())
     for task, entry in found["tasks"].items():
         print(f"{task}: {entry['verdict']}")
-    print(output / REPORT)
+    print(output / TRACE)

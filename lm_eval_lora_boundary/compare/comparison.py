@@ -1,22 +1,18 @@
-"""What a comparison says, before it is Markdown, HTML, CSV or a table in a terminal."""
+"""A comparison: its tables and sentences, as Markdown or HTML."""
 
 from __future__ import annotations
 
-import io
 import re
-from csv import DictWriter
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+if TYPE_CHECKING:
+    from jinja2 import Template
+
 
 # what GitHub would read as markup; intervals such as [+0.1, +0.2] stay readable
 _MARKUP = re.compile(r"[\\`*_<>|~&$]|\[(?![-+]?\d)")
-
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the start of one
-
-_NUMBERS = re.compile(r"[-\d ]+")  # lists of boundaries
 
 
 @dataclass(frozen=True)
@@ -76,18 +72,19 @@ class Comparison:
 
     def to_markdown(self) -> str:
         """Return tables and notes as GitHub-flavoured Markdown."""
-
-        return markdown(self)
+        blocks = [_escaped(sentence) for sentence in self.sentences]
+        for grid in self.grids:
+            blocks += [f"**{_escaped(grid.title)}**"] if grid.title else []
+            blocks.append(_markdown_table(grid))
+        blocks += ["\n".join(f"- {_escaped(line)}" for line in self.legend)]
+        if self.warnings:
+            blocks.append("Take care:")
+            blocks.append("\n".join(f"- {_escaped(line)}" for line in self.warnings))
+        return "\n\n".join(block for block in blocks if block) + "\n"
 
     def to_html(self) -> str:
         """Return one self-contained HTML page."""
-
-        return html(self)
-
-    def to_csv(self) -> str:
-        """Return the records as CSV with a header line."""
-
-        return csv(self)
+        return _page().render(comparison=self) + "\n"
 
 
 def text(*lines: str, hover: str = "", strong: bool = False) -> Cell:
@@ -98,19 +95,6 @@ def text(*lines: str, hover: str = "", strong: bool = False) -> Cell:
 def unique(lines: list[str]) -> tuple[str, ...]:
     """Return lines in their order, each once."""
     return tuple(dict.fromkeys(lines))
-
-
-def markdown(comparison: Comparison) -> str:
-    """Return tables and notes as GitHub-flavoured Markdown."""
-    blocks = [_escaped(sentence) for sentence in comparison.sentences]
-    for grid in comparison.grids:
-        blocks += [f"**{_escaped(grid.title)}**"] if grid.title else []
-        blocks.append(_markdown_table(grid))
-    blocks += ["\n".join(f"- {_escaped(line)}" for line in comparison.legend)]
-    if comparison.warnings:
-        blocks.append("Take care:")
-        blocks.append("\n".join(f"- {_escaped(line)}" for line in comparison.warnings))
-    return "\n\n".join(block for block in blocks if block) + "\n"
 
 
 def _markdown_table(grid: Grid) -> str:
@@ -134,14 +118,12 @@ def _escaped(line: str) -> str:
     return _MARKUP.sub(r"\\\g<0>", " ".join(line.split()))
 
 
-def html(comparison: Comparison) -> str:
-    """Return one self-contained HTML page."""
-    return _page().render(comparison=comparison) + "\n"
-
-
 @cache
 def _page() -> Template:
     """Return the template of the page, which escapes all that is put into it."""
+    # imported here: a table in a terminal needs no jinja2
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
     environment = Environment(
         loader=PackageLoader("lm_eval_lora_boundary.compare", ""),
         autoescape=True,
@@ -150,20 +132,3 @@ def _page() -> Template:
         lstrip_blocks=True,
     )
     return environment.get_template("page.html.j2")
-
-
-def _inert(value: Any) -> Any:
-    """Return a value that no spreadsheet takes for a formula; numbers stay numbers."""
-    if not isinstance(value, str) or not value.startswith(_FORMULA) or _NUMBERS.fullmatch(value):
-        return value
-    return f"'{value}"
-
-
-def csv(comparison: Comparison) -> str:
-    """Return the records as CSV with a header line."""
-    text = io.StringIO()
-    if comparison.records:
-        writer = DictWriter(text, comparison.records[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({k: _inert(v) for k, v in row.items()} for row in comparison.records)
-    return text.getvalue()

@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OutputError
-from ..files import read_object
-
-SWEEP = "sweep.json"
+from ..files import SWEEP, read_object
 
 
 @dataclass(frozen=True)

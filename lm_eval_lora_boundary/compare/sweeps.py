@@ -8,16 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OutputError
-from .locate import SWEEP, read_json
+from ..files import CONFIRMED, SWEEP, boundary_folder
+from .locate import read_json
 from .runs import Run, newest
-
-# the layout that the sweep writes, said again: importing the sweep would load torch
-CONFIRMED = "test"
-
-
-def boundary_folder(folder: Path, boundary: int) -> Path:
-    """Return where the files of a boundary are."""
-    return folder / f"boundary={boundary}"
 
 
 @dataclass(frozen=True)

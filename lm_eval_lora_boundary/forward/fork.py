@@ -1,23 +1,21 @@
 """Engine ``fork``: one shared forward answers a batch under every boundary.
 
-See :mod:`.forked_model` for the forward pass itself.
+See :mod:`.routing` for the forward pass itself.
 """
 
 from __future__ import annotations
 
-import json
-import logging
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from typing import Any, Protocol
 
 import torch
+from torch import nn
 
-from ..cuts.cut import LoraCut
-from .drafting import WORTH, Costs, Stopwatch, agreement, steps_per_token
-from .generate import Drafts, Responses
+from .decode import Ending
+from .generate import write_responses
 from .padding import padded
 from .prefill import Branches
 from .requests import Answers, Generate, Request, Score, common_beginning
@@ -25,13 +23,28 @@ from .routing import ForkedModel
 from .score import Scores
 from .split_model import SplitModel
 
-if TYPE_CHECKING:
-    from ..harness.sweep_lm import SweepLM
-
-
 _SWITCH = "TRANSFORMERS_SDPA_FORCE_GQA"  # transformers' own, read at every call
 
-logger = logging.getLogger("lm_eval.lora_boundary")
+
+class Host(Protocol):
+    """What the engine needs from the program around it.
+
+    Attributes:
+        device: Where token ids go.
+        softmax_dtype: Precision of the softmax; None for that of the logits.
+    """
+
+    device: torch.device
+    softmax_dtype: torch.dtype | None
+
+    def precision(self) -> AbstractContextManager[Any]:
+        """Return the context to run the model in, such as autocast."""
+
+    def ending(self, until: Sequence[str], limit: int) -> Ending:
+        """Return when a response ends: at one of these strings, or after ``limit`` tokens."""
+
+    def text(self, response: list[int], until: Sequence[str]) -> str:
+        """Return token ids as the text of a response."""
 
 
 class Fork:
@@ -43,130 +56,79 @@ class Fork:
 
     name = "fork"
 
-    def __init__(
-        self, lm: SweepLM, cut: LoraCut, *, prefixes: bool = True, drafts: bool = True
-    ) -> None:
-        """Use a model with the full adapter, in its decoder layers only.
+    def __init__(self, host: Host, model: nn.Module, layers: Sequence[nn.Module]) -> None:
+        """Use a model with the whole adapter, which must be in its decoder layers only.
 
         Args:
-            lm: The lm-eval model around it.
-            cut: The cut, at the full adapter.
-            prefixes: Read shared beginnings once.
-            drafts: Use responses of some boundaries as drafts for others, where that pays.
+            host: The program around the engine.
+            model: The transformers model, with LoRA layers in it.
+            layers: Its decoder layers.
 
         Raises:
             ModelError: The model does not name its decoder.
         """
-        self._lm = lm
-        self._cut = cut
-        self._model = SplitModel(cut.model.get_base_model())
-        self._prefixes = prefixes
-        self._drafts = drafts
-        self._costs: Costs | None = None
-        self._use = Drafts()  # in the next batch
-        self._forked: ForkedModel
-        self._beginning: tuple[int, ...] = ()
-        self._prefix: Branches
+        self._host = host
+        self._model = SplitModel(model)
+        self._layers = layers
 
     def rows(self, boundaries: int) -> int:
         """Return how many rows a request takes in a batch."""
         return boundaries
 
-    @property
-    def measured(self) -> str | None:
-        """Return what was measured on this machine, for :meth:`start`; None if nothing was."""
-        return None if self._costs is None else json.dumps(asdict(self._costs))
-
-    def learn(self, answers: Sequence[Answers]) -> None:
-        """Take note of the answers to the batch before, whoever gave them.
-
-        Which drafts are used next follows from them and from what was measured alone, so that a
-        run that is taken up again goes the same way.
-        """
-        self._use = Drafts()
-        if self._costs is None:
-            return
-        encode = self._lm.tokenizer.encode
-        responses = [
-            [encode(text, add_special_tokens=False) for _, text in sorted(found.items())]
-            for found in answers
-            if all(isinstance(text, str) for text in found.values())
-        ]
-        agreeing, steps = agreement(responses), steps_per_token(responses)
-        self._use = Drafts(
-            self._costs.reading if self._costs.with_whole(agreeing) < WORTH else None,
-            self._costs.with_neighbours(steps) < WORTH,
-        )
-        logger.debug(
-            "%.0f%% of the responses is as that of the highest boundary; with their neighbours as "
-            "drafts they would take %.2f steps per token; %s: %s",
-            100 * agreeing, steps, self._costs, self._use,
-        )  # fmt: skip
-
     @torch.no_grad()
-    def start(
-        self, requests: Sequence[Request], boundaries: Sequence[int], measured: str | None = None
-    ) -> None:
-        """Get ready for batches of these requests.
+    def prepare(
+        self, requests: Sequence[Request], boundaries: Sequence[int]
+    ) -> Callable[[Sequence[Request]], list[Answers]]:
+        """Read what all requests share, and return what answers batches of them.
 
         Args:
-            requests: All requests of a task and kind, so that a run that is taken up again does
-                exactly the same arithmetic.
+            requests: All requests of one task and kind, so that a resumed run does exactly the
+                same arithmetic.
             boundaries: The boundaries.
-            measured: What was measured when the run began.
         """
-        self._use = Drafts()
-        self._costs = None if measured is None else Costs(**json.loads(measured))
-        self._asked = len(requests)
-        self._forked = ForkedModel(self._cut.model, self._cut.stack, boundaries)
+        forked = ForkedModel(self._layers, boundaries)
         length = max((request.length for request in requests), default=0)
-        self._roomy = _unlimited(self._model, length)
-        shared = common_beginning(requests) if self._prefixes and self._roomy else ()
-        self._beginning = shared if len(requests) > 1 else ()
-        tokens, mask = padded([self._beginning], "left", self._lm.device)
-        self._prefix = Branches(self._model, self._forked, mask[:, :0], piecewise=self._roomy)
-        if self._beginning:
+        piecewise = _positions_alone(self._model, length)
+        shared = common_beginning(requests) if piecewise and len(requests) > 1 else ()
+        tokens, mask = padded([shared], "left", self._host.device)
+        prefix = Branches(self._model, forked, mask[:, :0], piecewise=piecewise)
+        if shared:
             with self._computing():
-                self._prefix.read(tokens, mask, torch.empty((0, 2), dtype=torch.long))
+                prefix.read(tokens, mask, torch.empty((0, 2), dtype=torch.long))
+        return partial(self._answer, forked, prefix, len(shared))
 
     @torch.no_grad()
-    def answer(self, requests: Sequence[Request]) -> list[Answers]:
-        """Answer a batch of requests of one kind, and of the same generation arguments."""
+    def _answer(
+        self, forked: ForkedModel, prefix: Branches, skipped: int, requests: Sequence[Request]
+    ) -> list[Answers]:
         scores = [request for request in requests if isinstance(request, Score)]
-        skipped = len(self._beginning)
         with self._computing():
             if scores:
-                scoring = Scores(self._model, self._forked.boundaries, self._lm.softmax_dtype)
-                return scoring.answer(self._prefix, skipped, scores)
+                scoring = Scores(self._model, forked.boundaries, self._host.softmax_dtype)
+                return scoring.answer(prefix, skipped, scores)
             prompts = [request for request in requests if isinstance(request, Generate)]
-            # what a batch costs is of use to those after it
-            measuring = self._drafts and self._roomy and self._costs is None
-            watch = Stopwatch() if measuring and len(prompts) < self._asked else None
-            writing = Responses(self._model, self._forked, self._use, watch)
-            ending = self._lm.ending(prompts[0].until, prompts[0].max_new_tokens)
-            responses = writing.answer(self._prefix, skipped, prompts, ending)
-            if watch is not None:
-                self._costs = watch.costs(len(prompts))
+            ending = self._host.ending(prompts[0].until, prompts[0].max_new_tokens)
+            responses = write_responses(self._model, forked, prefix, skipped, prompts, ending)
         return [
             {
-                boundary: self._lm.text(row[number], request.until)
-                for boundary, row in zip(self._forked.boundaries, responses, strict=True)
+                boundary: self._host.text(row[number], request.until)
+                for boundary, row in zip(forked.boundaries, responses, strict=True)
             }
             for number, request in enumerate(prompts)
         ]
 
     @contextmanager
     def _computing(self) -> Iterator[None]:
-        with self._lm.precision(), grouped_attention(self._lm.device):
+        with self._host.precision(), grouped_attention(self._host.device):
             yield
 
 
-def _unlimited(model: SplitModel, length: int) -> bool:
-    """Tell whether positions alone decide what tokens see of each other up to a length.
+def _positions_alone(model: SplitModel, length: int) -> bool:
+    """Tell whether, up to a length, positions alone decide which tokens see each other.
 
-    Sliding windows and chunks count padding, and some position embeddings change with the length
-    of what is read at once; batches are then read as ``generate`` reads them, prompt first, in one
-    piece.
+    If so, texts can be read piece by piece. Sliding windows and chunks count padding, and some
+    position embeddings depend on how much is read at once; then a batch is read as ``generate``
+    reads it: the prompts first, in one piece.
     """
     config = model.decoder.config.get_text_config(decoder=True)
     sliding = getattr(config, "use_sliding_window", True)
@@ -182,12 +144,12 @@ def _unlimited(model: SplitModel, length: int) -> bool:
 
 @contextmanager
 def grouped_attention(device: torch.device) -> Iterator[None]:
-    """Do not copy keys and values for every head that shares them, where that gives the same.
+    """On a CPU, do not copy keys and values for every query head that shares them.
 
-    With a mask and more than one new token, transformers copies all keys and values of a layer once
-    per query head, for the sake of CUDA's kernels. torch's kernel for CPU needs no copies, and its
-    results are the same to the last bit; reading a few tokens under many boundaries took several
-    times as long with them.
+    With a mask and more than one new token, transformers copies all keys and values of a layer
+    once per query head, for the sake of CUDA kernels. torch's CPU kernel needs no copies, and its
+    results are the same to the last bit. Reading a few tokens under many boundaries took several
+    times as long with the copies.
     """
     if device.type != "cpu" or _SWITCH in os.environ:
         yield

@@ -1,4 +1,4 @@
-"""How many rows a batch can have."""
+"""How many rows of a batch fit into memory."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ from typing import Any
 import psutil
 import torch
 
-from ..harness import processes
-
-# More rows do not make matrix products faster (on CPU from about 100 on), but the longest responses
-# of a batch are decoded in few rows, and therefore dearly: more documents share that.
+# On a CPU, more than about 100 rows do not make matrix products faster. But the longest responses
+# of a batch are decoded in few rows, which is slow; in a larger batch more documents share that.
 _MOST = 512
 _SHARE = 0.5  # of the free memory; the rest is for activations, copies of rows, and others
 _UNKNOWN = 64  # rows where nothing is known about memory
@@ -30,18 +28,33 @@ def row_bytes(config: Any, dtype: torch.dtype, length: int) -> int:
     return int(2 * text.num_hidden_layers * heads * size * dtype.itemsize * length)
 
 
-def free_bytes(device: torch.device) -> int | None:
-    """Return the free memory of a device, or None if nobody can tell."""
+def free_bytes(device: torch.device, processes: int) -> int | None:
+    """Return the free memory of a device, or None if it is not known.
+
+    Args:
+        device: The device.
+        processes: Number of processes that share the memory of a CPU.
+    """
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     if device.type != "cpu":
         return None
-    return int(psutil.virtual_memory().available) // processes.count()  # which share it
+    return int(psutil.virtual_memory().available) // processes
 
 
-def rows_that_fit(config: Any, dtype: torch.dtype, length: int, device: torch.device) -> int:
-    """Return a number of rows per batch for rows of up to ``length`` tokens."""
-    free = free_bytes(device)
+def rows_that_fit(
+    config: Any, dtype: torch.dtype, length: int, device: torch.device, processes: int = 1
+) -> int:
+    """Return the number of rows in a batch.
+
+    Args:
+        config: The model's config.
+        dtype: Precision of the model.
+        length: Most tokens in a row.
+        device: Where the model is.
+        processes: Number of processes that share the memory of a CPU.
+    """
+    free = free_bytes(device, processes)
     if free is None:
         return _UNKNOWN
     return max(1, min(_MOST, int(free * _SHARE) // row_bytes(config, dtype, length)))

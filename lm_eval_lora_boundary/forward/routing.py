@@ -12,16 +12,13 @@ each layer applies LoRA to the rows whose boundary is not below it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-from peft import PeftModel
 from peft.tuners.lora import LoraLayer
 from torch import nn
-
-from ..cuts.layers import DecoderStack
 
 _BASE = "__base__"  # PEFT's name for "no adapter" in a mixed batch
 
@@ -34,19 +31,17 @@ class ForkedModel:
         layers: Number of decoder layers.
     """
 
-    def __init__(self, model: PeftModel, stack: DecoderStack, boundaries: Sequence[int]) -> None:
+    def __init__(self, layers: Iterable[nn.Module], boundaries: Iterable[int]) -> None:
         """Prepare; changes nothing until :meth:`forking` or :meth:`routing` is entered.
 
         Args:
-            model: A model with the full adapter, in the decoder layers only.
-            stack: Its decoder layers.
+            layers: The decoder layers of a model with the whole adapter, which must be in these
+                layers only.
             boundaries: Distinct boundaries in ``-1..N-1``.
         """
-        base = model.get_base_model()
         self.boundaries = sorted(boundaries, reverse=True)
-        self._layers: list[nn.Module] = list(base.get_submodule(stack.path))
+        self._layers: list[nn.Module] = list(layers)
         self.layers = len(self._layers)
-        (self._adapter,) = model.peft_config
         self._lora = [
             [m for m in layer.modules() if isinstance(m, LoraLayer)] for layer in self._layers
         ]
@@ -128,11 +123,12 @@ class ForkedModel:
         """Return a hook that applies LoRA to the first ``state.trunk`` rows only."""
 
         def hook(
-            _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+            module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
         ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
             if state.trunk == state.total:
                 return None
-            names = [self._adapter] * state.trunk + [_BASE] * (state.total - state.trunk)
+            (adapter,) = module.active_adapters
+            names = [adapter] * state.trunk + [_BASE] * (state.total - state.trunk)
             return args, kwargs | {"adapter_names": names}
 
         return hook

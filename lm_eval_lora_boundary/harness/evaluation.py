@@ -1,4 +1,4 @@
-"""lm-eval's evaluation of one boundary, from stored answers or by having them answered."""
+"""lm-eval's own evaluation of one boundary, with answers that somebody else provides."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from typing import Any
 import lm_eval
 
 from ..errors import ModelError
-from ..sweeps.settings import SweepSettings
 from .results import write_results
-from .sweep_lm import SweepLM
+from .settings import EvaluationSettings
+from .sweep_lm import AnswerSource, SweepLM
 from .tasks import LoadedTasks, seed
 
+_BOOTSTRAP_ITERS = 1000  # draws for those of lm-eval's standard errors that need them
 _OF_EVALUATE = {
     *("results", "group_subtasks", "groups", "configs", "versions", "n-shot"),
     *("higher_is_better", "n-samples", "samples"),
@@ -31,13 +32,13 @@ class Evaluation:
         tasks: The tasks.
     """
 
-    def __init__(self, lm: SweepLM, tasks: LoadedTasks, settings: SweepSettings) -> None:
+    def __init__(self, lm: SweepLM, tasks: LoadedTasks, settings: EvaluationSettings) -> None:
         """Prepare.
 
         Args:
             lm: The model.
             tasks: The tasks.
-            settings: The sweep.
+            settings: The model and the prompts.
 
         Raises:
             ModelError: A chat template is asked for and there is none.
@@ -50,11 +51,12 @@ class Evaluation:
         self._lm = lm
         self.tasks = tasks
         self._settings = settings
-        self._header: dict[str, Any] = {}  # what simple_evaluate says besides results
+        self._header: dict[str, Any] = {}  # what simple_evaluate returns besides results
 
     def at(
         self,
         boundary: int,
+        answers: AnswerSource,
         samples: Mapping[str, Sequence[int]] | None = None,
         *,
         predict_only: bool = False,
@@ -63,29 +65,25 @@ class Evaluation:
 
         Args:
             boundary: The boundary.
+            answers: Answers lm-eval's requests at this boundary.
             samples: Documents of each task; None for those of the settings.
             predict_only: Compute no metrics.
 
         Returns:
             What ``lm_eval.simple_evaluate`` returns, with samples.
         """
-        with without_chatter():
-            return self._at(boundary, samples, predict_only=predict_only)
+        with self._lm.evaluated(boundary, answers), without_chatter():
+            return self._evaluate(samples, predict_only=predict_only)
 
-    def _at(
-        self,
-        boundary: int,
-        samples: Mapping[str, Sequence[int]] | None,
-        *,
-        predict_only: bool,
+    def _evaluate(
+        self, samples: Mapping[str, Sequence[int]] | None, *, predict_only: bool
     ) -> dict[str, Any]:
-        self._lm.at(boundary)
         settings = self._settings
         limit = settings.documents if samples is None else None
         options: dict[str, Any] = {
             "limit": limit,
             "samples": None if samples is None else {task: list(i) for task, i in samples.items()},
-            "bootstrap_iters": settings.bootstrap_iters,
+            "bootstrap_iters": _BOOTSTRAP_ITERS,
             "system_instruction": settings.system_instruction,
             "apply_chat_template": settings.apply_chat_template,
             "fewshot_as_multiturn": settings.multiturn,
@@ -104,8 +102,8 @@ class Evaluation:
             assert results is not None  # None is for other processes than the first
             self._header = {key: results[key] for key in results.keys() - _OF_EVALUATE}
             return dict(results)
-        # the same again: seeds and settings are in the tasks, and what simple_evaluate finds out
-        # about machine, libraries and hub takes a second and does not change
+        # The tasks keep seeds and settings. What simple_evaluate finds out about the machine, the
+        # libraries and the hub takes a second and does not change.
         seed()
         results = lm_eval.evaluate(lm=self._lm, task_dict=self.tasks.loaded, **options)
         assert results is not None
@@ -131,7 +129,7 @@ class Evaluation:
 
 @contextmanager
 def without_chatter() -> Iterator[None]:
-    """Keep what lm-eval prints while it computes out of a file or a pipe, where results go."""
+    """Keep what lm-eval prints out of a file or pipe, where only results belong."""
     if sys.stdout.isatty():
         yield
         return

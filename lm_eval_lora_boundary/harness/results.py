@@ -12,8 +12,6 @@ from lm_eval.loggers import EvaluationTracker
 from ..errors import OutputError
 from ..files import boundary_folder
 
-CONFIRMED = "test"  # folder of what was scored on documents that it was not chosen by
-
 
 def write_results(
     output: Path,

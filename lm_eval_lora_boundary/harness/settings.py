@@ -1,11 +1,146 @@
-"""What sweeps and traces are told about the model, the tasks and the prompts."""
+"""What a sweep or a trace is told about the model, the tasks and the prompts."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from transformers import PreTrainedModel
+
+from ..cuts.base_model import loaded_model
+from ..errors import LoraBoundaryError, ModelError
+from .key_values import read_key_values
+from .tasks import SPLITS
+
+_RESERVED = {
+    *("pretrained", "peft", "delta", "boundary", "merge", "batch_size", "dtype", "device"),
+    *("enable_lora", "lora_local_path"),
+}
+Rule = tuple[str, bool, str]  # name of a setting, whether its value is allowed, what is allowed
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationSettings:
+    """The model, the tasks and the prompts; the base of sweep and trace settings.
+
+    Attributes:
+        pretrained: Base model: hub id or local folder.
+        peft: LoRA adapter: hub id or local folder.
+        tasks: Names of lm-eval tasks, groups or tags, patterns, or YAML files.
+        split: ``validation`` or ``test``; None for the first of them that a task has.
+        limit: Use only the first documents of each task: a number, or a share below 1.
+        batch_size: Rows in a batch; None for what memory allows.
+        dtype: Precision of the model, as for lm-eval's ``hf``.
+        device: A torch device; None for the best one available.
+        model_args: Further arguments of lm-eval's ``hf``: revision, gguf_file, ….
+        include_path: Folder with further tasks.
+        num_fewshot: Few-shot examples in each prompt; None for the task's own number.
+        apply_chat_template: Use the tokenizer's chat template, or the template of this name.
+        fewshot_as_multiturn: Few-shot examples become turns of a chat.
+        system_instruction: System message, or text in front of the prompt.
+        gen_kwargs: Generation arguments that override those of the tasks.
+        confirm_run_unsafe_code: Evaluate tasks that run code written by the model.
+    """
+
+    pretrained: str
+    peft: str
+    tasks: tuple[str, ...]
+    split: str | None = None
+    limit: float | None = None
+    batch_size: int | None = None
+    dtype: str = "auto"
+    device: str | None = None
+    model_args: Mapping[str, Any] = field(default_factory=dict)
+    include_path: str | None = None
+    num_fewshot: int | None = None
+    apply_chat_template: bool | str = False
+    fewshot_as_multiturn: bool | None = None
+    system_instruction: str | None = None
+    gen_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    confirm_run_unsafe_code: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot be used."""
+        for name, allowed, expected in self._rules():
+            if not allowed:
+                raise LoraBoundaryError(f"{name}={getattr(self, name)!r}; expected {expected}")
+        if reserved := _RESERVED & set(self.model_args):
+            names = ", ".join(sorted(reserved))
+            raise ModelError(f"model_args sets {names}, which the command sets itself")
+
+    def _rules(self) -> list[Rule]:
+        limit, few = self.limit, self.num_fewshot
+        whole = limit is None or limit < 1 or float(limit).is_integer()
+        return [
+            ("tasks", bool(self.tasks) and all(self.tasks), "at least one name"),
+            ("split", self.split in (None, *SPLITS), " or ".join(SPLITS)),
+            ("limit", limit is None or (limit > 0 and whole), "a number of documents, or a share"),
+            ("batch_size", self.batch_size is None or self.batch_size >= 1, "at least 1 row"),
+            ("num_fewshot", few is None or few >= 0, "at least 0"),
+        ]
+
+    @property
+    def documents(self) -> int | float | None:
+        """The limit as lm-eval takes it."""
+        return int(self.limit) if self.limit is not None and self.limit >= 1 else self.limit
+
+    @property
+    def multiturn(self) -> bool:
+        """Whether few-shot examples become turns; the default is lm-eval's: in a chat, yes."""
+        asked = self.fewshot_as_multiturn
+        return bool(self.apply_chat_template) if asked is None else asked
+
+    @property
+    def model(self) -> str:
+        """``--model`` of the same evaluation under ``lm_eval``."""
+        return "lora_boundary"
+
+    def model_arguments(self) -> dict[str, Any]:
+        """Return ``--model_args`` of the same evaluation under ``lm_eval``, but the boundary."""
+        named = {"pretrained": self.pretrained, "peft": self.peft, "dtype": self.dtype}
+        return named | dict(self.model_args)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the settings as ``sweep.json`` and ``trace.json`` hold them."""
+        settings: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str))
+        return settings
+
+
+Settings = TypeVar("Settings", bound=EvaluationSettings)
+
+
+def settings_from_python(
+    kind: type[Settings],
+    pretrained: str | PreTrainedModel,
+    peft: str | Path,
+    tasks: str | Sequence[str],
+    **settings: Any,
+) -> tuple[Settings, PreTrainedModel | None]:
+    """Return settings, and the loaded model if there is one, from what a Python caller gave.
+
+    Args:
+        kind: Class of the settings.
+        pretrained: Base model: hub id, local folder, or a loaded model.
+        peft: LoRA adapter: hub id or local folder.
+        tasks: Task names: a list, or text with commas.
+        **settings: The other attributes. Arguments may be text (``"k=v,…"``), boundaries a list.
+
+    Raises:
+        LoraBoundaryError: A value cannot be used.
+    """
+    loaded = loaded_model(pretrained)
+    name = str(pretrained) if loaded is None else str(loaded.config._name_or_path)
+    if not isinstance(boundaries := settings.get("boundaries", ""), str):
+        settings["boundaries"] = ",".join(map(str, boundaries))
+    for argument in settings.keys() & {"model_args", "gen_kwargs"}:
+        settings[argument] = read_key_values(settings[argument], argument)
+    return kind(pretrained=name, peft=str(peft), tasks=as_names(tasks), **settings), loaded
 
 
 def as_names(tasks: str | Sequence[str]) -> tuple[str, ...]:
-    """Return task names from a list, or from text with commas."""
+    """Return task names that were given as a list, or as text with commas."""
     parts = tasks.split(",") if isinstance(tasks, str) else tasks
     return tuple(part.strip() for part in parts if part.strip())

@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
-from ..sweeps.settings import SweepSettings
-from .sweep_lm import SweepLM
+from .settings import EvaluationSettings
+from .sweep_model import SweepModel
 from .tasks import LoadedTasks
 
 _SHOWN = 80  # characters of a setting
 
 
-def describe_run(lm: SweepLM, settings: SweepSettings) -> dict[str, Any]:
+def describe_run(lm: SweepModel, settings: EvaluationSettings) -> dict[str, Any]:
     """Return what decides an answer besides request and boundary."""
     names = ("lm-eval-lora-boundary", "lm-eval", "peft", "transformers", "torch")
     return {
@@ -43,15 +43,20 @@ def _content(config: Any) -> dict[str, Any]:
 
 
 def signature(
-    facts: Mapping[str, Any], settings: SweepSettings, tasks: LoadedTasks, how: str
+    facts: Mapping[str, Any],
+    settings: EvaluationSettings,
+    tasks: LoadedTasks,
+    how: str,
+    asked: Mapping[str, object] | None = None,
 ) -> str:
     """Return one line that says exactly what was run.
 
     Args:
         facts: What :func:`describe_run` returned.
-        settings: Model and prompts.
+        settings: The model and the prompts.
         tasks: The tasks.
         how: What was done with them.
+        asked: Further settings by name; those that are None or empty are left out.
     """
     versions = " ".join(f"{name}={number}" for name, number in facts["versions"].items())
     evaluated = ",".join(
@@ -65,26 +70,23 @@ def signature(
         f"limit {settings.documents}",
         f"fewshot {settings.num_fewshot}",
         f"chat {settings.apply_chat_template}",
-        *_asked(settings),
+        *_shown(_prompting(settings) | dict(asked or {})),
         how,
         versions,
     ]
     return " | ".join(parts)
 
 
-def _asked(settings: SweepSettings) -> list[str]:
-    """Return what else was asked for, as far as it was."""
-    window = f" ({settings.window})" if settings.window else ""
-    asked = {
+def _prompting(settings: EvaluationSettings) -> dict[str, object]:
+    return {
         "multiturn": settings.fewshot_as_multiturn,
         "system": settings.system_instruction and json.dumps(settings.system_instruction),
         "gen_kwargs": _pairs(settings.gen_kwargs),
         "model_args": _pairs(settings.model_args),
-        "metric": settings.metric,
-        "boundaries": settings.boundaries if settings.boundaries.strip() != "all" else None,
-        "candidates": f"trace{window}" if settings.candidates == "trace" else None,
-        "race": f"error rate {settings.error_rate:g}" if settings.race else None,
     }
+
+
+def _shown(asked: Mapping[str, object]) -> list[str]:
     return [f"{name} {_short(value)}" for name, value in asked.items() if value not in (None, "")]
 
 

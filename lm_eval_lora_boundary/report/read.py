@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import OutputError
-from ..files import read_object
+from ..files import SWEEP, TRACE, read_object
 from .data import Confirmation, Layer, Optimism, Row, SweepFound, TaskFound, Trace
 
 logger = logging.getLogger("lm_eval.lora_boundary")
 
-SWEEP = "sweep.json"
-TRACE = "trace.json"
 _AGAIN = "run the command that wrote it again"
 
 Kind = TypeVar("Kind")

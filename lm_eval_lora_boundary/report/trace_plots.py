@@ -11,10 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..errors import OutputError
-from ..traces.settings import BASE, FULL
 from . import style
+from .data import TRACED_BASE, TRACED_FULL
 
-_NAMES = {FULL: "full adapter", BASE: "base model"}
+_NAMES = {TRACED_FULL: "whole adapter", TRACED_BASE: "base model"}
 _MOST_TOKENS = 60  # more columns than this cannot be read
 _VISIBLE = str.maketrans({" ": "␣", "\n": "↵", "\t": "→"})
 
@@ -35,7 +35,7 @@ def plot_curves(entry: Mapping[str, Any], folder: Path) -> None:
         figure, (axes,) = style.new_figure()
         cuts = 0
         for name, rows in entry["models"].items():
-            if name == BASE:
+            if name == TRACED_BASE:
                 colour = style.MUTED
             else:
                 colour = style.SERIES[cuts % len(style.SERIES)]

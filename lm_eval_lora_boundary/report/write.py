@@ -8,19 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OutputError
-from ..files import _write_bytes, boundary_folder, file_name, write_text
+from ..files import (
+    CONFIRMED,
+    PLOTS,
+    REPORT,
+    boundary_folder,
+    file_name,
+    write_bytes,
+    write_text,
+)
 from . import page, style
 from .data import TaskFound
 from .documents import DocumentSet, read_documents
 from .lm_eval_files import newest_results
 from .plots import draw
 from .read import read_sweep
-
-REPORT = "report.html"
-
-PLOTS = "plots"
-
-TEST = "test"
 
 
 def write_report(folder: Path) -> Path:
@@ -72,7 +74,7 @@ def _document_sets(folder: Path, task: TaskFound) -> list[tuple[str, DocumentSet
     values = {row.boundary: row.value for row in task.rows}
     sets = [(task.split or "all", read_documents(folder, task.name, task.metric, values))]
     if task.test is not None:
-        confirmed_in = folder / TEST / file_name(task.name)
+        confirmed_in = folder / CONFIRMED / file_name(task.name)
         values = {row.boundary: row.value for row in task.test.rows}
         confirmed = read_documents(confirmed_in, task.name, task.metric, values)
         sets.append((task.test.split, confirmed))
@@ -88,7 +90,7 @@ def _write_plots(folder: Path, task: TaskFound, full: int | None) -> list[page.P
         for plot in draw(task, full):
             drawing = style.svg(plot.figure)
             write_text(target / f"{plot.name}.svg", drawing)
-            _write_bytes(target / f"{plot.name}.png", style.png(plot.figure))
+            write_bytes(target / f"{plot.name}.png", style.png(plot.figure))
             pictures.append(page.picture(plot, drawing))
     except OSError as error:
         raise OutputError(f"{target} cannot be written: {error.strerror}") from error

@@ -8,10 +8,7 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from ..cuts.base_model import loaded_model
-from ..errors import ModelError
-from ..harness.key_values import read_key_values
-from ..harness.settings import as_names
+from ..harness.settings import settings_from_python
 from .run import run
 from .settings import SweepSettings
 
@@ -54,24 +51,14 @@ def sweep(
     Raises:
         LoraBoundaryError: Something that was given cannot be used; its subclass tells what.
     """
-    loaded = loaded_model(pretrained)
-    chosen = SweepSettings(
-        pretrained=str(pretrained) if loaded is None else str(loaded.config._name_or_path),
-        peft=str(peft),
-        tasks=as_names(tasks),
-        boundaries=boundaries
-        if isinstance(boundaries, str)
-        else ",".join(str(boundary) for boundary in boundaries),
-        model_args=read_key_values(model_args, "model_args"),
-        gen_kwargs=read_key_values(gen_kwargs, "gen_kwargs"),
+    chosen, model = settings_from_python(
+        SweepSettings,
+        pretrained,
+        peft,
+        tasks,
+        boundaries=boundaries,
+        model_args=model_args,
+        gen_kwargs=gen_kwargs,
         **settings,
     )
-    folder = Path(output).expanduser()
-    if chosen.candidates == "trace":
-        # a trace uses the rooms of a sweep, this one among them
-        from .candidates import narrowed
-
-        if loaded is not None:
-            raise ModelError("candidates=trace loads the model twice; give its name or folder")
-        chosen = narrowed(chosen, folder)
-    return run(chosen, folder, model=loaded)
+    return run(chosen, Path(output).expanduser(), model=model)

@@ -1,12 +1,16 @@
-"""Sweep only a window of boundaries around the one that a trace suggests."""
+"""``--candidates trace``: score only the boundaries around the one that a trace suggests."""
 
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from transformers import PreTrainedModel
+
+from ..errors import ModelError
+from ..harness.settings import EvaluationSettings
 from ..traces.run import run as run_trace
 from ..traces.settings import TraceSettings
 from .settings import SweepSettings
@@ -14,27 +18,38 @@ from .settings import SweepSettings
 logger = logging.getLogger("lm_eval.lora_boundary")
 
 WINDOW = 3  # layers on either side of the trace's interval
-_OWN = ("boundaries", "document")
+# rows of a sweep are documents × boundaries, so a trace chooses its own batch size
+_NOT_SHARED = {"batch_size", "confirm_run_unsafe_code"}
 
 
-def narrowed(settings: SweepSettings, output: Path) -> SweepSettings:
-    """Trace the gold answers and return settings with a window that the curves speak for.
+def traced_boundaries(
+    settings: SweepSettings, output: Path, model: PreTrainedModel | None = None
+) -> str | None:
+    """Trace the gold answers and return the boundaries that the curves suggest.
 
-    In it are the base model, the whole adapter, and those from ``WINDOW`` layers below the lower
-    end of the trace's interval to as many above its upper end, for every task. If a task's curve
-    shows no single boundary, all are kept.
+    These are the base model, the whole adapter, and for every task the layers from ``WINDOW``
+    below the trace's interval to ``WINDOW`` above it.
 
     Args:
         settings: A sweep with ``candidates="trace"``.
         output: Its folder; ``trace.json`` and the trace's plots are written there.
+        model: A loaded model, which is refused.
+
+    Returns:
+        A list such as ``-1,5,6,29``; None if the curve of a task has no candidate, so that all
+        boundaries must be scored.
 
     Raises:
-        LoraBoundaryError: As a trace, or boundaries are given, too.
+        LoraBoundaryError: As a trace.
     """
-    names = TraceSettings.__dataclass_fields__.keys() - set(_OWN)
-    shared: dict[str, Any] = {name: getattr(settings, name) for name in names}
-    # rows of a sweep are documents × boundaries; a trace chooses its own batches
-    found = run_trace(TraceSettings(**(shared | {"batch_size": None})), output)
+    if model is not None:
+        raise ModelError("candidates=trace loads the model twice; give its name or folder")
+    shared: dict[str, Any] = {
+        each.name: getattr(settings, each.name)
+        for each in fields(EvaluationSettings)
+        if each.name not in _NOT_SHARED
+    }
+    found = run_trace(TraceSettings(**shared), output)
     for task, entry in found["tasks"].items():
         logger.info("trace of %s: %s", task, entry["verdict"])
     boundaries = set()
@@ -42,8 +57,7 @@ def narrowed(settings: SweepSettings, output: Path) -> SweepSettings:
         top = len(entry["layers"]) - 1
         boundaries |= {-1, top}
         if entry["candidate"] is None:
-            return settings
+            return None
         low, high = entry["candidate_low"] - WINDOW, entry["candidate_high"] + WINDOW
         boundaries |= set(range(max(-1, low), min(top, high) + 1))
-    chosen = ",".join(map(str, sorted(boundaries)))
-    return replace(settings, window=chosen)
+    return ",".join(map(str, sorted(boundaries)))

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import AdapterError
-from ..files import file_name
+from ..files import CONFIRMED, file_name
 from ..harness.evaluation import Evaluation
-from ..harness.results import CONFIRMED
 from ..harness.sweep_lm import SweepLM
 from ..harness.tasks import LoadedTasks
 from .output_folder import remove_others
-from .scheduler import Answering
-from .scores import score, task_scores
+from .scheduler import Scheduler
+from .scores import score, scores
 from .settings import SweepSettings
 from .summary import confirmed
 
@@ -26,7 +25,7 @@ def confirm(
     lm: SweepLM,
     tasks: LoadedTasks,
     settings: SweepSettings,
-    answering: Answering,
+    scheduler: Scheduler,
     output: Path,
     summaries: Mapping[str, dict[str, Any]],
 ) -> dict[str, dict[str, Any]]:
@@ -36,7 +35,7 @@ def confirm(
         lm: The model.
         tasks: The tasks of the sweep.
         settings: The sweep.
-        answering: What answers requests; left with the boundaries of the last task.
+        scheduler: Answers the requests.
         output: Folder of the sweep.
         summaries: What was found about each task.
 
@@ -49,14 +48,16 @@ def confirm(
     for name in tasks.to_confirm:
         boundaries = usable(lm, sorted({-1, summaries[name]["best"], full}))
         logger.info("%s: boundaries %s on the test split", name, ", ".join(map(str, boundaries)))
-        answering.boundaries = boundaries
         evaluation = Evaluation(lm, tasks.on_test_split(name), settings)
         folder = output / CONFIRMED / file_name(name)
         folder.mkdir(parents=True, exist_ok=True)
-        scored = score(evaluation, boundaries, folder, summaries[name]["metric"])
+        scored = score(evaluation, scheduler, boundaries, folder, summaries[name]["metric"])
         remove_others(folder, boundaries)
         found[name] = confirmed(
-            summaries[name], scored.measured[name], task_scores(evaluation, scored, name), full
+            summaries[name],
+            scored.measured[name],
+            scores(evaluation.tasks.tasks[name], scored.metrics[name], scored.measured[name]),
+            full,
         )
     return found
 

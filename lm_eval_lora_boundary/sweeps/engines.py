@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
+
+from transformers import PreTrainedModel
 
 from ..errors import LoraBoundaryError, ModelError
 from ..forward.fork import Fork
 from ..forward.memory import rows_that_fit
 from ..forward.requests import Answers, Generate, Request, Score
+from ..harness import processes
+from ..harness.device import usable_device
 from ..harness.endings import ending_difference
 from ..harness.sweep_lm import SweepLM
 from ..vllm.engine import Vllm
 from ..vllm.sweep_lm import VllmSweepLM
-from .self_check import Trial, _obstacle, _tried
-from .settings import NAMES
+from .self_check import Trial, try_fork
+from .settings import ENGINES, SweepSettings
 from .toggle import Toggle
 
 logger = logging.getLogger("lm_eval.lora_boundary")
@@ -30,23 +34,16 @@ class Engine(Protocol):
 
     name: str
 
-    @property
-    def measured(self) -> str | None:
-        """Return what was measured on this machine and decides how later batches are computed."""
-
     def rows(self, boundaries: int) -> int:
         """Return how many rows a request takes in a batch."""
 
-    def start(
-        self, requests: Sequence[Request], boundaries: Sequence[int], measured: str | None = None
-    ) -> None:
-        """Get ready for batches out of these requests, perhaps with what was measured before."""
+    def prepare(
+        self, requests: Sequence[Request], boundaries: Sequence[int]
+    ) -> Callable[[Sequence[Request]], list[Answers]]:
+        """Return what answers batches of these requests under these boundaries.
 
-    def learn(self, answers: Sequence[Answers]) -> None:
-        """Take note of the answers to the batch before, whoever gave them."""
-
-    def answer(self, requests: Sequence[Request]) -> list[Answers]:
-        """Answer a batch of requests of one kind, and of the same generation arguments."""
+        All requests of a batch are of one kind, with the same generation arguments.
+        """
 
 
 class Engines(Protocol):
@@ -70,19 +67,44 @@ class Engines(Protocol):
         """Free what the engines hold."""
 
 
+def load_model(settings: SweepSettings, model: PreTrainedModel | None = None) -> SweepLM:
+    """Load the base model and the whole adapter, or for vLLM their structure alone.
+
+    Args:
+        settings: The sweep.
+        model: The base model, if it is loaded already; it is changed.
+
+    Raises:
+        ModelError: The base model cannot be loaded, or is not a decoder-only model.
+        AdapterError: The adapter cannot be used.
+    """
+    if settings.engine == "vllm":
+        processes.refuse_several("a sweep in vLLM")
+        if model is not None or settings.device is not None:
+            given = "a loaded model" if model is not None else f"device={settings.device}"
+            raise ModelError(
+                f"engine=vllm and {given}: vLLM loads the model itself, where it finds room; give "
+                "the model's name alone"
+            )
+        return VllmSweepLM(settings)
+    arguments = settings.model_arguments() | ({} if model is None else {"pretrained": model})
+    arguments["device"] = usable_device(settings.device)
+    return SweepLM(**arguments)
+
+
 def find_engines(lm: SweepLM, asked: str = "auto") -> Engines:
     """Find out which engines work.
 
     Args:
-        lm: The model.
+        lm: The model, from :func:`load_model`.
         asked: ``auto``, ``fork``, ``toggle`` or ``vllm``.
 
     Raises:
-        LoraBoundaryError: No such engine.
+        LoraBoundaryError: There is no such engine.
         ModelError: The engine that was asked for cannot be used with this model and adapter.
     """
-    if asked not in NAMES:
-        raise LoraBoundaryError(f"engine={asked!r}; expected one of {', '.join(NAMES)}")
+    if asked not in ENGINES:
+        raise LoraBoundaryError(f"engine={asked!r}; expected one of {', '.join(ENGINES)}")
     if isinstance(lm, VllmSweepLM):
         return VllmEngines(lm)
     return LocalEngines(lm, asked)
@@ -129,16 +151,17 @@ class LocalEngines:
             asked: ``auto``, ``fork`` or ``toggle``.
 
         Raises:
-            ModelError: ``fork`` cannot be used with this model and adapter, or none of them can.
+            ModelError: ``fork`` was asked for and cannot be used with this model and adapter, or
+                no engine can.
         """
         self._lm = lm
         self._asked = asked
-        self._toggle = Toggle(lm, lm.cut)
+        self._toggle = Toggle(lm)
         trial = Trial(lm, self._toggle)
         self._fork: Fork | None = None
-        self.reason = "asked for" if asked == "toggle" else _obstacle(lm)
-        if not self.reason:
-            self._fork, self.reason = _tried(lm, trial)
+        self.reason = "asked for"
+        if asked != "toggle":
+            self._fork, self.reason = try_fork(lm, trial)
         self._said: set[str] = set()
         self._endings: dict[tuple[str, ...], str] = {}
         if asked == "fork" and self.reason:
@@ -150,10 +173,10 @@ class LocalEngines:
     def rows_that_fit(self, length: int) -> int:
         """Return how many rows of up to ``length`` tokens fit into memory."""
         model = self._lm.model
-        return rows_that_fit(model.config, model.dtype, length, self._lm.device)
+        return rows_that_fit(model.config, model.dtype, length, self._lm.device, processes.count())
 
     def close(self) -> None:
-        """Hold on to the model, which is not the engines'."""
+        """Do nothing: the model is not the engines' own."""
 
     def engine(self, request: Request) -> Engine:
         """Return the engine that answers a request.

@@ -6,8 +6,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..files import boundary_folder, file_name
-from ..harness.results import CONFIRMED
+from ..files import CONFIRMED, boundary_folder, file_name
 
 
 def clean_up(output: Path) -> None:

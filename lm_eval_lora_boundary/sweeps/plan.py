@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from ..forward.memory import row_bytes
 from ..forward.requests import Answer, Generate, Request, common_beginning
-from ..harness.sweep_lm import SweepLM
+from ..harness.sweep_lm import SweepLM, made_up_answers
 from .engines import Engines
 from .settings import SweepSettings
 
@@ -32,12 +32,11 @@ class Plan:
 
     requests: dict[str, list[Request]] = field(default_factory=dict)
 
-    def __call__(self, requests: Sequence[Request], boundary: int, task: str) -> list[Answer]:
+    def note(self, requests: Sequence[Request], task: str) -> list[Answer]:
         """Take note of requests and return made-up answers."""
-        del boundary
         known = self.requests.setdefault(task, [])
         known += [request for request in dict.fromkeys(requests) if request not in set(known)]
-        return ["" if isinstance(request, Generate) else (0.0, False) for request in requests]
+        return made_up_answers(requests, task)
 
     def describe(
         self, lm: SweepLM, engines: Engines, boundaries: Sequence[int], rows: int | None

@@ -13,7 +13,7 @@ from lm_eval.evaluator_utils import get_sample_size
 from ..errors import TaskError
 from ..harness.evaluation import Evaluation
 from ..stats.race import Race
-from .scheduler import Answering
+from .scheduler import Scheduler
 from .scores import choose_metric, measure
 from .settings import SweepSettings
 
@@ -22,7 +22,7 @@ logger = logging.getLogger("lm_eval.lora_boundary")
 
 def run_race(
     evaluation: Evaluation,
-    answering: Answering,
+    scheduler: Scheduler,
     boundaries: Sequence[int],
     settings: SweepSettings,
     references: Sequence[int] = (),
@@ -31,7 +31,7 @@ def run_race(
 
     Args:
         evaluation: What evaluates a boundary.
-        answering: What answers requests; left with the boundaries to evaluate in full.
+        scheduler: Answers the requests.
         boundaries: The boundaries.
         settings: The sweep.
         references: Those to evaluate in full even if they are dropped.
@@ -54,7 +54,8 @@ def run_race(
     exact = True
     for number in range(10_000):
         if race is None:  # any order tells the metric
-            results = evaluation.at(boundaries[0], {name: [0]})
+            answers = scheduler.at(boundaries[0], boundaries)
+            results = evaluation.at(boundaries[0], answers, {name: [0]})
             metric = choose_metric(task, results, settings.metric)
             if not metric.mean:
                 logger.warning(
@@ -72,14 +73,14 @@ def run_race(
         shown = race.order[: race.rounds[number]]
         # lm-eval numbers documents in their own order, whatever the order they are asked for in
         samples = {name: sorted(shown)}
-        answering.boundaries = list(race.live)
         values = {}
         for boundary in race.live:
-            measured = measure(name, metric, boundary, evaluation.at(boundary, samples))
+            answers = scheduler.at(boundary, race.live)
+            results = evaluation.at(boundary, answers, samples)
+            measured = measure(name, metric, boundary, results)
             values[boundary] = [float(measured.items.get(doc, math.nan)) for doc in shown]
         if not np.isfinite(list(values.values())).all():
             logger.warning("%s is missing for some documents; all boundaries run in full", name)
-            answering.boundaries = list(boundaries)
             return None
         exact = exact and 0 <= np.min(list(values.values())) <= np.max(list(values.values())) <= 1
         for out in race.update(values):
@@ -93,7 +94,6 @@ def run_race(
     # the last boundary standing is still evaluated on all documents
     in_full = finalists(race, references)
     spent = evaluations(race, in_full)
-    answering.boundaries = in_full
     if not exact:
         logger.warning(
             "%s is not within 0 and 1: the error rate of the race is nominal, not exact", metric.key

@@ -1,4 +1,4 @@
-"""Look answers up, and have those that are missing answered in batches."""
+"""Look answers up, and have an engine answer what is missing, in batches."""
 
 from __future__ import annotations
 
@@ -8,20 +8,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
+from typing import TypeVar
 
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
 from ..errors import ModelError
 from ..forward.requests import Answer, Answers, Generate, Request, Score, key
 from ..harness import processes
-from .engines import Engine, Engines
+from ..harness.sweep_lm import AnswerSource
+from .engines import Engines
 from .progress import Progress
 from .store import AnswerStore
 
 logger = logging.getLogger("lm_eval.lora_boundary")
 
-
-# boundaries and requests that an engine answers at once
+_T = TypeVar("_T")
+# boundaries, and requests that are answered together under each of them
 _Batch = tuple[tuple[int, ...], list[Request]]
 
 
@@ -31,10 +33,10 @@ class Work:
 
     Attributes:
         task: Name of their task.
-        requests: The requests, of one kind and of the same generation arguments.
-        boundaries: The boundaries to answer under.
+        requests: The requests, of one kind and with the same generation arguments.
+        boundaries: The boundaries to answer them under.
         rows: Rows in a batch.
-        how: Hash of what decides the answers, and of the engine.
+        how: Hash of everything else that decides the answers, the engine included.
     """
 
     task: str
@@ -44,76 +46,77 @@ class Work:
     how: str
 
 
-class Answering:
-    """Answers requests at a boundary; the first to be asked is answered at all boundaries.
-
-    Attributes:
-        boundaries: The boundaries to answer under.
-    """
+class Scheduler:
+    """Answers requests from the store; what is missing is answered under several boundaries."""
 
     def __init__(
         self,
         engines: Engines,
         store: AnswerStore,
         identity: str,
-        boundaries: Sequence[int],
         rows: int | None,
         progress: Progress,
     ) -> None:
         """Prepare.
 
         Args:
-            engines: What answers.
+            engines: What answers requests.
             store: Where answers are kept.
-            identity: What decides an answer besides the request.
-            boundaries: The boundaries to answer under.
+            identity: Everything that decides an answer besides the request and the boundary.
             rows: Rows in a batch; None for what memory allows.
             progress: Where to report progress.
         """
         self._engines = engines
         self._store = store
         self._identity = identity
-        self.boundaries = list(boundaries)
-        self._asked = rows
+        self._rows_asked = rows
         self._progress = progress
 
-    def __call__(self, requests: Sequence[Request], boundary: int, task: str) -> list[Answer]:
-        """Return the answers to requests of one task and kind at a boundary."""
+    def at(self, boundary: int, among: Sequence[int]) -> AnswerSource:
+        """Return what answers requests at a boundary.
+
+        Args:
+            boundary: The boundary.
+            among: Boundaries that will be asked for as well: a request that has no answer yet is
+                answered under all of them at once.
+        """
+        return partial(self._answers, boundary=boundary, among=among)
+
+    def _answers(
+        self, requests: Sequence[Request], task: str, *, boundary: int, among: Sequence[int]
+    ) -> list[Answer]:
         keys = [self._key(request) for request in requests]
         known = self._store.get(keys, boundary)
         if len(known) < len(set(keys)):
-            self._fill(requests, boundary, task)
+            self._fill(requests, {*among, boundary}, task)
             known = self._store.get(keys, boundary)
         return [known[each] for each in keys]
 
     def _key(self, request: Request) -> bytes:
         return key(request, f"{self._identity} {self._engines.engine(request).name}")
 
-    def _fill(self, requests: Sequence[Request], boundary: int, task: str) -> None:
-        """Answer what is missing, under all boundaries."""
-        boundaries = {*self.boundaries, boundary}
+    def _fill(self, requests: Sequence[Request], boundaries: set[int], task: str) -> None:
+        """Answer what is missing, under all these boundaries."""
         unique = list(dict.fromkeys(requests))
         for _, same in groupby(sorted(unique, key=_settings), key=_settings):
             alike = sorted(same, key=_order)
             present = self._present(alike)
-            # for each of the others, everything has been answered
-            lacking = {each for each in boundaries if any(each not in p for p in present)}
-            if not lacking:
+            missing = {each for each in boundaries if any(each not in p for p in present)}
+            if not missing:
                 continue
             longest = max(request.length for request in alike)
             rows = self._rows(longest, len(boundaries))
-            lacking_from_top = sorted(lacking, reverse=True)
-            work = Work(task, alike, lacking_from_top, rows, self._how(alike[0]))
+            work = Work(task, alike, sorted(missing, reverse=True), rows, self._how(alike[0]))
             processes.command(work, self.answer_share)
 
     def _rows(self, longest: int, boundaries: int) -> int:
-        """Return how many rows a batch has."""
-        if self._asked is None:
-            # noted, since a run that is taken up again shall do exactly the same arithmetic
-            identity = hashlib.sha256(self._identity.encode()).hexdigest()
-            name = f"rows for {longest} tokens, {boundaries} boundaries, {identity}"
-            return int(self._store.note(name, str(self._engines.rows_that_fit(longest))))
-        return self._asked
+        """Return the number of rows in a batch."""
+        if self._rows_asked is not None:
+            return self._rows_asked
+        # noted in the store, because a resumed run must do exactly the same arithmetic
+        identity = hashlib.sha256(self._identity.encode()).hexdigest()
+        name = f"rows for {longest} tokens, {boundaries} boundaries, {identity}"
+        return int(self._store.note(name, str(self._engines.rows_that_fit(longest))))
 
     def _present(self, requests: Sequence[Request]) -> list[set[int]]:
         """Return the boundaries at which each request has been answered."""
@@ -122,7 +125,7 @@ class Answering:
         return [found.get(each, set()) for each in keys]
 
     def answer_share(self, work: Work) -> None:
-        """Answer what falls to this process of work: every so many-th batch.
+        """Answer this process's share of work: of P processes, every P-th batch.
 
         Raises:
             ModelError: This process would answer in another way than the one that gave the work.
@@ -139,20 +142,20 @@ class Answering:
             self._answer(work.requests, mine, work.rows)
 
     def _how(self, request: Request) -> str:
-        return hashlib.sha256(
-            f"{self._identity} {self._engines.engine(request).name}".encode()
-        ).hexdigest()
+        how = f"{self._identity} {self._engines.engine(request).name}"
+        return hashlib.sha256(how.encode()).hexdigest()
 
     def _batches(
         self, alike: Sequence[Request], boundaries: Sequence[int], rows: int
     ) -> list[_Batch]:
-        """Return batches that depend on the arguments alone, not on what is stored.
+        """Divide work into batches, by the arguments alone.
 
-        Nor do they depend on the number of processes: at every boundary, an answer comes from the
-        same batch.
+        The batches depend neither on what is stored nor on the number of processes, so that an
+        answer always comes from the same batch.
         """
         engine = self._engines.engine(alike[0])
-        # boundaries one after another fall to several processes, too
+        # an engine that takes one boundary after another is given one per batch if there are
+        # several processes, so that all of them have work
         one_by_one = len(boundaries) if processes.count() == 1 else 1
         at_once = rows if engine.rows(2) > engine.rows(1) else one_by_one
         batches: list[_Batch] = []
@@ -165,18 +168,14 @@ class Answering:
         return batches
 
     def _answer(self, alike: Sequence[Request], batches: Sequence[_Batch], rows: int) -> None:
-        """Answer batches; those from where memory runs out on, in smaller ones."""
+        """Answer batches; once memory runs out, the rest in batches of half the size."""
         engine = self._engines.engine(alike[0])
         for some, group in groupby(batches, key=lambda each: each[0]):
             same = [batch for _, batch in group]
             done = 0
-            note = self._note(alike, some, rows)
-            measured = self._store.noted(note)
-            if self._memory_suffices(partial(engine.start, alike, some, measured)):
-                for batch in same:
-                    if not self._answer_batch(engine, batch, some, note):
-                        break
-                    done += 1
+            answer = _unless_out_of_memory(partial(engine.prepare, alike, some))
+            while answer and done < len(same) and self._answer_batch(answer, same[done], some):
+                done += 1
             if done < len(same):
                 if rows == 1:
                     raise ModelError(
@@ -190,55 +189,44 @@ class Answering:
                 fewer = max(1, used // 2)
                 self._answer(rest, self._batches(rest, some, fewer), fewer)
 
-    def _note(self, alike: Sequence[Request], boundaries: Sequence[int], rows: int) -> str:
-        """Return the name under which is noted what an engine measures on the way.
-
-        What it does next depends on that, and a run that is taken up again shall do the same.
-        """
-        asked = hashlib.sha256(b"".join(map(self._key, alike))).hexdigest()
-        process = f"process {processes.rank()} of {processes.count()}"
-        return f"measured with {rows} rows at {boundaries}, {process}, {asked}"
-
     def _answer_batch(
-        self, engine: Engine, batch: Sequence[Request], boundaries: Sequence[int], note: str
+        self,
+        answer: Callable[[Sequence[Request]], list[Answers]],
+        batch: Sequence[Request],
+        boundaries: Sequence[int],
     ) -> bool:
-        """Answer a batch unless it is stored; False if memory runs out."""
-        keys = [self._key(request) for request in batch]
+        """Answer a batch unless its answers are stored; return False if memory runs out."""
         if all(present.issuperset(boundaries) for present in self._present(batch)):
-            by_boundary = {each: self._store.get(keys, each) for each in boundaries}
-            stored = [{each: by_boundary[each][k] for each in boundaries} for k in keys]
-            engine.learn(stored)
             self._progress.answered(batch, [])
             return True
-        answers: list[Answers] = []
-        if not self._memory_suffices(lambda: answers.extend(engine.answer(batch))):
+        answers = _unless_out_of_memory(partial(answer, batch))
+        if answers is None:
             return False
-        notes = {note: engine.measured} if engine.measured else {}
-        self._store.put(zip(keys, answers, strict=True), notes)
+        keys = [self._key(request) for request in batch]
+        self._store.put(zip(keys, answers, strict=True))
         self._progress.answered(batch, answers)
-        engine.learn(answers)
         return True
 
-    def _memory_suffices(self, work: Callable[[], None]) -> bool:
-        """Do something; tell whether there was memory enough."""
-        try:
-            work()
-        except RuntimeError as error:
-            if not should_reduce_batch_size(error):
-                raise
-            return False
-        return True
+
+def _unless_out_of_memory(work: Callable[[], _T]) -> _T | None:
+    """Return what ``work`` returns, or None if memory runs out."""
+    try:
+        return work()
+    except RuntimeError as error:
+        if not should_reduce_batch_size(error):
+            raise
+        return None
 
 
 def _settings(request: Request) -> tuple[str, ...]:
-    """Return what requests of a batch have in common."""
+    """Return what all requests of a batch have in common."""
     if isinstance(request, Score):
         return ()
     return (repr(request.until), str(request.max_new_tokens), request.options)
 
 
 def _order(request: Request) -> tuple[object, ...]:
-    """Sort longest first, so that running out of memory shows at once; same contexts together."""
+    """Sort longest first, so that lack of memory shows at once, and equal contexts together."""
     if isinstance(request, Generate):
         return (-len(request.prompt), request.prompt, request.number)
     return (

@@ -16,6 +16,7 @@ from ..errors import TaskError
 from ..harness.evaluation import Evaluation
 from ..stats.selection import Scores
 from ..stats.statistic import statistic
+from .scheduler import Scheduler
 
 
 @dataclass(frozen=True)
@@ -220,12 +221,17 @@ class Scored:
 
 
 def score(
-    evaluation: Evaluation, boundaries: Sequence[int], output: Path, metric: str | None
+    evaluation: Evaluation,
+    scheduler: Scheduler,
+    boundaries: Sequence[int],
+    output: Path,
+    metric: str | None,
 ) -> Scored:
     """Evaluate boundaries and write lm-eval's files of each.
 
     Args:
-        evaluation: What evaluates.
+        evaluation: Evaluates one boundary.
+        scheduler: Answers the requests.
         boundaries: The boundaries.
         output: Where to put the folders of the boundaries.
         metric: What to choose by; None for the first metric of each task.
@@ -236,7 +242,7 @@ def score(
     """
     found = Scored()
     for boundary in boundaries:
-        results = evaluation.at(boundary)
+        results = evaluation.at(boundary, scheduler.at(boundary, boundaries))
         for name, task in evaluation.tasks.tasks.items():
             if name not in found.metrics:
                 found.metrics[name] = choose_metric(task, results, metric)
@@ -248,8 +254,3 @@ def score(
             found.groups.setdefault(group, []).append(row)
         evaluation.write(output, boundary, results)
     return found
-
-
-def task_scores(evaluation: Evaluation, scored: Scored, task: str) -> Scores:
-    """Return a task's values at all boundaries, and how to resample them."""
-    return scores(evaluation.tasks.tasks[task], scored.metrics[task], scored.measured[task])

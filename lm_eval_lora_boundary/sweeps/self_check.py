@@ -13,12 +13,12 @@ from ..errors import LoraBoundaryError, ModelError
 from ..forward.fork import Fork
 from ..forward.loglikelihood import plain_score
 from ..forward.requests import Answers, Generate, Score
-from ..harness.sweep_lm import SweepLM
+from ..harness.sweep_model import SweepModel
 from .toggle import Toggle
 
 if TYPE_CHECKING:
     from ..forward.fork import Fork
-    from ..harness.sweep_lm import SweepLM
+    from ..harness.sweep_model import SweepModel
     from .toggle import Toggle
 
 
@@ -37,7 +37,7 @@ class Trial:
     nothing with them.
     """
 
-    def __init__(self, lm: SweepLM, toggle: Toggle) -> None:
+    def __init__(self, lm: SweepModel, toggle: Toggle) -> None:
         """Compare ``toggle``, the last resort, with PEFT.
 
         Args:
@@ -59,8 +59,8 @@ class Trial:
             Score(tuple(self._tokens[:end][-room:]), tuple(self._tokens[end : end + 2]))
             for end in (3, len(self._tokens) - 3)
         ]
-        toggle.start(self._requests, self._boundaries)
-        self._expected = toggle.answer(self._requests)
+        answer = toggle.prepare(self._requests, self._boundaries)
+        self._expected = answer(self._requests)
         self._whole = self._of_peft()
         if reason := self._differs(self._expected, {top: self._whole}):
             raise ModelError(
@@ -83,10 +83,8 @@ class Trial:
         """Return what is wrong with ``fork``, or ""."""
         try:
             prompt = Generate(tuple(self._tokens), (), 3, "{}", "", "")
-            fork.start([prompt], self._boundaries)
-            fork.answer([prompt])
-            fork.start(self._requests, self._boundaries)
-            ours = fork.answer(self._requests)
+            fork.prepare([prompt], self._boundaries)([prompt])
+            ours = fork.prepare(self._requests, self._boundaries)(self._requests)
         except LoraBoundaryError as error:
             return str(error)
         except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
@@ -117,7 +115,7 @@ def _score(answers: Answers, boundary: int) -> float:
     return answer[0]
 
 
-def _obstacle(lm: SweepLM) -> str:
+def _obstacle(lm: SweepModel) -> str:
     """Return what keeps rows of different boundaries from sharing a pass, or ""."""
     for module in lm.cut.modules:
         if lm.cut.stack.layer_of(module.name) is None:
@@ -132,10 +130,14 @@ def _obstacle(lm: SweepLM) -> str:
     return ""
 
 
-def _tried(lm: SweepLM, trial: Trial) -> tuple[Fork | None, str]:
-    """Return the shared forward, or why it cannot be used."""
+def try_fork(lm: SweepModel, trial: Trial) -> tuple[Fork | None, str]:
+    """Return the shared forward; or None, and why it cannot be used."""
+    if reason := _obstacle(lm):
+        return None, reason
+    base = lm.cut.model.get_base_model()
+    layers = base.get_submodule(lm.cut.stack.path)
     try:
-        fork = Fork(lm, lm.cut)
+        fork = Fork(lm, base, list(layers))
     except ModelError as error:
         return None, str(error)
     reason = trial.difference(fork)

@@ -11,7 +11,6 @@ import math
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any
 
 from ..errors import OutputError
@@ -29,7 +28,6 @@ CREATE TABLE IF NOT EXISTS answers (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
-_NOTE = "INSERT OR IGNORE INTO notes VALUES (?, ?)"
 
 
 class AnswerStore:
@@ -97,16 +95,8 @@ class AnswerStore:
                 "choose another --output, and run the same command again."
             ) from error
 
-    def put(
-        self,
-        answers: Iterable[tuple[bytes, Mapping[int, Answer]]],
-        notes: Mapping[str, str] | None = None,
-    ) -> None:
+    def put(self, answers: Iterable[tuple[bytes, Mapping[int, Answer]]]) -> None:
         """Store the answers of a batch, by request and boundary, in one transaction.
-
-        Args:
-            answers: The answers.
-            notes: What to note besides, by name; what was noted first stays.
 
         Raises:
             OutputError: They cannot be written; what was stored before is safe.
@@ -121,11 +111,11 @@ class AnswerStore:
             for boundary, answer in by_boundary.items()
         ]
         try:
-            with _transaction(self._connection):
+            self._connection.execute("BEGIN IMMEDIATE")
+            with self._connection:  # commits, or rolls back
                 self._connection.executemany(
                     "INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?)", rows
                 )
-                self._connection.executemany(_NOTE, (notes or {}).items())
         except sqlite3.Error as error:
             raise self._failure(error) from error
 
@@ -136,19 +126,11 @@ class AnswerStore:
             OutputError: It cannot be written.
         """
         try:
-            self._connection.execute(_NOTE, (name, default))
+            self._connection.execute("INSERT OR IGNORE INTO notes VALUES (?, ?)", (name, default))
         except sqlite3.Error as error:
             raise self._failure(error) from error
-        return str(self.noted(name))
-
-    def noted(self, name: str) -> str | None:
-        """Return what was noted under a name, None if nothing was.
-
-        Raises:
-            OutputError: The file cannot be read.
-        """
-        found = self._rows("SELECT value FROM notes WHERE name = ?", name)
-        return str(found[0][0]) if found else None
+        ((value,),) = self._rows("SELECT value FROM notes WHERE name = ?", name)
+        return str(value)
 
     def _failure(self, error: sqlite3.Error) -> OutputError:
         return OutputError(
@@ -164,35 +146,6 @@ class AnswerStore:
     def _unlock(self) -> None:
         if self._lock is not None:
             self._lock.close()
-
-    def __enter__(self) -> AnswerStore:
-        """Return the store itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close the store."""
-        self.close()
-
-
-class _transaction:  # noqa: N801 - used as a function
-    """BEGIN … COMMIT, or ROLLBACK; sqlite3's own context manager does nothing in autocommit."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-
-    def __enter__(self) -> None:
-        self._connection.execute("BEGIN IMMEDIATE")
-
-    def __exit__(self, kind: object, error: object, traceback: object) -> None:
-        if error is None:
-            self._connection.execute("COMMIT")
-        elif self._connection.in_transaction:  # SQLite may have rolled back by itself
-            self._connection.execute("ROLLBACK")
 
 
 def _lock(folder: Path) -> IO[str]:

@@ -6,28 +6,59 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from ..harness.tasks import LoadedTasks
+from ..stats.race import Race
 from ..stats.selection import STATISTICS, Row, Scores, describe, select
-from .scores import Measured, Metric
+from .scores import Measured, Metric, Scored, scores
 
 SAME, OTHER = "same documents", "other documents"
 
 
+def summarise_tasks(
+    tasks: LoadedTasks, scored: Scored, full: int, race: Race | None
+) -> dict[str, dict[str, Any]]:
+    """Return what ``sweep.json`` says about every task.
+
+    Args:
+        tasks: The tasks.
+        scored: What they scored.
+        full: The boundary that keeps the whole adapter.
+        race: The race that dropped some boundaries, if there was one.
+
+    Raises:
+        TaskError: A task has a finite value at no boundary.
+    """
+    found = {
+        name: summarise(
+            scored.metrics[name],
+            measured,
+            scores(tasks.tasks[name], scored.metrics[name], measured),
+            full,
+            tasks.splits[name],
+        )
+        for name, measured in scored.measured.items()
+    }
+    if race and race.dropped:  # they have no draws that the choice could be corrected by
+        found = {name: entry | {"optimism": None} for name, entry in found.items()}
+    return found
+
+
 def summarise(
-    metric: Metric, measured: Sequence[Measured], scores: Scores, full: int, split: str
+    metric: Metric, measured: Sequence[Measured], values: Scores, full: int, split: str
 ) -> dict[str, Any]:
     """Return what ``sweep.json`` says about a task.
 
     Args:
         metric: The metric.
         measured: The values at each boundary.
-        scores: The same, as something to resample.
+        values: The same, as something to resample.
         full: The boundary that keeps the whole adapter.
         split: The split that was evaluated.
 
     Raises:
         TaskError: No boundary has a finite value.
     """
-    found = select(scores, full)
+    found = select(values, full)
     summary = {
         "metric": metric.key,
         "higher_is_better": metric.higher_is_better,
@@ -49,20 +80,20 @@ def summarise(
 
 
 def confirmed(
-    summary: dict[str, Any], measured: Sequence[Measured], scores: Scores, full: int
+    summary: dict[str, Any], measured: Sequence[Measured], values: Scores, full: int
 ) -> dict[str, Any]:
     """Return the summary of a task with what its choice scored on documents it was not chosen by.
 
     Args:
         summary: What :func:`summarise` returned.
         measured: The values on the test split at the best boundary and a few others.
-        scores: The same, as something to resample.
+        values: The same, as something to resample.
         full: The boundary that keeps the whole adapter.
     """
     test = {
         "split": "test",
         "documents": _documents(measured),
-        "boundaries": _rows(measured, describe(scores, full), full),
+        "boundaries": _rows(measured, describe(values, full), full),
     }
     why = summary["not_chosen"] or _on_other_documents(measured, "test")
     return summary | {"selection": OTHER, "test": test, "not_chosen": why}

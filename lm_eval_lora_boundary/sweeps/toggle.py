@@ -2,64 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 
-from ..cuts.cut import LoraCut
 from ..forward.requests import Answer, Answers, Generate, Request, Score, key
-
-if TYPE_CHECKING:
-    from ..harness.sweep_lm import SweepLM
+from ..harness.sweep_model import SweepModel
 
 
 class Toggle:
     """Answers batches at one boundary after another."""
 
     name = "toggle"
-    measured = None
 
-    def __init__(self, lm: SweepLM, cut: LoraCut) -> None:
+    def __init__(self, lm: SweepModel) -> None:
         """Use a model whose LoRA can be cut.
 
         Args:
             lm: The lm-eval model around it.
-            cut: The cut.
         """
         self._lm = lm
-        self._cut = cut
-        self._boundaries: Sequence[int] = ()
 
     def rows(self, boundaries: int) -> int:
         """Return how many rows a request takes in a batch."""
         del boundaries
         return 1
 
-    def start(
-        self, requests: Sequence[Request], boundaries: Sequence[int], measured: str | None = None
-    ) -> None:
-        """Get ready for batches of these requests."""
-        del requests, measured
-        self._boundaries = boundaries
+    def prepare(
+        self, requests: Sequence[Request], boundaries: Sequence[int]
+    ) -> Callable[[Sequence[Request]], list[Answers]]:
+        """Return what answers batches of these requests under these boundaries."""
+        del requests
+        return partial(self._answer, boundaries)
 
-    def learn(self, answers: Sequence[Answers]) -> None:
-        """Take note of the answers to the batch before; nothing depends on them here."""
-        del answers
-
-    def answer(self, requests: Sequence[Request]) -> list[Answers]:
-        """Answer a batch of requests of one kind, and of the same generation arguments."""
+    def _answer(self, boundaries: Sequence[int], requests: Sequence[Request]) -> list[Answers]:
         answers: list[Answers] = [{} for _ in requests]
         try:
-            for boundary in self._boundaries:
-                self._cut.move(boundary)
-                for found, answer in zip(answers, self._at_boundary(requests), strict=True):
+            for boundary in boundaries:
+                self._lm.cut.move(boundary)
+                for found, answer in zip(answers, self._answer_as_is(requests), strict=True):
                     found[boundary] = answer
         finally:
-            self._cut.move(self._cut.stack.count - 1)
+            self._lm.cut.move(self._lm.layers - 1)
         return answers
 
-    def _at_boundary(self, requests: Sequence[Request]) -> list[Answer]:
+    def _answer_as_is(self, requests: Sequence[Request]) -> list[Answer]:
         scores = [request for request in requests if isinstance(request, Score)]
         if scores:
             return list(self._lm.score(scores))

@@ -1,29 +1,28 @@
-"""A sweep in the processes that follow the first."""
+"""What the other processes of a sweep do while the first one runs it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 from ..harness.signature import describe_run, identity
 from ..harness.sweep_lm import SweepLM
 from .engines import find_engines
 from .progress import Progress
-from .scheduler import Answering, Work
+from .scheduler import Scheduler, Work
 from .settings import SweepSettings
 from .store import AnswerStore
 
 
 @dataclass(frozen=True)
 class Load:
-    """The order to load the model; the file for answers is there."""
+    """The order to load the model; the first process has created the file for answers."""
 
 
-class Follower:
-    """Answers its share of the requests that the first process gives out."""
+class Worker:
+    """Answers its share of the requests that the first process hands out."""
 
     def __init__(self, settings: SweepSettings, output: Path, load: Callable[[], SweepLM]) -> None:
         """Prepare; nothing is done without an order.
@@ -36,10 +35,9 @@ class Follower:
         self._settings = settings
         self._output = output
         self._load = load
-        self._lm: SweepLM
-        self._store: AnswerStore
-        self._answering: Answering | None = None
-        self._open = ExitStack()
+        self._lm: SweepLM | None = None
+        self._scheduler: Scheduler | None = None
+        self._scope = ExitStack()
 
     def obey(self, order: Load | Work) -> None:
         """Follow an order.
@@ -48,28 +46,20 @@ class Follower:
             LoraBoundaryError: As the first process would.
         """
         if isinstance(order, Load):
-            self._store = self._open.enter_context(AnswerStore(self._output, joins=True))
             self._lm = self._load()
             return
-        if self._answering is None:
-            self._answering = self._ready()
-        self._answering.answer_share(order)
+        if self._scheduler is None:
+            self._scheduler = self._ready()
+        self._scheduler.answer_share(order)
 
-    def _ready(self) -> Answering:
-        engines = find_engines(self._lm, self._settings.engine)
+    def _ready(self) -> Scheduler:
+        assert self._lm is not None  # the first order is to load
+        store = self._scope.enter_context(closing(AnswerStore(self._output, joins=True)))
+        engines = self._scope.enter_context(closing(find_engines(self._lm, self._settings.engine)))
         how = identity(describe_run(self._lm, self._settings))
-        # boundaries, rows and progress are the first process's
-        return Answering(engines, self._store, how, (), None, Progress(len))
+        # the number of rows and the progress bar are the first process's business
+        return Scheduler(engines, store, how, None, Progress(len))
 
-    def __enter__(self) -> Follower:
-        """Return the follower itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close the file for answers."""
-        self._open.close()
+    def close(self) -> None:
+        """Close the file for answers and free what the engines hold."""
+        self._scope.close()

@@ -8,9 +8,7 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from ..cuts.base_model import loaded_model
-from ..harness.key_values import read_key_values
-from ..harness.settings import as_names
+from ..harness.settings import settings_from_python
 from .run import run
 from .settings import TraceSettings
 
@@ -48,15 +46,13 @@ def trace(
     Raises:
         LoraBoundaryError: Something that was given cannot be used; its subclass tells what.
     """
-    loaded = loaded_model(pretrained)
-    chosen = TraceSettings(
-        pretrained=str(pretrained) if loaded is None else str(loaded.config._name_or_path),
-        peft=str(peft),
-        tasks=as_names(tasks),
-        boundaries=boundaries
-        if isinstance(boundaries, str)
-        else ",".join(str(boundary) for boundary in boundaries),
-        model_args=read_key_values(model_args, "model_args"),
+    chosen, model = settings_from_python(
+        TraceSettings,
+        pretrained,
+        peft,
+        tasks,
+        boundaries=boundaries,
+        model_args=model_args,
         **settings,
     )
-    return run(chosen, Path(output).expanduser(), model=loaded)
+    return run(chosen, Path(output).expanduser(), model=model)

@@ -68,7 +68,7 @@ def load_model(settings: TraceSettings, model: PreTrainedModel | None = None) ->
         ModelError: The base model cannot be loaded, or is no decoder-only model.
         AdapterError: The adapter cannot be used.
     """
-    arguments = settings.prompting().model_arguments()
+    arguments = settings.model_arguments()
     if model is not None:
         arguments["pretrained"] = model
     arguments["device"] = usable_device(settings.device)

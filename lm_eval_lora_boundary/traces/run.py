@@ -16,20 +16,20 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from ..errors import OutputError, TaskError
-from ..files import file_name, write_text
+from ..files import PLOTS, TRACE, file_name, write_text
 from ..harness import processes
 from ..harness.evaluation import Evaluation
 from ..harness.signature import describe_run, signature
+from ..harness.sweep_lm import made_up_answers
 from ..harness.tasks import LoadedTasks, find_tasks, task_manager
+from ..report.data import TRACED_FULL
 from ..report.trace_plots import plot_curves, plot_heatmap
 from .candidate import find_candidate
 from .curves import document_row, layer_rows, median_document, whole_answers
 from .gold import Gold, GoldAnswers, gold_answers, refuse_perplexity
 from .lm import TraceLM, load_model
 from .reader import Reader, Reading
-from .settings import FULL, TraceSettings
-
-REPORT = "trace.json"
+from .settings import TraceSettings
 
 Readings = dict[str, list[Reading]]  # by name of the model
 
@@ -52,17 +52,16 @@ def run(
             subclass tells which.
     """
     processes.refuse_several("trace")
-    prompting = settings.prompting()
-    manager = task_manager(settings.include_path, prompting.model_arguments())
+    manager = task_manager(settings.include_path, settings.model_arguments())
     names = find_tasks(manager, settings.tasks)
     _make(output)
-    tasks = LoadedTasks(manager, names, settings.split, prompting.documents)
+    tasks = LoadedTasks(manager, names, settings.split, settings.documents)
     for name, task in tasks.tasks.items():
         refuse_perplexity(name, task)
     lm = load_model(settings, model)
     models = settings.models(lm.layers)
     lm.check(list(models.values()))
-    Evaluation(lm, tasks, prompting).at(lm.layers - 1, predict_only=True)
+    Evaluation(lm, tasks, settings).at(lm.layers - 1, made_up_answers, predict_only=True)
     chat = bool(settings.apply_chat_template)
     answers = {name: gold_answers(lm, name, task, chat=chat) for name, task in tasks.tasks.items()}
     for name, found in answers.items():
@@ -72,13 +71,13 @@ def run(
         readings = _read(lm, name, found.documents, models, settings.batch_size)
         entries[name] = _entry(found, readings)
         _write_documents(lm, name, found.documents, readings, output)
-        _plot(lm, name, entries[name], found.documents, readings[FULL], settings, output)
+        _plot(lm, name, entries[name], found.documents, readings[TRACED_FULL], settings, output)
     summary = {
-        "signature": signature(describe_run(lm, prompting), prompting, tasks, "trace"),
+        "signature": signature(describe_run(lm, settings), settings, tasks, "trace"),
         "settings": settings.as_json(),
         "tasks": entries,
     }
-    write_text(output / REPORT, json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+    write_text(output / TRACE, json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
     return summary
 
 
@@ -124,12 +123,12 @@ def _read(
 def _entry(answers: GoldAnswers, readings: Readings) -> dict[str, Any]:
     """Return what ``trace.json`` says about a task."""
     rows = {label: layer_rows(found) for label, found in readings.items()}
-    candidate = asdict(find_candidate(whole_answers(readings[FULL])))
+    candidate = asdict(find_candidate(whole_answers(readings[TRACED_FULL])))
     return {
         "documents": len(answers.documents),
         "skipped": answers.skipped,
         "truncated_prompts": answers.truncated,
-        "layers": rows[FULL],
+        "layers": rows[TRACED_FULL],
         "models": rows,
         "candidate": candidate["layer"],
         "candidate_low": candidate["low"],
@@ -173,7 +172,7 @@ def _plot(
         number = median_document(readings)
     else:
         number = [each.doc_id for each in documents].index(settings.document)
-    folder = output / "plots" / file_name(name)
+    folder = output / PLOTS / file_name(name)
     chosen = documents[number]
     plot_curves(entry, folder)
     probability = readings[number].probability.tolist()

@@ -15,6 +15,7 @@ from typing import Any
 
 from ..cuts.adapter_folder import open_adapter
 from ..errors import AdapterError, OutputError
+from ..files import write_text
 
 RECORD = "training.json"
 COMPLETE = "complete"  # marks a checkpoint whose files are all written
@@ -113,10 +114,7 @@ class RunFolder:
         )
 
     def _write(self, record: dict[str, Any]) -> None:
-        """Write the record at once: a reader sees the old one or the new one."""
-        temporary = self.path / f"{RECORD}.tmp"
-        temporary.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", "utf-8")
-        temporary.replace(self.path / RECORD)
+        write_text(self.path / RECORD, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
         self.record = record
 
     def _refuse_other(self, key: str, given: Mapping[str, Any]) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -32,7 +33,6 @@ class Vllm:
     """
 
     name = "vllm"
-    measured = None
     AT_ONCE = 4096  # rows of a batch, and of a transaction
 
     def __init__(self, lm: VllmSweepLM) -> None:
@@ -43,7 +43,6 @@ class Vllm:
         """
         self._lm = lm
         self._folder = TemporaryDirectory(prefix="lora-boundary-")
-        self._boundaries: Sequence[int] = ()
         self._engine: Any = None  # lm-eval's model around vLLM
         self._slots = 0
         self._loaded: dict[int, Any] = {}  # what is in a slot, by boundary
@@ -52,25 +51,22 @@ class Vllm:
         """Return how many rows a request takes in a batch."""
         return boundaries
 
-    def start(
-        self, requests: Sequence[Request], boundaries: Sequence[int], measured: str | None = None
-    ) -> None:
-        """Get ready for batches of these requests."""
-        del requests, measured
-        self._boundaries = boundaries
+    def prepare(
+        self, requests: Sequence[Request], boundaries: Sequence[int]
+    ) -> Callable[[Sequence[Request]], list[Answers]]:
+        """Return what answers batches of these requests under these boundaries."""
+        del requests
+        return partial(self._answer_batch, boundaries)
 
-    def learn(self, answers: Sequence[Answers]) -> None:
-        """Take note of the answers to the batch before; nothing depends on them here."""
-        del answers
-
-    def answer(self, requests: Sequence[Request]) -> list[Answers]:
-        """Answer a batch of requests of one kind, and of the same generation arguments."""
+    def _answer_batch(
+        self, boundaries: Sequence[int], requests: Sequence[Request]
+    ) -> list[Answers]:
         if self._engine is None:
-            self._start()
+            self._start(boundaries)
         answers: list[Answers] = [{} for _ in requests]
         room = self._slots - 1
-        for first in range(0, len(self._boundaries), room):
-            group = self._boundaries[first : first + room]
+        for first in range(0, len(boundaries), room):
+            group = boundaries[first : first + room]
             adapters = self._load(group)
             rows = [(number, boundary) for number in range(len(requests)) for boundary in group]
             outputs = self._engine.model.generate(
@@ -83,12 +79,12 @@ class Vllm:
                 answers[number][boundary] = self._answer(requests[number], output)
         return answers
 
-    def _start(self) -> None:
+    def _start(self, boundaries: Sequence[int]) -> None:
         """Start vLLM with a slot for every adapter, and one more."""
         from lm_eval.models.vllm_causallms import VLLM
 
         given = self._lm.vllm_arguments
-        kept = sum(boundary >= 0 for boundary in self._boundaries)
+        kept = sum(boundary >= 0 for boundary in boundaries)
         arguments: dict[str, Any] = {
             "enable_lora": True,
             "max_loras": kept + 1,

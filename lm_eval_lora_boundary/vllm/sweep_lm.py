@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from transformers import GenerationConfig
 
@@ -11,12 +11,10 @@ from ..cuts.adapter_folder import AdapterFolder
 from ..cuts.base_model import empty_model, load_config
 from ..cuts.fingerprint import checkpoint_sample, files_fingerprint, weight_files
 from ..errors import ModelError
+from ..harness.settings import EvaluationSettings
 from ..harness.sweep_lm import SweepLM
 from .cut_folders import AdapterSlices
 from .launch import require_vllm, vllm_version
-
-if TYPE_CHECKING:
-    from ..sweeps.settings import SweepSettings
 
 # vLLM reads a whole text and must be able to write one more token; `hf` never reads the last one
 _SPARE = 2
@@ -36,7 +34,7 @@ class VllmSweepLM(SweepLM):
         vllm_arguments: Arguments of lm-eval's ``vllm`` model.
     """
 
-    def __init__(self, settings: SweepSettings) -> None:
+    def __init__(self, settings: EvaluationSettings) -> None:
         """Load tokenizer, configs and the adapter's structure.
 
         Raises:

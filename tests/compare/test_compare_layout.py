@@ -225,17 +225,6 @@ def test_a_group_of_confirmed_tasks_has_no_value_of_other_documents(tmp_path: Pa
     assert {row["task"] for row in compare([folder], tasks=["both"]).records} == {"one", "two"}
 
 
-def test_the_layout_of_a_sweep_is_the_one_that_sweeps_write() -> None:
-    from lm_eval_lora_boundary.compare import sweeps as ours
-    from lm_eval_lora_boundary.harness import results
-
-    assert ours.CONFIRMED == results.CONFIRMED
-    for boundary in (-1, 0, 12):
-        assert ours.boundary_folder(Path("x"), boundary) == results.boundary_folder(
-            Path("x"), boundary
-        )
-
-
 def test_sweeps_among_results_say_which_is_which(tmp_path: Path) -> None:
     first, second = (sweep_folder(tmp_path / name, {"task": 1}) for name in ("s1", "s2"))
     write(tmp_path / "hf", {"task": {"acc,none": answers(20, 3, 0.5)}})

@@ -126,7 +126,7 @@ def test_what_there_is_is_listed(asked: dict[str, Any], message: str, tmp_path: 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('{"results": {', r"results_x\.json is no JSON .*evaluate again"),
+        ('{"results": {', r"results_x\.json is not JSON .*evaluate again"),
         ("[]", r"results_x\.json holds no JSON object"),
         ('{"scores": 1}', r"results_x\.json has no `results` by task"),
         ('{"results": {"task": 1}}', r"results_x\.json has no `results` by task"),
@@ -233,5 +233,5 @@ def test_the_command_line_ends_in_one_line(tmp_path: Path) -> None:
     done = run("--output", str(tmp_path / "page.html"))
     assert done.stdout == f"{tmp_path / 'page.html'}\n"
     assert (tmp_path / "page.html").read_text().startswith("<!doctype html>")
-    assert "org/base" in run("--format", "csv").stdout
+    assert "error: format=csv is unknown" in run("--format", "csv").stderr
     assert "┃" in run("--format", "table").stdout

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import shutil
 from collections.abc import Iterable
@@ -79,8 +77,7 @@ def test_over_sweeps_in_numbers_and_words(three: list[Path]) -> None:
     )
     for text in (found.to_markdown(), found.to_html()):
         assert found.sentences[0] in text
-    lines = list(csv.DictReader(io.StringIO(found.to_csv())))
-    assert [line["best"] for line in lines] == ["3", "2", "3"]
+    assert [record["best"] for record in found.records] == [3, 2, 3]
 
 
 def test_no_shared_boundary_is_said(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import transformers
 from lm_eval.api.instance import Instance
 from model_helpers import make, requests
 from peft.tuners.lora import LoraLayer
-from sweeps.sweep_helpers import sweep_lm
+from sweep_helpers import answering
 from tiny_models import LAYERS, lora_config, randomise, save_adapter, tiny_model, tiny_tokenizer
 
 from lm_eval_lora_boundary import apply_boundary, export
@@ -34,7 +35,7 @@ Tiny = Callable[..., tuple[Path, Path]]
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[AnswerStore]:
-    with AnswerStore(tmp_path / "store") as store:
+    with closing(AnswerStore(tmp_path / "store")) as store:
         yield store
 
 
@@ -109,14 +110,13 @@ def test_one_boundary(tiny: Tiny, sequence: list[int]) -> None:
 @pytest.mark.parametrize("sequence", [INVOCATION, [0, 8], [7, 0]], ids=str)
 def test_sweep(tiny: Tiny, store: AnswerStore, sequence: list[int]) -> None:
     base, adapter = tiny(alora_invocation_tokens=sequence)
-    lm = sweep_lm(base, adapter, store, boundaries=EVERY)
-    assert lm.answering._engines.name == "toggle"
-    assert "ALoraLinearVariant" in lm.answering._engines.reason
+    sweep = answering(base, adapter, store, boundaries=EVERY)
+    assert sweep.engines.name == "toggle"
+    assert "ALoraLinearVariant" in sweep.engines.reason
     scores, texts = [], []
     for boundary in EVERY:
-        lm.at(boundary)
-        scores.append(lm.loglikelihood(requests("loglikelihood")))
-        texts.append(lm.generate_until(generations()))
+        scores.append(sweep.at(boundary, requests("loglikelihood")))
+        texts.append(sweep.at(boundary, generations()))
         check_scores(scores[-1], adapter, boundary)
         check_texts(texts[-1], adapter, boundary)
     if sequence == INVOCATION:
@@ -154,9 +154,9 @@ def test_a_sweep_that_differs_from_peft_is_refused(
 
     monkeypatch.setattr(peft.PeftModelForCausalLM, "__call__", inside)
     with pytest.raises(ModelError, match=r"cannot be swept .* PEFT's own model"):
-        sweep_lm(base, adapter, store, boundaries=EVERY)
+        answering(base, adapter, store, boundaries=EVERY)
     # what is not activated is right all the same
-    sweep_lm(*tiny(), store, boundaries=EVERY)
+    answering(*tiny(), store, boundaries=EVERY)
 
 
 def test_a_trace_that_differs_from_peft_is_refused(tiny: Tiny) -> None:
@@ -174,10 +174,9 @@ def test_adapters_on_the_head(tmp_path: Path, tiny: Tiny, store: AnswerStore) ->
     config = lora_config(alora_invocation_tokens=INVOCATION, target_modules=["lm_head", "q_proj"])
     trained = randomise(peft.get_peft_model(tiny_model(), config))
     trained.save_pretrained(tmp_path / "head", save_embedding_layers=False)
-    lm = sweep_lm(base, tmp_path / "head", store, boundaries=EVERY)
+    sweep = answering(base, tmp_path / "head", store, boundaries=EVERY)
     for boundary in EVERY:
-        lm.at(boundary)
-        check_scores(lm.loglikelihood(requests("loglikelihood")), tmp_path / "head", boundary)
+        check_scores(sweep.at(boundary, requests("loglikelihood")), tmp_path / "head", boundary)
         one = make(base, tmp_path / "head", boundary=boundary, batch_size=6)
         check_scores(one.loglikelihood(requests("loglikelihood")), tmp_path / "head", boundary)
     traced = TraceLM(str(base), peft=str(tmp_path / "head"), device="cpu", dtype="float32")

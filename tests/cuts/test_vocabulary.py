@@ -11,6 +11,7 @@ import torch
 from model_helpers import TOKENS, logits, make
 from tiny_models import (
     VOCABULARY,
+    grown_adapter,
     lora_config,
     randomise,
     tiny_model,
@@ -41,15 +42,6 @@ def test_fact_2_vocabularies_grow_when_the_adapter_says_so(
     assert logits(cut).shape[-1] == VOCABULARY
     bare = make(base, tmp_path / "adapter", boundary=-1)
     assert torch.equal(logits(bare), logits(make(base)))
-
-
-def grown_adapter(folder: Path, *, tied: bool, save: bool = True, **config: Any) -> Any:
-    """Train an adapter on a base with three more tokens; return it as trained."""
-    model = tiny_model(tied=tied)
-    model.resize_token_embeddings(VOCABULARY + 3, mean_resizing=False)
-    trained = randomise(peft.get_peft_model(model, lora_config(**config))).eval()
-    trained.save_pretrained(folder, save_embedding_layers=save)
-    return trained
 
 
 @pytest.mark.parametrize("tied", [False, True])

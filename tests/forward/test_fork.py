@@ -12,10 +12,8 @@ from tiny_models import ARCHITECTURES, LAYERS, lora_config, randomise, tiny_mode
 
 from lm_eval_lora_boundary.cuts.cut import LoraCut
 from lm_eval_lora_boundary.errors import ModelError
-from lm_eval_lora_boundary.forward import generate as fork_responses
-from lm_eval_lora_boundary.forward import prefill as branches
-from lm_eval_lora_boundary.forward.drafting import Stopwatch
-from lm_eval_lora_boundary.forward.generate import Drafts, Responses
+from lm_eval_lora_boundary.forward import prefill
+from lm_eval_lora_boundary.forward.generate import write_responses
 from lm_eval_lora_boundary.forward.kv_cache import GrowingLayer, growing_cache
 from lm_eval_lora_boundary.forward.prefill import Branches
 from lm_eval_lora_boundary.forward.requests import Generate
@@ -26,7 +24,6 @@ from lm_eval_lora_boundary.harness.endings import Ending
 # OPT hands its feed-forward modules flattened rows, which PEFT cannot tell apart
 FORKABLE = [name for name in ARCHITECTURES if name != "opt"]
 DOCUMENTS = 3
-PLAIN = Drafts()
 # the same products in batches of other sizes: rounding of fp32 sums only
 TOLERANCE = 2e-5
 
@@ -35,6 +32,10 @@ def cut_model(architecture: str) -> LoraCut:
     config = {"target_parameters": None} if architecture == "mixtral" else {}
     model = peft.get_peft_model(tiny_model(architecture), lora_config(architecture, **config))
     return LoraCut(randomise(model).eval())
+
+
+def decoder_layers(cut: LoraCut) -> list[torch.nn.Module]:
+    return list(cut.model.get_base_model().get_submodule(cut.stack.path))
 
 
 def prompts(shared: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -65,7 +66,7 @@ def test_one_pass_equals_one_pass_per_boundary(architecture: str, boundaries: li
     cut = cut_model(architecture)
     tokens, mask = prompts()
     inputs = {"attention_mask": mask, "position_ids": positions(mask)}
-    forked = ForkedModel(cut.model, cut.stack, boundaries)
+    forked = ForkedModel(decoder_layers(cut), boundaries)
     with forked.forking(DOCUMENTS):
         logits = cut.model(tokens, **inputs).logits
     assert len(logits) == DOCUMENTS * len(boundaries)
@@ -81,16 +82,10 @@ def test_one_pass_equals_one_pass_per_boundary(architecture: str, boundaries: li
 
 @torch.no_grad()
 def generate(
-    cut: LoraCut,
-    boundaries: list[int],
-    ending: Ending,
-    drafts: Drafts = PLAIN,
-    *,
-    shared: int = 0,
-    watch: Stopwatch | None = None,
+    cut: LoraCut, boundaries: list[int], ending: Ending, *, shared: int = 0
 ) -> dict[int, list[list[int]]]:
     tokens, mask = prompts(shared)
-    forked = ForkedModel(cut.model, cut.stack, boundaries)
+    forked = ForkedModel(decoder_layers(cut), boundaries)
     model = SplitModel(cut.model.get_base_model())
     rows = [row[real.bool()].tolist() for row, real in zip(tokens, mask, strict=True)]
     requests = [Generate(tuple(row), (), ending.limit, "{}", "", "") for row in rows]
@@ -98,22 +93,18 @@ def generate(
     if shared:
         ones = torch.ones((1, shared), dtype=torch.long)
         prefix.read(torch.tensor([rows[0][:shared]]), ones, torch.empty((0, 2), dtype=torch.long))
-    responses = Responses(model, forked, drafts, watch)
-    written = responses.answer(prefix, shared, requests, ending)
+    written = write_responses(model, forked, prefix, shared, requests, ending)
     return dict(zip(forked.boundaries, written, strict=True))
 
 
 @pytest.mark.parametrize("shared", [0, 2])
-@pytest.mark.parametrize("drafts", [PLAIN, Drafts(whole=0.4), Drafts(0.4, neighbours=True)])
 @pytest.mark.parametrize("architecture", FORKABLE)
 @torch.no_grad()
-def test_decoding_equals_generate_at_each_boundary(
-    architecture: str, drafts: Drafts, shared: int
-) -> None:
+def test_decoding_equals_generate_at_each_boundary(architecture: str, shared: int) -> None:
     cut = cut_model(architecture)
     tokens, mask = prompts(shared)
     ending = Ending(frozenset({2}), (), 12, None)
-    responses = generate(cut, list(range(-1, LAYERS)), ending, drafts, shared=shared)
+    responses = generate(cut, list(range(-1, LAYERS)), ending, shared=shared)
     for boundary in range(-1, LAYERS):
         cut.move(boundary)
         written = cut.model.generate(
@@ -137,14 +128,14 @@ def test_documents_of_other_lengths_are_read_apart(
 ) -> None:
     """And the same comes out, whether what follows is padded on the left or on the right."""
     cut = cut_model(architecture)
-    forked = ForkedModel(cut.model, cut.stack, [-1, 1, 2])
+    forked = ForkedModel(decoder_layers(cut), [-1, 1, 2])
     model = SplitModel(cut.model.get_base_model())
     tokens, mask = prompts()
     places = torch.cartesian_prod(torch.arange(DOCUMENTS), torch.tensor([6, 7, 8]))
     found = []
     for apart in (False, True):
-        monkeypatch.setattr(branches, "_FEW", 0)
-        monkeypatch.setattr(branches, "_COPIED", 10**6 if apart else 0)
+        monkeypatch.setattr(prefill, "_FEW", 0)
+        monkeypatch.setattr(prefill, "_COPIED", 10**6 if apart else 0)
         branch = Branches(model, forked, torch.zeros((DOCUMENTS, 0), dtype=torch.long))
         # layers with a sliding window are never taken apart
         ordinary = all(isinstance(layer, GrowingLayer) for layer in branch.cache.layers)
@@ -167,7 +158,7 @@ def test_groups_hold_little_padding() -> None:
         for row, length in zip(mask, lengths, strict=True):
             row[:length] = 1
         cut = cut_model("llama")
-        forked = ForkedModel(cut.model, cut.stack, [-1, LAYERS - 1])
+        forked = ForkedModel(decoder_layers(cut), [-1, LAYERS - 1])
         model = SplitModel(cut.model.get_base_model())
         before = torch.ones((len(lengths), past), dtype=torch.long)
         return Branches(model, forked, before)._groups(mask)
@@ -176,34 +167,6 @@ def test_groups_hold_little_padding() -> None:
     assert groups([300, 290, 280]) == [[0, 1, 2]]
     assert groups([9, 3, 5]) == [[0, 1, 2]]  # a pass costs something, too
     assert groups([100, 100, 100, 60], past=2000) == [[0, 1, 2, 3]]  # dearer to take apart
-
-
-@pytest.mark.parametrize("draft", [1, 5])
-@pytest.mark.parametrize("agreeing", [0.0, 0.6, 1.0, None])
-@pytest.mark.parametrize("neighbours", [False, True])
-def test_drafts_never_change_a_response(
-    draft: int, agreeing: float | None, neighbours: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A weak adapter: boundaries agree with the draft for a while, then one after the other not."""
-    monkeypatch.setattr(branches, "_AT_ONCE", draft * 15)  # pieces of one token and more
-    monkeypatch.setattr(fork_responses, "_DRAFT", draft)
-    model = peft.get_peft_model(tiny_model("llama"), lora_config("llama"))
-    cut = LoraCut(randomise(model, scale=0.12).eval())
-    boundaries = list(range(-1, LAYERS))
-    costs = []
-    for until in ((), ("w3",), (" w5",)):
-        ending = Ending(frozenset({2}), until, 40, tiny_tokenizer())
-        plain = generate(cut, boundaries, ending)
-        assert generate(cut, boundaries, ending, Drafts(agreeing, neighbours=neighbours)) == plain
-        watch = Stopwatch()
-        assert generate(cut, boundaries, ending, watch=watch) == plain
-        costs.append(watch.costs(DOCUMENTS))
-    assert any(each is not None for each in costs)
-    agreed = [
-        sum(a == b for a, b in zip(plain[1][i], plain[LAYERS - 1][i], strict=False))
-        for i in range(DOCUMENTS)
-    ]
-    assert any(count > 0 for count in agreed)  # there was something to accept
 
 
 def test_a_string_ends_a_response() -> None:

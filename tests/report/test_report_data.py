@@ -56,7 +56,7 @@ def cut(path: Path, lines: int) -> None:
 
 MISTAKES: dict[str, tuple[Any, str]] = {
     "no sweep.json": (lambda f: (f / "sweep.json").unlink(), "holds no sweep.json"),
-    "broken JSON": (lambda f: (f / "sweep.json").write_text('{"tasks": '), "is no JSON"),
+    "broken JSON": (lambda f: (f / "sweep.json").write_text('{"tasks": '), "is not JSON"),
     "a list": (lambda f: (f / "sweep.json").write_text("[]"), "holds no JSON object"),
     "no tasks": (lambda f: rewrite(f / "sweep.json", lambda c: c.pop("tasks")), "'tasks'"),
     "empty tasks": (lambda f: rewrite(f / "sweep.json", lambda c: c.update(tasks={})), "no task"),
@@ -68,7 +68,7 @@ MISTAKES: dict[str, tuple[Any, str]] = {
         lambda f: rewrite(f / "sweep.json", lambda c: c["tasks"]["summaries"].update(best=77)),
         "77",
     ),
-    "broken trace": (lambda f: (f / "trace.json").write_text("{"), "trace.json is no JSON"),
+    "broken trace": (lambda f: (f / "trace.json").write_text("{"), "trace.json is not JSON"),
     "no samples": (lambda f: samples(f, 2).unlink(), "boundary=2 holds no samples"),
     "no folder": (lambda f: shutil.rmtree(f / "boundary=2"), "boundary=2 holds no"),
     "a document less": (lambda f: cut(samples(f, 2), 5), "each document"),

@@ -12,7 +12,7 @@ from tiny_models import LAYERS
 
 from lm_eval_lora_boundary import sweep
 from lm_eval_lora_boundary.errors import LoraBoundaryError
-from lm_eval_lora_boundary.sweeps import candidates as narrowing
+from lm_eval_lora_boundary.sweeps import candidates
 from lm_eval_lora_boundary.sweeps.settings import SweepSettings
 
 Tiny = Callable[..., tuple[Path, Path]]
@@ -34,23 +34,23 @@ def test_windows_of_all_tasks_the_base_and_the_adapter_are_kept(
     asked = []
     tasks = {"a": entry(9, 12, 10), "b": entry(27, 28, 27)}
     monkeypatch.setattr(
-        narrowing, "run_trace", lambda trace, _: asked.append(trace) or {"tasks": tasks}
+        candidates, "run_trace", lambda trace, _: asked.append(trace) or {"tasks": tasks}
     )
-    found = narrowing.narrowed(settings(limit=7, num_fewshot=2, batch_size=64), tmp_path)
-    assert (found.candidates, found.boundaries) == ("trace", "all")
-    assert found.window == ",".join(map(str, [-1, *range(6, 16), *range(24, 30)]))
+    traced = settings(limit=7, num_fewshot=2, batch_size=64)
+    found = candidates.traced_boundaries(traced, tmp_path)
+    assert found == ",".join(map(str, [-1, *range(6, 16), *range(24, 30)]))
     assert (asked[0].limit, asked[0].num_fewshot, asked[0].batch_size) == (7, 2, None)
     tasks["a"] = entry(3, 28, None)
     caplog.clear()
     with caplog.at_level("INFO", "lm_eval.lora_boundary"):
-        assert narrowing.narrowed(settings(), tmp_path).window is None
+        assert candidates.traced_boundaries(settings(), tmp_path) is None
     assert "trace of a: made up" in caplog.text and "trace of b: made up" in caplog.text
 
 
 def test_a_sweep_with_candidates_writes_the_trace_and_scores_its_window(
     tiny: Tiny, task_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(narrowing, "WINDOW", 0)
+    monkeypatch.setattr(candidates, "WINDOW", 0)
     base, adapter = map(str, tiny())
     found = sweep(
         base,

@@ -9,6 +9,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -198,9 +199,10 @@ SCRIPT = """
 import json, sys
 from pathlib import Path
 
-from lm_eval_lora_boundary import processes, sweep
+from lm_eval_lora_boundary import sweep
+from lm_eval_lora_boundary.harness import processes
 from lm_eval_lora_boundary.errors import AdapterError, LoraBoundaryError
-from lm_eval_lora_boundary.sweeps import following, run
+from lm_eval_lora_boundary.sweeps import run, worker
 from lm_eval_lora_boundary.sweeps.settings import SweepSettings
 
 settings = json.loads(sys.argv[1])
@@ -223,12 +225,12 @@ mistaken(tasks="tiny_nothing")
 mistaken(output="locked")
 mistaken(model_args={"tp_plan": "auto"})
 
-ready = following.Follower._ready
+ready = worker.Worker._ready
 def not_ready(self):
     raise AdapterError("only here")
-following.Follower._ready = not_ready
+worker.Worker._ready = not_ready
 mistaken()
-following.Follower._ready = ready
+worker.Worker._ready = ready
 
 chosen = SweepSettings(**(settings | {"tasks": ("tiny_words",)}))
 plan = run.plan(chosen, Path("planned"))
@@ -255,7 +257,7 @@ def test_in_a_script(settings: dict[str, Any], tmp_path: Path) -> None:
     }
     shutil.copytree(tmp_path / "resumed alone", tmp_path / "resumed")
     forget_half(tmp_path / "resumed")
-    with AnswerStore(tmp_path / "locked"):
+    with closing(AnswerStore(tmp_path / "locked")):
         arguments = (json.dumps(common), json.dumps(sweeps))
         first, second = two_processes("script.py", *arguments, cwd=tmp_path)
     assert (first[0], second[0]) == (0, 0), first[2] + second[2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from lm_eval.models.utils_hf import stop_sequences_criteria
-from sweep_helpers import sweep_lm
+from sweep_helpers import Answering, answering
 from tiny_models import LAYERS, VOCABULARY, save_adapter, tiny_model
 
 from lm_eval_lora_boundary.errors import ModelError, TaskError
@@ -85,7 +86,7 @@ def spelling(
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[AnswerStore]:
-    with AnswerStore(tmp_path / "store") as store:
+    with closing(AnswerStore(tmp_path / "store")) as store:
         yield store
 
 
@@ -95,6 +96,8 @@ def asked(arguments: dict[str, Any]) -> list[Instance]:
 
 
 def answers(lm: Any, arguments: dict[str, Any]) -> list[str]:
+    if isinstance(lm, Answering):
+        return lm.at(LAYERS - 1, asked(arguments))
     return list(lm.generate_until(asked(arguments), disable_tqdm=True))
 
 
@@ -106,9 +109,9 @@ def test_every_engine_ends_responses_as_hf_does(
         pretrained=str(base), peft=str(adapter), device="cpu", dtype="float32", batch_size=1
     )
     full = [LAYERS - 1]
-    with AnswerStore(tmp_path / "toggled") as other:
-        fork = sweep_lm(base, adapter, store, boundaries=full, engine="fork")
-        toggle = sweep_lm(base, adapter, other, boundaries=full, engine="toggle")
+    with closing(AnswerStore(tmp_path / "toggled")) as other:
+        fork = answering(base, adapter, store, boundaries=full, engine="fork")
+        toggle = answering(base, adapter, other, boundaries=full, engine="toggle")
         lengths = set()
         for until in STOPS:
             for most in (1, 16):
@@ -127,7 +130,7 @@ def test_max_length_is_counted_as_if_each_were_alone(
     whole = HFLM(
         pretrained=str(base), peft=str(adapter), device="cpu", dtype="float32", batch_size=1
     )
-    lm = sweep_lm(base, adapter, store, boundaries=[LAYERS - 1])
+    lm = answering(base, adapter, store, boundaries=[LAYERS - 1])
     arguments = {"until": ["q"], "max_gen_toks": 16, "max_length": 9}
     assert answers(lm, arguments) == answers(whole, arguments)
     with pytest.raises(TaskError, match="max_length=2 leaves no room after a prompt of"):
@@ -189,19 +192,20 @@ def test_the_trial_notices_another_rule(wrong: type[Ending]) -> None:
 def test_an_engine_that_ends_otherwise_is_not_used(
     tiny: Callable[..., tuple[Path, Path]], store: AnswerStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lm = sweep_lm(*tiny(), store, boundaries=[1], engine="auto")
-    asking = sweep_lm(*tiny(), store, boundaries=[1], engine="fork")
-    for each in (lm, asking):
+    sweep = answering(*tiny(), store, boundaries=[1], engine="auto")
+    lm = sweep.lm
+    asking = answering(*tiny(), store, boundaries=[1], engine="fork")
+    for each in (lm, asking.lm):
         monkeypatch.setattr(
             each, "ending", lambda until, limit: Forgetful({2}, until, limit, lm.tokenizer)
         )
     (empty, plain) = (
         lm._as_prompt("w1 w2", {"until": until, "max_gen_toks": 4}) for until in (["", "q"], ["q"])
     )
-    assert lm.answering._engines.engine(plain).name == "fork"
-    assert lm.answering._engines.engine(empty).name == "toggle"
+    assert sweep.engines.engine(plain).name == "fork"
+    assert sweep.engines.engine(empty).name == "toggle"
     with pytest.raises(ModelError, match="engine=fork cannot be used: a trial ended the response"):
-        asking.answering._engines.engine(empty)
+        asking.engines.engine(empty)
 
 
 def test_vllm_writes_one_token_where_the_empty_string_ends_it(
@@ -209,7 +213,7 @@ def test_vllm_writes_one_token_where_the_empty_string_ends_it(
     store: AnswerStore,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    lm = sweep_lm(*tiny(), store, boundaries=[1])
+    lm = answering(*tiny(), store, boundaries=[1]).lm
     stand_in = SimpleNamespace(SamplingParams=lambda **given: given)
     monkeypatch.setitem(__import__("sys").modules, "vllm", stand_in)
     engine = Vllm(lm)  # type: ignore[arg-type]
@@ -243,7 +247,7 @@ def test_arguments_that_cannot_be_used(
     tiny: Callable[..., tuple[Path, Path]],
     store: AnswerStore,
 ) -> None:
-    lm = sweep_lm(*tiny(), store, boundaries=[1])
+    lm = answering(*tiny(), store, boundaries=[1]).lm
     with pytest.raises(TaskError, match=message) as caught:
         lm._as_prompt("w1 w2", {"max_gen_toks": 4} | given)
     assert "\n" not in str(caught.value)

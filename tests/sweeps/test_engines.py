@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 from lm_eval.api.instance import Instance
 from model_helpers import requests
-from sweep_helpers import close, separately, sweep_lm
+from sweep_helpers import Answering, answering, close, separately
 from tiny_models import ARCHITECTURES, LAYERS, save_adapter, tiny_model, tiny_tokenizer
 
 from lm_eval_lora_boundary.errors import LoraBoundaryError, ModelError
@@ -23,14 +24,15 @@ Tiny = Callable[..., tuple[Path, Path]]
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[AnswerStore]:
-    with AnswerStore(tmp_path / "store") as store:
+    with closing(AnswerStore(tmp_path / "store")) as store:
         yield store
 
 
-def check(lm: Any, base: Path, adapter: Path, work: list[Instance], **settings: Any) -> None:
-    for boundary in lm.answering.boundaries:
-        lm.at(boundary)
-        ours = getattr(lm, work[0].request_type)(work)
+def check(
+    sweep: Answering, base: Path, adapter: Path, work: list[Instance], **settings: Any
+) -> None:
+    for boundary in sweep.boundaries:
+        ours = sweep.at(boundary, work)
         theirs = separately(base, adapter, boundary, work, **settings)
         assert len(ours) == len(theirs)
         for i, (mine, yours) in enumerate(zip(ours, theirs, strict=True)):
@@ -46,10 +48,10 @@ def test_answers_equal_those_of_separate_runs(
     base, adapter = tiny(architecture, **config)
     # transformers would load another kind of tokenizer for some architectures
     same = {"tokenizer": tiny_tokenizer()}
-    lm = sweep_lm(base, adapter, store, boundaries=EVERY, **same)
+    sweep = answering(base, adapter, store, boundaries=EVERY, **same)
     expected = "toggle" if architecture == "opt" else "fork"
-    assert lm.answering._engines.name == expected
-    check(lm, base, adapter, requests(kind), **same)
+    assert sweep.engines.name == expected
+    check(sweep, base, adapter, requests(kind), **same)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -59,15 +61,15 @@ def test_any_boundaries_in_any_batch(
     rows: int, boundaries: list[int], kind: str, tiny: Tiny, store: AnswerStore
 ) -> None:
     base, adapter = tiny()
-    lm = sweep_lm(base, adapter, store, boundaries=boundaries, rows=rows, engine="fork")
-    check(lm, base, adapter, requests(kind))
+    sweep = answering(base, adapter, store, boundaries=boundaries, rows=rows, engine="fork")
+    check(sweep, base, adapter, requests(kind))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_toggle_gives_the_same(kind: str, tiny: Tiny, store: AnswerStore) -> None:
     base, adapter = tiny()
-    lm = sweep_lm(base, adapter, store, boundaries=EVERY, engine="toggle")
-    check(lm, base, adapter, requests(kind))
+    sweep = answering(base, adapter, store, boundaries=EVERY, engine="toggle")
+    check(sweep, base, adapter, requests(kind))
 
 
 @pytest.mark.filterwarnings("ignore:Setting `save_embedding_layers`:UserWarning")
@@ -88,25 +90,25 @@ def test_what_fork_cannot_do_is_toggled(
     config: dict[str, Any], tiny: Tiny, store: AnswerStore
 ) -> None:
     base, adapter = tiny(**config)
-    lm = sweep_lm(base, adapter, store, boundaries=EVERY)
-    assert lm.answering._engines.name == "toggle"
-    assert lm.answering._engines.reason
-    check(lm, base, adapter, requests("loglikelihood"))
+    sweep = answering(base, adapter, store, boundaries=EVERY)
+    assert sweep.engines.name == "toggle"
+    assert sweep.engines.reason
+    check(sweep, base, adapter, requests("loglikelihood"))
     with pytest.raises(ModelError, match=r"engine=fork cannot be used: .*; use toggle or auto"):
-        sweep_lm(base, adapter, store, boundaries=EVERY, engine="fork")
+        answering(base, adapter, store, boundaries=EVERY, engine="fork")
 
 
 def test_expert_adapters_are_toggled(tiny: Tiny, store: AnswerStore) -> None:
     base, adapter = tiny("mixtral")
-    lm = sweep_lm(base, adapter, store, boundaries=EVERY)
-    assert lm.answering._engines.name == "toggle"
-    check(lm, base, adapter, requests("generate_until"))
+    sweep = answering(base, adapter, store, boundaries=EVERY)
+    assert sweep.engines.name == "toggle"
+    check(sweep, base, adapter, requests("generate_until"))
 
 
 def test_rank_and_alpha_patterns_and_rslora_fork(tiny: Tiny, store: AnswerStore) -> None:
     base, adapter = tiny(rank_pattern={"q_proj": 2}, alpha_pattern={"k_proj": 3}, use_rslora=True)
-    lm = sweep_lm(base, adapter, store, boundaries=EVERY, engine="fork")
-    check(lm, base, adapter, requests("generate_until"))
+    sweep = answering(base, adapter, store, boundaries=EVERY, engine="fork")
+    check(sweep, base, adapter, requests("generate_until"))
 
 
 def generations(arguments: dict[str, Any], count: int = 3) -> list[Instance]:
@@ -134,22 +136,22 @@ def test_more_than_greedy_decoding_is_toggled(
 ) -> None:
     base, adapter = tiny()
     work = generations({"until": [], "max_gen_toks": 8} | arguments)
-    lm = sweep_lm(base, adapter, store, boundaries=EVERY)
-    assert lm.answering._engines.name == "fork"
-    check(lm, base, adapter, work, batch_size=len(work))
-    refusing = sweep_lm(base, adapter, store, boundaries=EVERY, engine="fork")
+    sweep = answering(base, adapter, store, boundaries=EVERY)
+    assert sweep.engines.name == "fork"
+    check(sweep, base, adapter, work, batch_size=len(work))
+    refusing = answering(base, adapter, store, boundaries=EVERY, engine="fork")
     with pytest.raises(ModelError, match=f"engine=fork cannot be used: .*{next(iter(arguments))}"):
-        refusing.generate_until(work)
+        refusing.at(0, work)
 
 
 def test_penalties_of_the_model_itself_are_toggled(
     tiny: Tiny, store: AnswerStore, tmp_path: Path
 ) -> None:
     base, adapter = tiny("qwen2")
-    lm = sweep_lm(base, adapter, store, boundaries=EVERY)
-    lm.model.generation_config.repetition_penalty = 1.3
+    sweep = answering(base, adapter, store, boundaries=EVERY)
+    sweep.lm.model.generation_config.repetition_penalty = 1.3
     (work,) = generations({"until": [], "max_gen_toks": 8}, 1)
-    assert lm.answering._engines.engine(lm._as_prompt(*work.args)).name == "toggle"
+    assert sweep.engines.engine(sweep.lm._as_prompt(*work.args)).name == "toggle"
 
 
 def test_sampling_repeats_itself_and_tells_repeats_apart(
@@ -158,12 +160,12 @@ def test_sampling_repeats_itself_and_tells_repeats_apart(
     base, adapter = tiny()
     sampled = {"until": [], "max_gen_toks": 12, "do_sample": True, "temperature": 2.0}
     work = generations(sampled, 1) * 4
-    lm = sweep_lm(base, adapter, store, boundaries=EVERY)
-    answers = lm.generate_until(work)
+    sweep = answering(base, adapter, store, boundaries=EVERY)
+    answers = sweep.at(LAYERS - 1, work)
     assert len(set(answers)) == 4
-    with AnswerStore(tmp_path / "other") as other:
-        again = sweep_lm(base, adapter, other, boundaries=EVERY)
-        assert again.generate_until(work) == answers
+    with closing(AnswerStore(tmp_path / "other")) as other:
+        again = answering(base, adapter, other, boundaries=EVERY)
+        assert again.at(LAYERS - 1, work) == answers
 
 
 def test_shared_prompts_and_long_ones(tiny: Tiny, store: AnswerStore) -> None:
@@ -173,9 +175,9 @@ def test_shared_prompts_and_long_ones(tiny: Tiny, store: AnswerStore) -> None:
     arguments = {"until": ["w3 w4"], "max_gen_toks": 9}
     texts = [" ".join(words[:n]) for n in (20, 20, 31, 24, 200, 150)]
     work = [Instance("generate_until", {}, (text, arguments), i) for i, text in enumerate(texts)]
-    lm = sweep_lm(base, adapter, store, boundaries=EVERY, engine="fork")
-    check(lm, base, adapter, work)
-    check(lm, base, adapter, work[:4])
+    sweep = answering(base, adapter, store, boundaries=EVERY, engine="fork")
+    check(sweep, base, adapter, work)
+    check(sweep, base, adapter, work[:4])
 
 
 @pytest.mark.parametrize("architecture", ["mistral", "gemma2", "qwen2"])
@@ -188,7 +190,7 @@ def test_sliding_windows(architecture: str, store: AnswerStore, tmp_path: Path) 
     tiny_tokenizer().save_pretrained(tmp_path / "base")
     adapter = save_adapter(tmp_path / "adapter", model)
     same = {"tokenizer": tiny_tokenizer()}
-    lm = sweep_lm(tmp_path / "base", adapter, store, boundaries=EVERY, engine="fork", **same)
+    sweep = answering(tmp_path / "base", adapter, store, boundaries=EVERY, engine="fork", **same)
     # equal lengths: with padding, transformers' own window is another one in every batch
     arguments = {"until": [], "max_gen_toks": 12}
     work = [
@@ -197,17 +199,16 @@ def test_sliding_windows(architecture: str, store: AnswerStore, tmp_path: Path) 
         )
         for i in range(4)
     ]
-    check(lm, tmp_path / "base", adapter, work, **same)
+    check(sweep, tmp_path / "base", adapter, work, **same)
 
 
 def test_bfloat16_differs_in_few_answers(tiny: Tiny, store: AnswerStore) -> None:
     base, adapter = tiny()
-    lm = sweep_lm(base, adapter, store, boundaries=EVERY, dtype="bfloat16")
+    sweep = answering(base, adapter, store, boundaries=EVERY, dtype="bfloat16")
     work = requests("loglikelihood")
     for boundary in EVERY:
-        lm.at(boundary)
         for (ours, _), (theirs, _) in zip(
-            lm.loglikelihood(work),
+            sweep.at(boundary, work),
             separately(base, adapter, boundary, work, dtype="bfloat16"),
             strict=True,
         ):
@@ -219,19 +220,24 @@ def test_out_of_memory_halves_the_batch(
     tiny: Tiny, store: AnswerStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base, adapter = tiny()
-    lm = sweep_lm(base, adapter, store, boundaries=EVERY, rows=20, engine="fork")
-    engine = lm.answering._engines._fork
-    answer = engine.answer
+    sweep = answering(base, adapter, store, boundaries=EVERY, rows=20, engine="fork")
+    engine = sweep.engines._fork
+    prepare = engine.prepare
     sizes = []
 
-    def limited(batch: list[Any]) -> Any:
-        sizes.append(len(batch) * len(engine._forked.boundaries))
-        if sizes[-1] > 3:
-            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB")
-        return answer(batch)
+    def limited(requests: list[Any], boundaries: list[int]) -> Any:
+        answer = prepare(requests, boundaries)
 
-    monkeypatch.setattr(engine, "answer", limited)
-    check(lm, base, adapter, requests("generate_until"))
+        def answered(batch: list[Any]) -> Any:
+            sizes.append(len(batch) * len(boundaries))
+            if sizes[-1] > 3:
+                raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB")
+            return answer(batch)
+
+        return answered
+
+    monkeypatch.setattr(engine, "prepare", limited)
+    check(sweep, base, adapter, requests("generate_until"))
     assert sizes[:4] == [20, 10, 5, 2]
     assert max(sizes[4:]) == 2
 
@@ -240,16 +246,16 @@ def test_errors_other_than_memory_are_not_hidden(
     tiny: Tiny, store: AnswerStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base, adapter = tiny()
-    lm = sweep_lm(base, adapter, store, boundaries=EVERY, engine="fork")
+    sweep = answering(base, adapter, store, boundaries=EVERY, engine="fork")
 
     def broken(batch: list[Any]) -> Any:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(lm.answering._engines._fork, "answer", broken)
+    monkeypatch.setattr(sweep.engines._fork, "prepare", lambda *_: broken)
     with pytest.raises(RuntimeError, match="a bug"):
-        lm.loglikelihood(requests("loglikelihood"))
+        sweep.at(0, requests("loglikelihood"))
 
 
 def test_no_such_engine(tiny: Tiny, store: AnswerStore) -> None:
     with pytest.raises(LoraBoundaryError, match="engine='spoon'; expected one of auto, fork"):
-        sweep_lm(*tiny(), store, boundaries=EVERY, engine="spoon")
+        answering(*tiny(), store, boundaries=EVERY, engine="spoon")

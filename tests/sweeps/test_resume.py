@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,8 @@ def test_the_same_again_answers_nothing_anew(run: Any, tmp_path: Path, monkeypat
     from lm_eval_lora_boundary.forward.fork import Fork
 
     answered = []
-    answer = Fork.answer
-    monkeypatch.setattr(Fork, "answer", lambda *a: answered.append(a) or answer(*a))
+    answer = Fork._answer
+    monkeypatch.setattr(Fork, "_answer", lambda *a: answered.append(a) or answer(*a))
     run(TASKS)
     assert (tmp_path / "out/sweep.json").read_bytes() == before
     assert len(answered) == 2  # the trial of the engine
@@ -43,8 +44,8 @@ SCRIPT = """
 import sys, time
 from lm_eval_lora_boundary.forward.fork import Fork
 from lm_eval_lora_boundary import sweep
-answer = Fork.answer
-Fork.answer = lambda *a: (time.sleep({delay}), answer(*a))[1]
+answer = Fork._answer
+Fork._answer = lambda *a: (time.sleep({delay}), answer(*a))[1]
 sweep({base!r}, {adapter!r}, {tasks!r}, {output!r}, include_path={folder!r}, dtype="float32",
       device="cpu", batch_size=10)
 """
@@ -111,7 +112,7 @@ def test_other_adapters_prompts_and_precisions_get_answers_of_their_own(
 
 def test_one_process_at_a_time(run: Any, tmp_path: Path) -> None:
     with (
-        AnswerStore(tmp_path / "out"),
+        closing(AnswerStore(tmp_path / "out")),
         pytest.raises(OutputError, match=r"another process is working in .*; wait for it"),
     ):
         run()
@@ -119,13 +120,13 @@ def test_one_process_at_a_time(run: Any, tmp_path: Path) -> None:
 
 
 def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
-    with AnswerStore(tmp_path / "out") as store:
+    with closing(AnswerStore(tmp_path / "out")) as store:
         store.put([(bytes([i]) * 32, {0: "answer"}) for i in range(10)])
         pages = store._connection.execute("PRAGMA page_count").fetchone()[0]
         store._connection.execute(f"PRAGMA max_page_count = {pages + 1}")
         with pytest.raises(OutputError, match=r"full\. Answers stored so far are safe"):
             store.put([(b"x" * 32, {0: "long " * 10_000})])
-    with AnswerStore(tmp_path / "out") as store:
+    with closing(AnswerStore(tmp_path / "out")) as store:
         assert len(store.get([bytes([i]) * 32 for i in range(10)], 0)) == 10
         assert not store.get([b"x" * 32], 0)
 

@@ -16,8 +16,7 @@ import lm_eval
 import pytest
 from lm_eval.tasks import TaskManager
 from model_helpers import make
-from test_vocabulary import grown_adapter
-from tiny_models import LAYERS, tiny_model, tiny_tokenizer
+from tiny_models import LAYERS, grown_adapter, tiny_model, tiny_tokenizer
 
 from lm_eval_lora_boundary import LoraBoundaryLM
 from lm_eval_lora_boundary.errors import (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from lm_eval_lora_boundary import sweep, trace
 from lm_eval_lora_boundary.errors import LoraBoundaryError, ModelError, OutputError
 from lm_eval_lora_boundary.forward import memory
 from lm_eval_lora_boundary.harness import processes
-from lm_eval_lora_boundary.sweeps import scheduler as answering
+from lm_eval_lora_boundary.sweeps.scheduler import Scheduler, Work
 from lm_eval_lora_boundary.sweeps.store import AnswerStore
 
 ROOT = Path(lm_eval_lora_boundary.__file__).parents[1]
@@ -70,10 +71,9 @@ def test_several_machines(
     assert not (tmp_path / "out").exists()
 
 
-def test_processes_share_the_memory_of_a_machine(as_process: Any) -> None:
-    alone = memory.free_bytes(torch.device("cpu"))
-    as_process(1, 100)
-    shared = memory.free_bytes(torch.device("cpu"))
+def test_processes_share_the_memory_of_a_machine() -> None:
+    alone = memory.free_bytes(torch.device("cpu"), processes=1)
+    shared = memory.free_bytes(torch.device("cpu"), processes=100)
     assert alone is not None and shared is not None
     assert shared < alone / 20
 
@@ -104,7 +104,7 @@ def test_batches_do_not_depend_on_processes(as_process: Any, asked: str) -> None
 
     requests: Sequence[Any] = list(range(10))
     boundaries = [3, 2, 1, 0, -1]
-    ours = answering.Answering(Engine(), None, "", boundaries, 4, None)  # type: ignore[arg-type]
+    ours = Scheduler(Engine(), None, "", 4, None)  # type: ignore[arg-type]
 
     def answered(batches: Any) -> set[tuple[int, tuple[int, ...]]]:
         return {(b, tuple(batch)) for some, batch in batches for b in some}
@@ -115,7 +115,10 @@ def test_batches_do_not_depend_on_processes(as_process: Any, asked: str) -> None
 
 
 def test_another_process_of_the_run_shares_the_file(tmp_path: Path) -> None:
-    with AnswerStore(tmp_path) as first, AnswerStore(tmp_path, joins=True) as second:
+    with (
+        closing(AnswerStore(tmp_path)) as first,
+        closing(AnswerStore(tmp_path, joins=True)) as second,
+    ):
         second.put([(b"request", {0: "answer"})])
         assert first.get([b"request"], 0) == {b"request": "answer"}
         with pytest.raises(OutputError, match="another process"):
@@ -129,7 +132,7 @@ def test_work_for_another_model(as_process: Any) -> None:
         def engine(self, _: Any) -> Engines:
             return self
 
-    ours = answering.Answering(Engines(), None, "one", [], 4, None)  # type: ignore[arg-type]
-    work = answering.Work("task", [None], [0], 4, "another")  # type: ignore[list-item]
+    ours = Scheduler(Engines(), None, "one", 4, None)  # type: ignore[arg-type]
+    work = Work("task", [None], [0], 4, "another")  # type: ignore[list-item]
     with pytest.raises(ModelError, match="do not agree on the model or the engine"):
         ours.answer_share(work)
