@@ -2,9 +2,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+QUICK := $(shell grep -v '^\#' tests/quick.txt)
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-vllm check format clean
+.PHONY: demo test quick test-ready test-vllm check format clean
 
 demo: $(VENV)/demo-ready
 	$(BIN)/lora-boundary demo --output demo-sweep
@@ -17,6 +18,12 @@ test-vllm: $(VENV)-vllm/ready
 # one thread each: torch's threads wait for each other when there are more of them than cores
 test: $(VENV)/test-ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+
+# a part of every room's tests, in under three minutes; CONTRIBUTING.md says what else to run
+quick: $(VENV)/test-ready
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile $(QUICK)
+
+test-ready: $(VENV)/test-ready
 
 check: $(VENV)/test-ready
 	$(BIN)/ruff format --check .

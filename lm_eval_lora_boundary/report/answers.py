@@ -1,4 +1,4 @@
-"""What one of lm-eval's samples says was asked and answered, as text."""
+"""The prompt, gold answer and model answer in one of lm-eval's samples, as text."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ Sample = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Answer:
-    """What was answered.
+    """The model's answer to a document.
 
     Attributes:
         text: The response, the chosen option, or the log-likelihood.
-        read_as: What the filter read out of the response, if that is something else.
-        value: The metric for this document; None if it is none of a single document.
+        extracted: What lm-eval's filter extracted from the response; None if it is the same.
+        value: The metric on this document; None if the metric has no value for single documents.
     """
 
     text: str
-    read_as: str | None
+    extracted: str | None
     value: float | None
 
 
 def prompt(sample: Sample) -> str:
-    """Return what the model was given."""
+    """Return the prompt of a document."""
     return str(_requests(sample)[0].get("arg_0", ""))
 
 
 def gold(sample: Sample) -> str:
-    """Return what the model should answer; of options, the text and not the number."""
+    """Return the gold answer; for multiple choice, the text of the option."""
     target = str(sample.get("target", ""))
     options = _options(sample)
     if len(options) > 1 and target.isdecimal() and int(target) < len(options):
@@ -40,27 +40,24 @@ def gold(sample: Sample) -> str:
 
 
 def answer(sample: Sample, metric: str) -> Answer:
-    """Return what the model answered.
-
-    Args:
-        sample: The sample.
-        metric: Name of the metric, without a filter.
-    """
-    if isinstance(_requests(sample)[0].get("arg_1"), Mapping):
-        # spaces at the ends are no difference that a reader sees
+    """Return the model's answer and its value under a metric, given without a filter."""
+    extracted = None
+    if isinstance(_requests(sample)[0].get("arg_1"), Mapping):  # generated text
+        # readers do not see spaces at the ends
         text = "\n\n".join(map(str, (sample.get("resps") or [[]])[0])).strip()
-        read = "\n".join(map(str, sample.get("filtered_resps") or [])).strip()
-        read_as = read if read != text else None
+        filtered = "\n".join(map(str, sample.get("filtered_resps") or [])).strip()
+        if filtered != text:
+            extracted = filtered
     else:
-        text, read_as = _scored(sample), None
+        text = _scored_text(sample)
     value = sample.get(metric)
     if not isinstance(value, (int, float)) or not math.isfinite(value):
-        return Answer(text, read_as, None)
-    return Answer(text, read_as, float(value))
+        return Answer(text, extracted, None)
+    return Answer(text, extracted, float(value))
 
 
 def common_start(texts: Sequence[str]) -> str:
-    """Return what all texts begin with; nothing for fewer than two."""
+    """Return the longest common prefix of at least two texts; otherwise an empty text."""
     if len(texts) < 2:
         return ""
     first, last = min(texts), max(texts)
@@ -69,33 +66,33 @@ def common_start(texts: Sequence[str]) -> str:
 
 
 def _requests(sample: Sample) -> list[Mapping[str, Any]]:
-    """Return the arguments of a document's requests, in order."""
+    """Return the arguments of a document's requests in order."""
     arguments = sample.get("arguments") or {}
-    # lm-eval numbers them: gen_args_10 comes after gen_args_9
+    # sort by number: gen_args_10 comes after gen_args_9
     names = sorted(arguments, key=lambda name: int(name.rpartition("_")[2]))
     return [arguments[name] for name in names] or [{}]
 
 
 def _options(sample: Sample) -> list[str]:
-    """Return the texts that a multiple-choice document chooses from."""
+    """Return the options of a multiple-choice document."""
     requests = _requests(sample)
     texts = [str(request.get("arg_1", "")) for request in requests]
     if len(set(texts)) == 1:
-        # one ending for several contexts: the contexts are the options
+        # the same continuation for several contexts: the contexts are the options
         texts = [str(request.get("arg_0", "")) for request in requests]
         common = len(common_start(texts))
         texts = [text[common:] for text in texts]
     return [text.strip() for text in texts]
 
 
-def _scored(sample: Sample) -> str:
-    """Return the most likely option, or the likelihood of the only text that was scored."""
+def _scored_text(sample: Sample) -> str:
+    """Return the most likely option, or the log-likelihood if only one text was scored."""
     scores = [_score(responses) for responses in sample.get("resps") or []]
     options = _options(sample)
     if len(options) > 1 and len(scores) >= len(options):
-        # unconditional likelihoods, where a metric asks for them, come without a context
-        asked = [i for i, each in enumerate(_requests(sample)) if each.get("arg_0")]
-        candidates = asked or range(len(options))
+        # some metrics add requests without a context, for unconditional likelihoods
+        with_context = [i for i, request in enumerate(_requests(sample)) if request.get("arg_0")]
+        candidates = with_context or range(len(options))
         return options[max(candidates, key=lambda i: scores[i][0])]
     if not scores or not math.isfinite(scores[0][0]):
         return "–"
@@ -105,7 +102,7 @@ def _scored(sample: Sample) -> str:
 
 
 def _score(responses: Sequence[Any]) -> tuple[float, str]:
-    """Return a log-likelihood and whether greedy decoding would say the same, in words."""
+    """Return a log-likelihood and, in words, whether it is that of the greedy choice."""
     first = responses[0] if responses else "nan"
     value, greedy = (first[0], str(first[1])) if isinstance(first, list) else (first, "")
     words = {"True": "the greedy choice", "False": "not the greedy choice"}

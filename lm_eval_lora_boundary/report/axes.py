@@ -1,4 +1,4 @@
-"""What several plots share: curves, bands, marks and labels."""
+"""Curves, bands, marks and labels that several plots share."""
 
 from __future__ import annotations
 
@@ -15,28 +15,22 @@ from .formatting import integer, runs
 
 Array = npt.NDArray[np.float64]
 DASHES = ("-", (0, (5, 2)), (0, (1, 1.3)), (0, (5, 1.5, 1, 1.5)), (0, (8, 3)), (0, (3, 1)))
-_BOUNDARY = "boundary (last layer that keeps its LoRA; −1: none)"
+_BOUNDARY = "boundary (last layer that keeps its LoRA; −1: base model)"
 
 
 def draw_curve(axes: Axes, task: TaskFound, full: int | None) -> None:
-    """Draw the metric against the boundary, with all that helps to choose one.
-
-    Args:
-        axes: Where to draw.
-        task: The task.
-        full: The boundary that keeps the whole adapter; None if it is not known.
-    """
+    """Plot the metric against the boundary; ``full`` is the whole adapter's, if known."""
     xs, ys = points(task.rows, "value")
     half = 1.96 * points(task.rows, "stderr")[1]
     if task.collapse is not None:
-        for i, (first, last) in enumerate(runs(task.collapsed)):  # between them nothing was scored
+        for i, (first, last) in enumerate(runs(task.collapsed)):  # gaps were not scored
             axes.axvspan(
                 first - 0.5,
                 last + 0.5,
                 color=style.WASH,
                 zorder=0,
                 linewidth=0,
-                label="_" * bool(i) + "significantly worse",
+                label="_" * bool(i) + "significantly worse",  # "_": not in the legend again
             )
     if np.isfinite(half).any():
         band(axes, xs, ys - half, ys + half, "95 % interval")
@@ -67,12 +61,12 @@ def draw_curve(axes: Axes, task: TaskFound, full: int | None) -> None:
 def band(
     axes: Axes, xs: Array, low: Array, high: Array, label: str | None, alpha: float = 0.16
 ) -> None:
-    """Fill what lies between two curves."""
+    """Fill the area between two curves."""
     axes.fill_between(xs, low, high, color=style.ACCENT, alpha=alpha, linewidth=0, label=label)
 
 
 def mark(axes: Axes, task: TaskFound) -> None:
-    """Mark the best boundary and the smallest one that cannot be told from it."""
+    """Mark the best boundary and the smallest equivalent one."""
     marks = [(task.best, style.ACCENT, f"{_best(task)}: {integer(task.best)}")]
     smallest = task.smallest_equivalent
     if smallest is not None and smallest != task.best:
@@ -95,7 +89,7 @@ def mark(axes: Axes, task: TaskFound) -> None:
 
 
 def mark_best(axes: Axes, task: TaskFound) -> None:
-    """Draw a thin line at the best boundary."""
+    """Draw a thin vertical line at the best boundary."""
     axes.axvline(
         task.best,
         color=style.MUTED,
@@ -111,7 +105,7 @@ def _best(task: TaskFound) -> str:
 
 
 def label_axes(axes: Axes, vertical: str, horizontal: str = _BOUNDARY) -> None:
-    """Name both axes, and write their numbers with a true minus sign."""
+    """Label both axes, and write numbers with a true minus sign."""
     axes.set_ylabel(vertical)
     axes.set_xlabel(horizontal)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}".replace("-", "−"))
@@ -119,18 +113,18 @@ def label_axes(axes: Axes, vertical: str, horizontal: str = _BOUNDARY) -> None:
 
 
 def points(rows: Sequence[Row] | Sequence[Layer], name: str) -> tuple[Array, Array]:
-    """Return where rows are and one of their statistics, NaN where it is not available."""
-    where = [row.boundary if isinstance(row, Row) else row.layer for row in rows]
-    return np.array(where, dtype=float), _array([getattr(row, name) for row in rows])
+    """Return the positions of rows and one of their statistics, NaN where it is missing."""
+    xs = [row.boundary if isinstance(row, Row) else row.layer for row in rows]
+    return np.array(xs, dtype=float), _array([getattr(row, name) for row in rows])
 
 
-def of_metric(task: TaskFound, key: str) -> Array:
-    """Return a metric at every boundary, NaN where it is not available."""
+def metric_values(task: TaskFound, key: str) -> Array:
+    """Return a metric at every boundary, NaN where it is missing."""
     return _array([row.metrics.get(key) for row in task.rows])
 
 
 def marker(xs: Array, kind: str = "o") -> str | None:
-    """Return a marker for few points; many would run together."""
+    """Return a marker if there are few points, else None: many would overlap."""
     return kind if len(xs) <= 48 else None
 
 

@@ -1,4 +1,4 @@
-"""Every document's prompt, gold and answers, from lm-eval's samples."""
+"""Prompt, gold answer and model answers of every document, from lm-eval's samples."""
 
 from __future__ import annotations
 
@@ -10,39 +10,39 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import OutputError
-from ..files import boundary_folder
+from ..files import boundary_folder, read_samples
 from .answers import Answer, answer, gold, prompt
-from .lm_eval_files import lines, newest_samples
+from .lm_eval_files import RERUN, newest_samples
 
 
 @dataclass
 class Document:
-    """A document and its answers.
+    """A document and the answers under all boundaries.
 
     Attributes:
         id: lm-eval's number of the document.
-        prompt: What the model was given.
-        gold: What it should answer.
+        prompt: The prompt.
+        gold: The gold answer.
         answers: The distinct answers.
-        which: For each boundary of the set, the position of its answer in ``answers``.
+        answer_indices: For each boundary, the index of its answer in ``answers``.
     """
 
     id: int
     prompt: str
     gold: str
     answers: list[Answer] = field(default_factory=list)
-    which: list[int] = field(default_factory=list)
+    answer_indices: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class DocumentSet:
-    """The documents of a task, answered under the same boundaries.
+    """The documents of a task with their answers.
 
     Attributes:
         boundaries: The boundaries, ascending.
         documents: The documents, in lm-eval's order.
-        comparable: Whether the metric is the mean of the answers' values, so that one answer
-            can be called better than another.
+        comparable: Whether the metric is the mean of the answers' values. Only then can one answer
+            be called better than another.
     """
 
     boundaries: tuple[int, ...]
@@ -52,7 +52,7 @@ class DocumentSet:
     @property
     def binary(self) -> bool:
         """Whether every answer is right (1) or wrong (0)."""
-        values = {each.value for document in self.documents for each in document.answers}
+        values = {answer.value for document in self.documents for answer in document.answers}
         return self.comparable and values <= {0.0, 1.0}
 
 
@@ -62,51 +62,51 @@ def read_documents(
     """Read the samples of a task under every boundary.
 
     Args:
-        folder: Folder that holds ``boundary=K/``.
+        folder: Folder that contains ``boundary=K/``.
         task: The task.
-        metric: lm-eval's key of the metric: name, comma, filter.
+        metric: lm-eval's key of the metric, ``metric,filter``.
         values: The metric over all documents, by boundary.
 
     Raises:
-        OutputError: Samples are missing, broken, or not of the same documents.
+        OutputError: Samples are missing or damaged, or boundaries have different documents.
     """
     name, _, filter_name = metric.partition(",")
     documents: dict[int, Document] = {}
     comparable = True
     for position, boundary in enumerate(sorted(values)):
         path = newest_samples(boundary_folder(folder, boundary), task)
-        found: list[float | None] = []
-        for sample in lines(path):
+        scores: list[float | None] = []
+        for _, sample in read_samples(path, RERUN):
             if sample.get("filter") != filter_name:
                 continue
             number = sample["doc_id"]
             if position == 0:
                 documents[number] = Document(number, prompt(sample), gold(sample))
             document = documents.get(number)
-            if document is None or len(document.which) != position:
-                raise _other_documents(path)
+            if document is None or len(document.answer_indices) != position:
+                raise _different_documents(path)
             given = answer(sample, name)
-            found.append(given.value)
+            scores.append(given.value)
             if given not in document.answers:
                 document.answers.append(given)
-            document.which.append(document.answers.index(given))
-        if not found or len(found) != len(documents):
-            raise _other_documents(path)
-        comparable = comparable and _is_mean(values[boundary], found)
+            document.answer_indices.append(document.answers.index(given))
+        if not scores or len(scores) != len(documents):
+            raise _different_documents(path)
+        comparable = comparable and _is_mean(values[boundary], scores)
     return DocumentSet(tuple(sorted(values)), tuple(documents.values()), comparable)
 
 
-def _other_documents(path: Path) -> OutputError:
+def _different_documents(path: Path) -> OutputError:
     return OutputError(
-        f"{path} does not hold each document of the other boundaries once; "
-        "run the same sweep again, which resumes"
+        f"{path}: expected the same documents as for the other boundaries, each document once; "
+        f"{RERUN}"
     )
 
 
-def _is_mean(value: float | None, found: Sequence[float | None]) -> bool:
-    """Return whether a task's value is the mean of its documents' values."""
-    # a perplexity, say, is better when it is small, but its documents' log-likelihoods are not
-    numbers = [each for each in found if each is not None]
-    if value is None or len(numbers) < len(found):
+def _is_mean(value: float | None, scores: Sequence[float | None]) -> bool:
+    """Return whether a task's value is the mean of its documents' scores."""
+    # not so for perplexity: it is better if low, but its documents' log-likelihoods if high
+    numbers = [score for score in scores if score is not None]
+    if value is None or len(numbers) < len(scores):
         return False
     return math.isclose(value, float(np.mean(numbers)), rel_tol=1e-6, abs_tol=1e-9)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import groupby
 
 NOT_AVAILABLE = "–"
 _SPACE = "\u00a0"  # does not break
@@ -14,14 +15,14 @@ def integer(value: int) -> str:
 
 
 def number(value: float | None) -> str:
-    """Return a metric's value, to about three digits."""
+    """Return a metric's value with about three digits."""
     if value is None:
         return NOT_AVAILABLE
     return f"{value:.{_digits(value)}f}".replace("-", "−")
 
 
 def shows(value: float) -> bool:
-    """Tell whether a value is more than zero as it is shown."""
+    """Return whether a value is above zero after rounding for display."""
     return float(f"{value:.3f}") > 0
 
 
@@ -30,12 +31,12 @@ def signed(value: float | None, digits: int | None = None) -> str:
     if value is None:
         return NOT_AVAILABLE
     text = f"{value:+.{_digits(value) if digits is None else digits}f}"
-    # a rounded zero has no sign
+    # no sign if it rounds to zero
     return text.replace("-", "−") if float(text) else text[1:]
 
 
 def interval(low: float | None, high: float | None) -> str:
-    """Return an interval; nothing where it is not available."""
+    """Return an interval; an empty text if it is not available."""
     if low is None or high is None:
         return ""
     digits = min(_digits(low), _digits(high))
@@ -43,7 +44,7 @@ def interval(low: float | None, high: float | None) -> str:
 
 
 def probability(value: float | None) -> str:
-    """Return a p-value, to about two digits."""
+    """Return a p-value with about two digits."""
     if value is None:
         return NOT_AVAILABLE
     if value < 0.001:
@@ -52,7 +53,7 @@ def probability(value: float | None) -> str:
 
 
 def p_value(value: float) -> str:
-    """Return a p-value as it stands in a sentence."""
+    """Return a p-value for use in a sentence: p = ..."""
     shown = probability(value)
     sign = "" if shown.startswith("<") else f"={_SPACE}"
     return f"p{_SPACE}{sign}{shown}"
@@ -68,13 +69,13 @@ def percent(value: float | None) -> str:
 
 
 def metric_name(key: str) -> str:
-    """Return how a metric is called: its name, and its filter if that says something."""
+    """Return the name of a metric, with its filter if it has one."""
     name, _, filter_name = key.partition(",")
     return name if filter_name in ("", "none") else f"{name} ({filter_name})"
 
 
 def count(documents: int | None, split: str | None = None) -> str:
-    """Return a number of documents in words."""
+    """Return a number of documents as text."""
     kind = f"{split} " if split else ""
     if documents is None:
         return f"the {kind}documents"
@@ -82,17 +83,14 @@ def count(documents: int | None, split: str | None = None) -> str:
 
 
 def runs(numbers: Iterable[int]) -> list[tuple[int, int]]:
-    """Return the first and last of each run of consecutive numbers, which are ascending."""
-    found: list[tuple[int, int]] = []
-    for each in numbers:
-        if found and each == found[-1][1] + 1:
-            found[-1] = (found[-1][0], each)
-        else:
-            found.append((each, each))
-    return found
+    """Return the first and last number of each run of consecutive, ascending numbers."""
+    # within a run, the difference between number and position is constant
+    groups = groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0])
+    members = [[number for _, number in group] for _, group in groups]
+    return [(run[0], run[-1]) for run in members]
 
 
 def _digits(value: float) -> int:
-    """Return how many decimals a number of this size needs."""
+    """Return how many decimals to show."""
     size = abs(value)
     return 3 if size < 10 else 2 if size < 100 else 1

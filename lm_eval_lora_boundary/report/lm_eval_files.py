@@ -1,52 +1,41 @@
-"""lm-eval's own files in the folder of a sweep: which of them count."""
+"""The newest of lm-eval's own files in the folder of a sweep."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ..errors import OutputError
-from ..files import read_object, read_samples
+from ..files import read_object
 
-_AGAIN = "run the same sweep again, which resumes"
+RERUN = "run the same sweep again; it resumes"
 
 
 def newest_samples(folder: Path, task: str) -> Path:
-    """Return the samples file of a task, by name the newest.
+    """Return the newest samples file of a task.
 
     Raises:
         OutputError: There is none.
     """
-    # lm-eval ends the name with a date, without which one task's name may begin another's
+    # match the date too: the name of a task may be the beginning of another's
     return _newest(folder, re.compile(rf"samples_{re.escape(task)}_\d{{4}}-\d\d-\d\dT.*\.jsonl"))
 
 
 def newest_results(folder: Path) -> dict[str, Any]:
-    """Return the content of the results file, by name the newest.
+    """Return the content of the newest results file.
 
     Raises:
-        OutputError: There is none, or it is no JSON object.
+        OutputError: There is none, or it is not a JSON object.
     """
-    return read_object(_newest(folder, re.compile(r"results_.*\.json")), _AGAIN)
-
-
-def lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the samples in a file.
-
-    Raises:
-        OutputError: The file cannot be read, or a line is no sample.
-    """
-    for _, sample in read_samples(path, _AGAIN):
-        yield sample
+    return read_object(_newest(folder, re.compile(r"results_.*\.json")), RERUN)
 
 
 def _newest(folder: Path, pattern: re.Pattern[str]) -> Path:
-    """Return the last file by name."""
+    """Return the last file by name, which ends with a date."""
     names = [p.name for p in folder.iterdir()] if folder.is_dir() else []
     matches = [name for name in names if pattern.fullmatch(name)]
     if not matches:
         kind = pattern.pattern.partition("_")[0]
-        raise OutputError(f"{folder} holds no {kind} of the sweep; {_AGAIN}")
+        raise OutputError(f"{folder} has no {kind} file; {RERUN}")
     return folder / max(matches)

@@ -1,4 +1,4 @@
-"""``report.html``: one file, nothing to fetch."""
+"""``report.html``: a single self-contained file."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from . import style
-from .data import SweepFound, TaskFound
+from .data import BASE, SweepFound, TaskFound
 from .documents import DocumentSet
 from .formatting import count, metric_name
 from .payload import encode, payload
 from .plots import Plot
 from .sentences import advice, caveats, finding
-from .table import Table, group_table, table
+from .table import group_table, table
 
 _ASSETS = files(__package__) / "assets"
-# one script in the page, in this order
+# joined into one script, in this order
 _SCRIPTS = ("elements", "difference", "tables", "documents", "start")
 
 
@@ -37,13 +37,13 @@ class Picture:
 
 @dataclass(frozen=True)
 class Section:
-    """All that the page says about one task.
+    """The part of the page about one task.
 
     Attributes:
         task: The task.
-        full: The boundary that keeps the whole adapter; None if it is not known.
+        full: The boundary that keeps the whole adapter; None if unknown.
         pictures: The plots.
-        sets: Name and documents of each set of documents.
+        sets: Name and documents of each split.
     """
 
     task: TaskFound
@@ -53,22 +53,12 @@ class Section:
 
 
 def picture(plot: Plot, drawing: str) -> Picture:
-    """Return a plot for the page.
-
-    Args:
-        plot: The plot.
-        drawing: Its SVG in the light scheme.
-    """
+    """Embed a plot, given with its SVG in the light colour scheme."""
     return Picture(plot, _data_uri(drawing), _data_uri(style.dark(drawing)))
 
 
 def render(found: SweepFound, sections: Sequence[Section]) -> str:
-    """Return the page.
-
-    Args:
-        found: The sweep.
-        sections: What to say about each task.
-    """
+    """Return the HTML of the page, with one section per task."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.lstrip_blocks = True
     template = environment.from_string(_asset("page.html.j2"))
@@ -85,13 +75,14 @@ def render(found: SweepFound, sections: Sequence[Section]) -> str:
         css_hash=_hash(css),
         version=version("lm-eval-lora-boundary"),
     )
-    # names may hold halves of surrogate pairs, which UTF-8 cannot
+    # names may contain lone surrogates, which UTF-8 cannot encode
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _variables(found: SweepFound, section: Section, position: int) -> dict[str, Any]:
-    """Return what the template needs of a section."""
+    """Return the template variables of a section."""
     task, full = section.task, section.full
+    marks = _marks(task, full)
     return {
         "id": f"task-{position}",
         "task": task,
@@ -100,15 +91,14 @@ def _variables(found: SweepFound, section: Section, position: int) -> dict[str, 
         "caveats": list(caveats(task, full, found.race)),
         "facts": _facts(task),
         "pictures": section.pictures,
-        "table": table(task, task.rows, _marks(task, full)),
-        "test_table": _test_table(task, full),
-        "documents": sum(len(documents.documents) for _, documents in section.sets),
+        "table": table(task, task.rows, marks),
+        "test_table": table(task, task.test.rows, marks) if task.test is not None else None,
         "payload": encode(payload(task, full, section.sets)),
     }
 
 
 def _facts(task: TaskFound) -> str:
-    """Return what was scored, in a few words."""
+    """Return a summary of what was scored."""
     direction = "higher" if task.higher_is_better else "lower"
     return (
         f"{len(task.rows)} {'boundary' if len(task.rows) == 1 else 'boundaries'} on "
@@ -118,10 +108,10 @@ def _facts(task: TaskFound) -> str:
 
 
 def _marks(task: TaskFound, full: int | None) -> dict[int, str]:
-    """Return what to write beside boundaries."""
+    """Return what to write next to boundaries."""
     marks: dict[int, list[str]] = {}
     for boundary, mark in (
-        (-1, "base"),
+        (BASE, "base"),
         (full, "whole"),
         (task.best if task.not_chosen is None else None, "best"),
         (task.smallest_equivalent, "smallest"),
@@ -131,12 +121,8 @@ def _marks(task: TaskFound, full: int | None) -> dict[int, str]:
     return {boundary: ", ".join(parts) for boundary, parts in marks.items()}
 
 
-def _test_table(task: TaskFound, full: int | None) -> Table | None:
-    return None if task.test is None else table(task, task.test.rows, _marks(task, full))
-
-
 def _settings(found: SweepFound) -> dict[str, str]:
-    """Return the settings that were given, as text."""
+    """Return the settings that have a value, as text."""
     return {
         key.replace("_", " "): ", ".join(map(str, value)) if isinstance(value, list) else str(value)
         for key, value in found.settings.items()
@@ -149,7 +135,7 @@ def _asset(name: str) -> str:
 
 
 def _hash(text: str) -> str:
-    """Return the hash by which a content security policy allows an inline element."""
+    """Return the hash of an inline element for the content security policy."""
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 

@@ -1,4 +1,4 @@
-"""The documents of a task as JSON inside the page."""
+"""The documents of a task as JSON embedded in the page."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from .data import BASE, TaskFound
 from .documents import DocumentSet
 from .formatting import metric_name
 
-# what could end a script element, open a comment in it, or be a line end in JavaScript; and
-# halves of surrogate pairs, which models do write and UTF-8 cannot
+# characters that could close the script element, start a comment, or end a line in JavaScript; and
+# lone surrogates, which models do generate and UTF-8 cannot encode
 _UNSAFE = re.compile("[<>&\u2028\u2029\ud800-\udfff]")
 COLUMNS = 4
 
@@ -25,13 +25,7 @@ def encode(content: Any) -> str:
 
 
 def payload(task: TaskFound, full: int | None, sets: Sequence[tuple[str, DocumentSet]]) -> Any:
-    """Return what the per-document view of a task shows.
-
-    Args:
-        task: The task.
-        full: The boundary that keeps the whole adapter; None if it is not known.
-        sets: Name and documents of each set.
-    """
+    """Return the per-document view of a task, with name and documents of each split."""
     return {
         "metric": metric_name(task.metric),
         "higher": task.higher_is_better,
@@ -42,8 +36,8 @@ def payload(task: TaskFound, full: int | None, sets: Sequence[tuple[str, Documen
 def _set(task: TaskFound, full: int | None, name: str, found: DocumentSet) -> dict[str, Any]:
     boundaries = found.boundaries
     reference = full if full is not None and full in boundaries else boundaries[-1]
-    # examples and instructions that every prompt begins with are stored once
-    prefix = common_start([each.prompt for each in found.documents])
+    # store instructions and examples that all prompts begin with only once
+    prefix = common_start([document.prompt for document in found.documents])
     return {
         "name": name,
         "boundaries": boundaries,
@@ -57,22 +51,22 @@ def _set(task: TaskFound, full: int | None, name: str, found: DocumentSet) -> di
         "prefix": prefix,
         "documents": [
             {
-                "id": each.id,
-                "prompt": each.prompt[len(prefix) :],
-                "gold": each.gold,
+                "id": document.id,
+                "prompt": document.prompt[len(prefix) :],
+                "gold": document.gold,
                 "answers": [
-                    [a.text, a.value] if a.read_as is None else [a.text, a.value, a.read_as]
-                    for a in each.answers
+                    [a.text, a.value] if a.extracted is None else [a.text, a.value, a.extracted]
+                    for a in document.answers
                 ],
-                "which": each.which,
+                "which": document.answer_indices,
             }
-            for each in found.documents
+            for document in found.documents
         ],
     }
 
 
 def _name(full: int | None, boundary: int) -> str:
-    """Return what a boundary is called."""
+    """Return the name of a boundary."""
     if boundary == BASE:
         return "base model"
     return "whole adapter" if boundary == full else f"boundary {boundary}"
@@ -89,13 +83,13 @@ def _label(task: TaskFound, full: int | None, boundary: int) -> str:
 
 
 def _focus(task: TaskFound, boundaries: Sequence[int], reference: int) -> int:
-    """Return the boundary whose answers are compared with the reference's at first."""
+    """Return the boundary to compare with the reference at first."""
     wanted = (task.best, task.smallest_equivalent, BASE, boundaries[0])
     others = [each for each in boundaries if each != reference]
     return next((each for each in wanted if each is not None and each in others), reference)
 
 
 def _columns(task: TaskFound, boundaries: Sequence[int], reference: int) -> list[int]:
-    """Return the columns to begin with, ascending."""
+    """Return the boundaries to show at first, ascending."""
     wanted = {BASE, task.smallest_equivalent, task.best, reference}
     return [boundary for boundary in boundaries if boundary in wanted][:COLUMNS]

@@ -18,7 +18,7 @@ from .axes import (
     mark,
     mark_best,
     marker,
-    of_metric,
+    metric_values,
     points,
 )
 from .data import BASE, Row, TaskFound
@@ -30,10 +30,10 @@ class Plot:
     """A drawn plot.
 
     Attributes:
-        name: Its file name, without ending.
-        title: What it shows, as a heading.
-        alt: What it says, for readers who do not see it.
-        figure: The drawing.
+        name: File name without extension.
+        title: Heading.
+        alt: Text alternative for readers who cannot see the plot.
+        figure: The figure.
     """
 
     name: str
@@ -43,12 +43,7 @@ class Plot:
 
 
 def draw(task: TaskFound, full: int | None) -> Iterator[Plot]:
-    """Yield the plots of a task, as far as there is something to draw.
-
-    Args:
-        task: The task.
-        full: The boundary that keeps the whole adapter; None if it is not known.
-    """
+    """Yield the plots that have data; ``full`` is the whole adapter's boundary, if known."""
     makers: tuple[Callable[[TaskFound, int | None], Plot | None], ...] = (
         _metric,
         _difference,
@@ -65,7 +60,7 @@ def draw(task: TaskFound, full: int | None) -> Iterator[Plot]:
 
 
 def _metric(task: TaskFound, full: int | None) -> Plot:
-    """Draw metric against boundary."""
+    """Plot the metric against the boundary."""
     name = metric_name(task.metric)
     figure, (axes,) = style.new_figure()
     draw_curve(axes, task, full)
@@ -86,15 +81,15 @@ def _metric(task: TaskFound, full: int | None) -> Plot:
 
 
 def _difference(task: TaskFound, full: int | None) -> Plot | None:
-    """Draw the paired difference to the whole adapter."""
+    """Plot the paired difference from the whole adapter."""
     rows = [row for row in task.rows if row.delta_full is not None]
     if len(rows) < 2:
         return None
     figure, (axes,) = style.new_figure()
     xs, ys = points(rows, "delta_full")
     for prefix, alpha, label in (
-        ("simultaneous", 0.1, "95 %, all at once"),
-        ("ci", 0.2, "95 %, each"),
+        ("simultaneous", 0.1, "95 %, simultaneous"),
+        ("ci", 0.2, "95 %, pointwise"),
     ):
         low, high = points(rows, f"{prefix}_low")[1], points(rows, f"{prefix}_high")[1]
         if np.isfinite(low).any():
@@ -106,17 +101,17 @@ def _difference(task: TaskFound, full: int | None) -> Plot | None:
     label_axes(axes, f"difference in {name}")
     style.legend(figure, axes)
     alt = (
-        f"Paired difference in {name} to the whole adapter at {len(rows)} boundaries, from "
-        f"{signed(float(ys.min()))} to {signed(float(ys.max()))}"
+        f"Paired difference in {name} from the whole adapter at {len(rows)} boundaries, between "
+        f"{signed(float(ys.min()))} and {signed(float(ys.max()))}"
     )
     best = task.row(task.best)
     if best is not None:
         alt += f"; {signed(best.delta_full)} at the {task.best_name}, {integer(task.best)}"
-    return Plot("difference", "Difference to the whole adapter", f"{alt}.", figure)
+    return Plot("difference", "Difference from the whole adapter", f"{alt}.", figure)
 
 
 def _wins(task: TaskFound, full: int | None) -> Plot | None:
-    """Draw how often each boundary is best when documents are drawn anew."""
+    """Plot how often each boundary is the best on resampled documents."""
     rows = [row for row in task.rows if row.win_rate is not None]
     if len(rows) < 2:
         return None
@@ -129,15 +124,15 @@ def _wins(task: TaskFound, full: int | None) -> Plot | None:
     alt = "Share of resampled document sets in which a boundary is best: " + ", ".join(
         f"{percent(row.win_rate)} for {integer(row.boundary)}" for row in leaders
     )
-    return Plot("wins", "How sure the choice is", f"{alt}.", figure)
+    return Plot("wins", "How certain the choice is", f"{alt}.", figure)
 
 
 def _metrics(task: TaskFound, full: int | None) -> Plot | None:
-    """Draw several metrics into one picture, which shows what a cut trades for what."""
+    """Plot all metrics together, to show the trade-offs between them."""
     curves = {
         key: ys
         for key in task.metric_keys
-        if not key.startswith("length_ratio") and np.isfinite(ys := of_metric(task, key)).any()
+        if not key.startswith("length_ratio") and np.isfinite(ys := metric_values(task, key)).any()
     }
     whole, unit = task.row(full), "value"
     if whole is not None and not _same_scale(curves.values()):
@@ -162,7 +157,7 @@ def _metrics(task: TaskFound, full: int | None) -> Plot | None:
     for i, ((key, ys), (colour, kind, dashes)) in enumerate(
         zip(curves.items(), looks, strict=False)
     ):
-        # thinner on top of thicker: equal curves are seen to be equal
+        # later lines are thinner, so that equal curves stay visible
         axes.plot(
             xs,
             ys,
@@ -185,14 +180,14 @@ def _metrics(task: TaskFound, full: int | None) -> Plot | None:
 
 
 def _length_ratio(task: TaskFound, full: int | None) -> Plot | None:
-    """Draw how long responses are, compared with the references."""
+    """Plot the length of responses relative to the references."""
     key = next((key for key in task.metric_keys if key.startswith("length_ratio")), None)
     if key is None:
         return None
     figure, (axes,) = style.new_figure()
     xs, _ = points(task.rows, "value")
-    axes.axhline(1, color=style.MUTED, linewidth=1, label="as long as the reference")
-    axes.plot(xs, of_metric(task, key), color=style.ACCENT, marker=marker(xs))
+    axes.axhline(1, color=style.MUTED, linewidth=1, label="same length as the reference")
+    axes.plot(xs, metric_values(task, key), color=style.ACCENT, marker=marker(xs))
     mark_best(axes, task)
     label_axes(axes, "response / reference length")
     style.legend(figure, axes)
@@ -205,37 +200,36 @@ def _length_ratio(task: TaskFound, full: int | None) -> Plot | None:
 
 
 def _trace(task: TaskFound, full: int | None) -> Plot | None:
-    """Draw the trace above the sweep, over the same layers."""
+    """Plot the trace above the sweep, with a shared axis."""
     trace = task.trace
     if trace is None or not trace.layers:
         return None
     figure, (upper, lower) = style.new_figure(2)
-    # the candidate comes from the mean
-    xs, middle = points(trace.layers, "mean")
+    xs, mean = points(trace.layers, "mean")  # which the candidate is found in
     quartiles = points(trace.layers, "q25")[1], points(trace.layers, "q75")[1]
     band(upper, xs, *quartiles, "quartiles")
     others = [(name, rows) for name, rows in trace.models.items() if name != "full"]
     for (name, rows), dashes in zip(others, DASHES[1:], strict=False):
         label = "base model" if name == "base" else name.replace("=", " ")
-        mean = points(rows, "mean")
-        upper.plot(*mean, color=style.MUTED, linestyle=dashes, linewidth=1.2, label=label)
-    upper.plot(xs, middle, color=style.ACCENT, marker=marker(xs), label="mean")
+        curve = points(rows, "mean")
+        upper.plot(*curve, color=style.MUTED, linestyle=dashes, linewidth=1.2, label=label)
+    upper.plot(xs, mean, color=style.ACCENT, marker=marker(xs), label="mean")
     lower.plot(*points(task.rows, "value"), color=style.ACCENT, marker=marker(xs))
     mark(lower, task)
     for axes in (upper, lower):
         if trace.candidate is not None:
             axes.axvline(trace.candidate, color=style.INK, linewidth=1, label="candidate")
             if trace.candidate_low is not None and trace.candidate_high is not None:
-                # a layer is as wide as the way to its neighbours, as in the trace's own plot
+                # half a layer to either side, as in the trace's own plot
                 low, high = trace.candidate_low - 0.5, trace.candidate_high + 0.5
                 axes.axvspan(low, high, color=style.WASH, linewidth=0, zorder=0)
-    label_axes(upper, "probability of the gold", "")
+    label_axes(upper, "gold probability", "")
     label_axes(lower, metric_name(task.metric), "layer read out (above) · boundary (below)")
     style.legend(figure, upper, lower, columns=3)
-    found = "no layer" if trace.candidate is None else f"layer {trace.candidate}"
+    candidate = "no layer" if trace.candidate is None else f"layer {trace.candidate}"
     alt = (
         f"Mean probability of the gold tokens read out at {len(trace.layers)} layers, above the "
-        f"sweep's {metric_name(task.metric)}; the trace proposes {found}, the sweep "
+        f"sweep's {metric_name(task.metric)}; the trace suggests {candidate}, the sweep "
         + ("none." if task.not_chosen else f"boundary {integer(task.best)}.")
     )
     return Plot("trace_and_sweep", "Trace and sweep", alt, figure)
@@ -246,6 +240,6 @@ def _at(row: Row | None, key: str) -> float | None:
 
 
 def _same_scale(curves: Iterable[Array]) -> bool:
-    """Return whether curves can share an axis without one of them lying flat on it."""
+    """Return whether curves can share an axis without one of them looking flat."""
     heights = [height for ys in curves if (height := float(np.nanmax(np.abs(ys)))) > 0]
     return not heights or max(heights) <= 20 * min(heights)

@@ -1,10 +1,12 @@
-"""How the plots look: one accent, two colour schemes, text that stays text."""
+"""The look of the plots: one accent colour, two colour schemes, text kept as text."""
 
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -13,16 +15,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from ..errors import OutputError
+from ..files import write_bytes, write_text
+
 PAPER = "#ffffff"
 INK = "#1c1c1f"
 MUTED = "#62626b"
 LINE = "#dededf"
 WASH = "#f3f3f1"
 ACCENT = "#005fa3"
-# further series, after Okabe & Ito's palette for colour-blind readers
+# more series, based on Okabe and Ito's palette for colour-blind readers
 SERIES = (ACCENT, "#b4540a", "#00795c", "#9c4a80", "#6f6a00", "#555560")
 MARKERS = "os^Dv*"
-# each light colour has one dark counterpart, so that one drawing serves both schemes
+# the dark counterpart of each light colour: one drawing serves both schemes
 _DARK = {
     PAPER: "#141416",
     INK: "#ececee",
@@ -36,7 +41,7 @@ _DARK = {
     "#6f6a00": "#d3cb4a",
     "#555560": "#b9b9c4",
 }
-# figures are narrow: at 360 CSS pixels their text is still 9 pixels high
+# narrow, so that text is still 9 pixels high on a screen of 360 CSS pixels
 WIDTH = 4.4
 HEIGHT = 3.1
 _FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
@@ -59,7 +64,7 @@ _SETTINGS: dict[Any, object] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "lm-eval-lora-boundary",
     "text.color": INK,
-    "text.parse_math": False,  # names of metrics and tasks are no formulas
+    "text.parse_math": False,  # names of metrics and tasks are not formulas
     "xtick.color": LINE,
     "xtick.labelcolor": MUTED,
     "ytick.color": LINE,
@@ -70,7 +75,7 @@ _SETTINGS: dict[Any, object] = {
 @contextmanager
 def house_style() -> Iterator[None]:
     """Draw and save figures in the style of the report."""
-    # on top of matplotlib's defaults: what a user set in a matplotlibrc must not leak in
+    # start from matplotlib's defaults, so that a user's matplotlibrc has no effect
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_SETTINGS)
@@ -78,22 +83,22 @@ def house_style() -> Iterator[None]:
 
 
 def new_figure(rows: int = 1) -> tuple[Figure, list[Axes]]:
-    """Return an empty figure and its axes, one below the other, with a common horizontal axis."""
+    """Return an empty figure with axes stacked vertically and a shared x-axis."""
     height = HEIGHT if rows == 1 else 2.4 * rows
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     axes = list(figure.subplots(rows, 1, sharex=True, squeeze=False)[:, 0])
-    for each in axes:
-        each.grid(axis="y", color=LINE, linewidth=0.6)
-        each.tick_params(length=0)
+    for ax in axes:
+        ax.grid(axis="y", color=LINE, linewidth=0.6)
+        ax.tick_params(length=0)
     axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
     return figure, axes
 
 
 def legend(figure: Figure, *axes: Axes, columns: int = 2) -> None:
-    """Name what is drawn, above the axes."""
+    """Draw one legend for all axes, above them."""
     entries: dict[str, Artist] = {}
-    for each in axes:
-        handles, labels = each.get_legend_handles_labels()
+    for ax in axes:
+        handles, labels = ax.get_legend_handles_labels()
         entries |= dict(zip(labels, handles, strict=True))
     figure.legend(
         list(entries.values()),
@@ -115,14 +120,33 @@ def png(figure: Figure) -> bytes:
 
 
 def svg(figure: Figure) -> str:
-    """Return a figure as SVG, the same bytes at every call, in the reader's own fonts."""
+    """Return a figure as SVG with system fonts; equal figures give equal bytes."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     return buffer.getvalue().decode("utf-8").replace("'DejaVu Sans'", _FONTS)
 
 
+def save(figure: Figure, folder: Path, name: str) -> str:
+    """Write ``name.svg`` and ``name.png``, and return the SVG.
+
+    Raises:
+        OutputError: The files cannot be written.
+    """
+    with warnings.catch_warnings():
+        # text may be in any script; a missing glyph is drawn as a box
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        drawing, image = svg(figure), png(figure)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be written: {error.strerror}") from error
+    write_text(folder / f"{name}.svg", drawing)
+    write_bytes(folder / f"{name}.png", image)
+    return drawing
+
+
 def dark(drawing: str) -> str:
-    """Return an SVG of the light scheme in the dark one."""
+    """Convert an SVG from the light to the dark colour scheme."""
     for light, colour in _DARK.items():
         drawing = drawing.replace(light, colour)
     return drawing

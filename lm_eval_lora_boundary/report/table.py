@@ -1,4 +1,4 @@
-"""The table of boundaries of one task."""
+"""Tables with one row per boundary."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from .formatting import (
 
 @dataclass(frozen=True)
 class Cell:
-    """One value of the table.
+    """One cell of the table.
 
     Attributes:
-        text: What is shown.
-        note: Shown beside it, smaller.
-        sort: What it sorts by; None for values that are not available.
+        text: The text.
+        note: A note after the text, in small print.
+        sort: The number to sort by; None if the value is not available.
     """
 
     text: str
@@ -38,9 +38,9 @@ class Line:
     """One row of the table.
 
     Attributes:
-        mark: What the boundary is: best, whole adapter, ….
-        best: Whether it is the best one.
-        cells: One value per heading.
+        mark: What is special about the boundary: best, whole adapter, ...
+        best: Whether it is the best boundary.
+        cells: One cell per heading.
     """
 
     mark: str
@@ -50,7 +50,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Heading:
-    """Name of a column, and what it means if that is not plain."""
+    """Name of a column, and its meaning if the name does not say it."""
 
     text: str
     meaning: str = ""
@@ -68,24 +68,18 @@ Column = tuple[Heading, Callable[[Row], Cell]]
 
 
 def table(task: TaskFound, rows: Sequence[Row], marks: dict[int, str]) -> Table:
-    """Return the statistics of boundaries; columns without any value are left out.
-
-    Args:
-        task: The task.
-        rows: The boundaries.
-        marks: What to write beside a boundary.
-    """
+    """Return the statistics of boundaries, without empty columns; ``marks`` are notes on them."""
     name = metric_name(task.metric)
     columns: list[Column] = [
         (Heading(name, "± its standard error"), _value),
         (
-            Heading("to whole adapter", "paired difference, 95 % interval"),
+            Heading("vs. whole adapter", "paired difference, 95 % interval"),
             lambda row: _delta(row.delta_full, row.ci_low, row.ci_high),
         ),
-        (Heading("p", "two-sided p-value of no difference to the whole adapter"), _p("p_value")),
-        (Heading("p (Holm)", "the same, corrected for all boundaries"), _p("p_holm")),
+        (Heading("p", "two-sided p-value of the difference from the whole adapter"), _p("p_value")),
+        (Heading("p (Holm)", "the same, with Holm's correction for all boundaries"), _p("p_holm")),
         (
-            Heading("to base", "paired difference to the base model, 95 % interval"),
+            Heading("vs. base model", "paired difference, 95 % interval"),
             lambda row: _delta(row.delta_base, row.base_ci_low, row.base_ci_high),
         ),
         (
@@ -93,44 +87,42 @@ def table(task: TaskFound, rows: Sequence[Row], marks: dict[int, str]) -> Table:
             lambda row: _share(row.win_rate),
         ),
         (
-            Heading("risk", "share of them in which it scores worse than the whole adapter"),
+            Heading("risk", "share of these sets in which it scores worse than the whole adapter"),
             lambda row: _share(row.loss_risk),
         ),
     ]
     if len({row.documents for row in rows}) > 1:
         columns.append((Heading("documents", "how many could be scored"), _documents))
-    for key in task.metric_keys[1:]:
-        columns.append((Heading(metric_name(key)), _other(key)))
-    return _filled(columns, rows, marks, None if task.not_chosen else task.best)
+    columns += [(Heading(metric_name(key)), _metric(key)) for key in task.metric_keys[1:]]
+    return _table(columns, rows, marks, None if task.not_chosen else task.best)
 
 
 def group_table(rows: Sequence[Row]) -> Table:
-    """Return lm-eval's values of a group of tasks at every boundary.
-
-    Args:
-        rows: The boundaries.
-    """
+    """Return lm-eval's metrics of a group of tasks at every boundary."""
     keys = [key for key in dict.fromkeys(k for row in rows for k in row.metrics) if "," in key]
-    columns = [(Heading(metric_name(key)), _other(key)) for key in keys]
-    return _filled(columns, rows, {}, None)
+    columns = [(Heading(metric_name(key)), _metric(key)) for key in keys]
+    return _table(columns, rows, {}, None)
 
 
-def _filled(
+def _table(
     columns: Sequence[Column], rows: Sequence[Row], marks: dict[int, str], best: int | None
 ) -> Table:
-    """Return a table of the columns that have a value."""
+    """Return a table of the columns that have values."""
     cells = [(heading, [make(row) for row in rows]) for heading, make in columns]
-    kept = [(h, found) for h, found in cells if any(cell.sort is not None for cell in found)]
+    kept = [(h, column) for h, column in cells if any(cell.sort is not None for cell in column)]
     return Table(
         (
-            Heading("boundary", "last layer that keeps its LoRA, −1 for the base model"),
+            Heading("boundary", "last layer that keeps its LoRA (−1: base model)"),
             *(heading for heading, _ in kept),
         ),
         tuple(
             Line(
                 marks.get(row.boundary, ""),
                 row.boundary == best,
-                (Cell(integer(row.boundary), sort=row.boundary), *(found[i] for _, found in kept)),
+                (
+                    Cell(integer(row.boundary), sort=row.boundary),
+                    *(column[i] for _, column in kept),
+                ),
             )
             for i, row in enumerate(rows)
         ),
@@ -164,7 +156,7 @@ def _documents(row: Row) -> Cell:
     )
 
 
-def _other(key: str) -> Callable[[Row], Cell]:
+def _metric(key: str) -> Callable[[Row], Cell]:
     def make(row: Row) -> Cell:
         value = row.metrics.get(key)
         return Cell(number(value), sort=value)

@@ -1,32 +1,25 @@
-"""Plots of a trace: curves over layers, and one document token by token."""
+"""Plots of a trace: curves over layers, and a heatmap of one document."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from ..errors import OutputError
 from . import style
 from .data import TRACED_BASE, TRACED_FULL
 
 _NAMES = {TRACED_FULL: "whole adapter", TRACED_BASE: "base model"}
-_MOST_TOKENS = 60  # more columns than this cannot be read
+_MOST_TOKENS = 60  # more columns would be unreadable
 _VISIBLE = str.maketrans({" ": "␣", "\n": "↵", "\t": "→"})
 
 
 def plot_curves(entry: Mapping[str, Any], folder: Path) -> None:
-    """Draw the mean probability of the gold answer over layers: ``trace.png`` and ``trace.svg``.
+    """Plot the probability of the gold tokens over layers: ``trace.png`` and ``trace.svg``.
 
-    The bands are quartiles over documents.
-
-    Args:
-        entry: A task's entry in ``trace.json``.
-        folder: Where to write.
+    Lines are means over documents, bands are quartiles. ``entry`` is a task's in ``trace.json``.
 
     Raises:
         OutputError: The files cannot be written.
@@ -43,7 +36,7 @@ def plot_curves(entry: Mapping[str, Any], folder: Path) -> None:
             layers = [row["layer"] for row in rows]
             means = [row["mean"] for row in rows]
             axes.plot(layers, means, color=colour, label=_NAMES.get(name, name))
-            if name in _NAMES:  # bands of cuts would hide each other
+            if name in _NAMES:  # the bands of further cuts would overlap
                 low, high = ([row[key] for row in rows] for key in ("q25", "q75"))
                 axes.fill_between(layers, low, high, color=colour, alpha=0.15, linewidth=0)
         _mark(axes, entry)
@@ -51,19 +44,19 @@ def plot_curves(entry: Mapping[str, Any], folder: Path) -> None:
         axes.set_ylabel("probability of a gold token")
         axes.set_ylim(bottom=0)
         style.legend(figure, axes)
-        _save(figure, folder, "trace")
+        style.save(figure, folder, "trace")
 
 
 def plot_heatmap(
     doc_id: int, tokens: Sequence[str], probability: Sequence[Sequence[float]], folder: Path
 ) -> None:
-    """Draw one document: ``trace_heatmap.png`` and ``trace_heatmap.svg``.
+    """Plot one document: ``trace_heatmap.png`` and ``trace_heatmap.svg``.
 
     Args:
         doc_id: The document.
-        tokens: Its gold tokens; the first 60 are drawn.
-        probability: Their probabilities under the full adapter, (layers, tokens).
-        folder: Where to write.
+        tokens: Its gold tokens; only the first 60 are shown.
+        probability: Their probabilities under the whole adapter, shape (layers, tokens).
+        folder: The output folder.
 
     Raises:
         OutputError: The files cannot be written.
@@ -71,7 +64,7 @@ def plot_heatmap(
     shown = list(tokens[:_MOST_TOKENS])
     with style.house_style():
         figure, (axes,) = style.new_figure()
-        # inches: room for each token and each layer
+        # in inches, with room for every token and layer
         figure.set_size_inches(1.6 + 0.2 * max(len(shown), 14), 1.6 + 0.12 * len(probability))
         axes.grid(visible=False)
         values = [row[: len(shown)] for row in probability]
@@ -80,15 +73,15 @@ def plot_heatmap(
         axes.set_xticks(range(len(shown)))
         labels = axes.set_xticklabels([token.translate(_VISIBLE) for token in shown], rotation=90)
         for label in labels:
-            label.set_parse_math(False)  # answers may hold dollars
+            label.set_parse_math(False)  # answers may contain dollar signs
         axes.set_ylabel("layer")
-        cut = f", {len(shown)} of {len(tokens)} tokens" if len(shown) < len(tokens) else ""
-        axes.set_xlabel(f"gold answer of document {doc_id}{cut}")
-        _save(figure, folder, "trace_heatmap")
+        part = f", {len(shown)} of {len(tokens)} tokens" if len(shown) < len(tokens) else ""
+        axes.set_xlabel(f"gold answer of document {doc_id}{part}")
+        style.save(figure, folder, "trace_heatmap")
 
 
 def _mark(axes: Axes, entry: Mapping[str, Any]) -> None:
-    """Mark the candidate and its interval, if there is one."""
+    """Mark the candidate and its interval."""
     candidate = entry["candidate"]
     if candidate is not None:
         low, high = entry["candidate_low"] - 0.5, entry["candidate_high"] + 0.5
@@ -100,17 +93,3 @@ def _mark(axes: Axes, entry: Mapping[str, Any]) -> None:
             linestyle=(0, (1, 2)),
             label=f"candidate {candidate}",
         )
-
-
-def _save(figure: Figure, folder: Path, name: str) -> None:
-    """Write PNG and SVG, the same bytes for the same figure."""
-    with warnings.catch_warnings():
-        # gold answers may be in any script; a missing glyph is drawn as a box
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        svg, png = style.svg(figure), style.png(figure)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{name}.svg").write_text(svg, encoding="utf-8")
-        (folder / f"{name}.png").write_bytes(png)
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be written: {error.strerror}") from error

@@ -1,4 +1,4 @@
-"""Arrays of scores in, numbers and decisions out.
+"""Paired statistics on arrays of scores, and the decisions based on them.
 
 Knows: numpy, scipy, sacrebleu.
 Must not know: models, files, or what a boundary is beyond an integer.

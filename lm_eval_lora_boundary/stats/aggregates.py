@@ -1,4 +1,4 @@
-"""Metrics that only a task's own aggregation function can compute, as something to resample."""
+"""Metrics that only a task's own aggregation function can compute, in resampleable form."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ import numpy.typing as npt
 Array = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
 
-NUMBERS = (bool, int, float, np.number, np.bool_)
-# up to so many different items, how often each occurs says all; gold and predicted labels do
-_KINDS = 16
-# a draw takes one call per column, and the differences to the base model, the whole adapter and
-# the best boundary two each; counts that occurred before take none
-_PASSES, _PASSES_OF_KINDS = 7, 3
+NUMBER_TYPES = (bool, int, float, np.number, np.bool_)
+# With this few distinct items (labels, for example), their counts determine the value.
+_MAX_DISTINCT = 16
+# Calls per draw and column: one for the draw, two for each difference from the base model, the
+# whole adapter and the best boundary. Counts that occurred before are cached and cost no call.
+_CALLS, _CALLS_OF_COUNTS = 7, 3
 
 
 class Aggregates:
-    """Whatever a task's own aggregation function makes of its documents."""
+    """A metric computed by the task's own aggregation function; a :class:`Statistic`."""
 
     binary = values = None
     costly = True
@@ -30,98 +30,93 @@ class Aggregates:
     def __init__(
         self, columns: Sequence[Sequence[Any]], aggregate: Callable[[Sequence[Any]], float]
     ) -> None:
-        """Take items and the function.
+        """Compute the metric on all documents.
 
         Args:
-            columns: By column, the item of every document.
-            aggregate: Makes a value of a column's items, in whatever order.
+            columns: For each column, the item of every document.
+            aggregate: Computes the metric of a column from its items, in any order.
         """
         self._columns = columns
         self._aggregate = aggregate
-        self._known: dict[bytes, float] = {}
-        self._seconds = math.inf  # of the quickest call: the first may import something
+        self._cache: dict[bytes, float] = {}
+        self._seconds_per_call = math.inf  # the minimum: the first call may import something
         self.documents = len(columns[0])
-        self._names = [[repr(item) for item in column] for column in columns]
-        kinds = {
-            name: item
-            for names, column in zip(self._names, columns, strict=True)
-            for name, item in zip(names, column, strict=True)
-        }
-        self._kinds = list(kinds.values()) if len(kinds) <= _KINDS else None
-        order = {name: i for i, name in enumerate(kinds)}
-        # by column, which kind each document is, shape (documents, kinds)
-        self._is = (
-            [np.eye(len(kinds), dtype=np.int64)[[order[n] for n in names]] for names in self._names]
-            if self._kinds is not None
-            else []
-        )
-        self.observed: Array = self.resampled(np.ones((1, self.documents), dtype=np.int64))[0]
+        distinct = {repr(item): item for column in columns for item in column}
+        index = {key: i for i, key in enumerate(distinct)}
+        # equal numbers for equal items, shape (columns, documents)
+        self._codes = np.array([[index[repr(item)] for item in column] for column in columns])
+        self._items = list(distinct.values()) if len(distinct) <= _MAX_DISTINCT else None
+        if self._items is not None:  # shape (columns, documents, items)
+            self._one_hot = np.eye(len(distinct), dtype=np.int64)[self._codes]
+        self.observed: Array = self.resample(np.ones((1, self.documents), dtype=np.int64))[0]
 
-    def seconds(self, draws: int) -> float:
-        """Return about how long it takes to compare the columns with so many draws."""
-        calls = _PASSES * draws * len(self._columns)
-        if self._kinds is not None:
+    def estimate_seconds(self, draws: int) -> float:
+        """Estimate how long it takes to compare the columns."""
+        calls = _CALLS * draws * len(self._columns)
+        if self._items is not None:
             equal = np.full(self.documents, 1 / self.documents)
             counts = np.random.default_rng(0).multinomial(self.documents, equal, size=draws)
-            tallies = np.concatenate([counts @ each for each in self._is])
-            calls = _PASSES_OF_KINDS * len(np.unique(tallies, axis=0))
-        return calls * self._seconds
+            item_counts = np.concatenate([counts @ one_hot for one_hot in self._one_hot])
+            calls = _CALLS_OF_COUNTS * len(np.unique(item_counts, axis=0))
+        return calls * self._seconds_per_call
 
     def take(self, columns: Sequence[int]) -> Aggregates:
-        """Return the same of some columns, as :class:`Statistic`."""
+        """Return the statistic for some of the columns."""
         return Aggregates([self._columns[i] for i in columns], self._aggregate)
 
-    def resampled(self, counts: Counts) -> Array:
-        """Return the function's values on drawn documents, as :class:`Statistic`."""
+    def resample(self, counts: Counts) -> Array:
+        """Return the metric on bootstrap samples."""
         none = np.zeros_like(counts)
         columns = range(len(self._columns))
-        found: Array = np.array([self._values(counts, i, none, i) for i in columns]).T
-        return found
+        values: Array = np.array([self._evaluate(counts, i, none, i) for i in columns]).T
+        return values
 
-    def exchanged(self, signs: npt.NDArray[np.int8], reference: int) -> Array:
-        """Return differences with exchanged documents, as :class:`Statistic`."""
+    def permuted_differences(self, signs: npt.NDArray[np.int8], reference: int) -> Array:
+        """Return differences from the reference after swapping answers."""
         stay = (signs > 0).astype(np.int64)
-        found = np.zeros((len(signs), len(self._columns)))
-        for i, differ in enumerate(self.differing(reference)):
-            if differ:
-                there = self._values(stay, i, 1 - stay, reference)
-                found[:, i] = np.subtract(there, self._values(1 - stay, i, stay, reference))
-        return found
+        differences = np.zeros((len(signs), len(self._columns)))
+        for i, differing in enumerate(self.count_differing(reference)):
+            if differing:
+                own = self._evaluate(stay, i, 1 - stay, reference)
+                differences[:, i] = np.subtract(own, self._evaluate(1 - stay, i, stay, reference))
+        return differences
 
-    def differing(self, reference: int) -> npt.NDArray[np.int64]:
-        """Return how many documents differ, as :class:`Statistic`."""
-        names = np.array(self._names)
-        found: npt.NDArray[np.int64] = (names != names[reference]).sum(axis=1)
-        return found
+    def count_differing(self, reference: int) -> npt.NDArray[np.int64]:
+        """Return how many documents differ from the reference."""
+        counts: npt.NDArray[np.int64] = (self._codes != self._codes[reference]).sum(axis=1)
+        return counts
 
-    def _values(self, counts: Counts, column: int, others: Counts, other: int) -> list[float]:
-        """Return values of documents of one column and documents of another, taken together."""
-        if self._kinds is not None:
-            tallies = counts @ self._is[column] + others @ self._is[other]
-            return [self._of_kinds(tally) for tally in tallies]
+    def _evaluate(
+        self, counts: Counts, column: int, other_counts: Counts, other: int
+    ) -> list[float]:
+        """Return the metric on documents of one column pooled with documents of another."""
+        if self._items is not None:
+            item_counts = counts @ self._one_hot[column] + other_counts @ self._one_hot[other]
+            return [self._evaluate_item_counts(row) for row in item_counts]
         a, b = self._columns[column], self._columns[other]
+        documents = np.arange(self.documents)
         return [
-            self._value(
-                [a[i] for i in np.repeat(np.arange(self.documents), mine).tolist()]
-                + [b[i] for i in np.repeat(np.arange(self.documents), theirs).tolist()]
+            self._evaluate_items(
+                [a[i] for i in np.repeat(documents, own).tolist()]
+                + [b[i] for i in np.repeat(documents, others).tolist()]
             )
-            for mine, theirs in zip(counts, others, strict=True)
+            for own, others in zip(counts, other_counts, strict=True)
         ]
 
-    def _of_kinds(self, tally: Counts) -> float:
-        """Return the value of so many items of each kind, computed once."""
-        key = tally.tobytes()
-        if key not in self._known:
-            items = zip(self._kinds or [], tally.tolist(), strict=True)
-            self._known[key] = self._value([item for item, n in items for _ in range(n)])
-        return self._known[key]
+    def _evaluate_item_counts(self, item_counts: Counts) -> float:
+        key = item_counts.tobytes()
+        if key not in self._cache:
+            pairs = zip(self._items or [], item_counts.tolist(), strict=True)
+            self._cache[key] = self._evaluate_items([item for item, n in pairs for _ in range(n)])
+        return self._cache[key]
 
-    def _value(self, items: Sequence[Any]) -> float:
+    def _evaluate_items(self, items: Sequence[Any]) -> float:
         start = time.perf_counter()
         try:
             value = self._aggregate(items)
-        except (ValueError, ArithmeticError):  # such as one class only
+        except (ValueError, ArithmeticError):  # for example, a sample with a single class
             return math.nan
         finally:
-            self._seconds = min(self._seconds, time.perf_counter() - start)
-        return float(value) if isinstance(value, NUMBERS) else math.nan
+            elapsed = time.perf_counter() - start
+            self._seconds_per_call = min(self._seconds_per_call, elapsed)
+        return float(value) if isinstance(value, NUMBER_TYPES) else math.nan

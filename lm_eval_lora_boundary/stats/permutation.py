@@ -1,25 +1,24 @@
-"""Paired tests and intervals that hold with few documents: answers exchanged between two columns.
+"""Paired permutation tests, and intervals that agree with them, also for few documents.
 
 If two columns are equally good, it does not matter which of them gave which of the two answers to
-a document. Exchanging them at random, document by document, thus shows how far columns are apart
-by chance alone: for means that is Fisher's sign-flip test of the paired differences, for BLEU and
-other metrics of a whole corpus approximate randomisation (Riezler & Maxwell 2005, "On Some
-Pitfalls in Automatic Evaluation and Significance Testing for MT"). The same documents are
-exchanged for all columns, so that the largest deviation among them is a test of all at once (max-T:
-Westfall & Young 1993, Resampling-Based Multiple Testing, section 2.6).
+a document. Swapping the answers at random, document by document, therefore shows how far apart two
+columns get by chance. For means this is Fisher's sign-flip test of the paired differences. For
+BLEU and other corpus metrics it is approximate randomisation (Riezler & Maxwell 2005, "On Some
+Pitfalls in Automatic Evaluation and Significance Testing for MT"). The same documents are swapped
+for all columns, so that the largest statistic among them tests all columns at once (max-T: Westfall
+& Young 1993, Resampling-Based Multiple Testing, section 2.6).
 
-An interval reaches as many standard errors to either side as chance reaches in the test, and
-therefore leaves out zero where the test rejects. Two exceptions err on the side of caution:
+An interval extends by the test's critical value, in standard errors, to either side, and so it
+excludes zero where the test rejects. In two cases it is wider:
 
-- Columns that agree on most documents. Their spread is that of a few documents and says little
-  about what others would do; with no difference at all it is zero, which proves nothing. For 0/1
-  metrics the interval is Bonett and Price's (2012, "Adjusted Wald Confidence Interval for a
-  Difference of Binomial Proportions Based on Paired Data", J. Educ. Behav. Stat. 37, 479-488): two
-  imaginary documents, one gained and one lost, are added. Means of other values take the same two,
-  as large as the range of the values, as long as fewer documents differ than a test could reject
-  with (``REJECTING``); other metrics have no interval then.
-- Fewer than ``FEW`` documents: intervals of anything but 0/1 metrics reach at least as far as
-  Student's t says.
+- Columns that agree on most documents. A spread estimated from a few documents says little about
+  others, and no difference at all does not prove equality. For 0/1 metrics the interval is Bonett
+  and Price's (2012, "Adjusted Wald Confidence Interval for a Difference of Binomial Proportions
+  Based on Paired Data", J. Educ. Behav. Stat. 37, 479-488): it adds two imaginary documents, one
+  gained and one lost. Other means add the same two, as large as the range of the values, if fewer
+  than ``MIN_DIFFERING`` documents differ. Other metrics have no interval then.
+- Fewer than ``FEW_DOCUMENTS`` documents. Except for 0/1 metrics, the critical value is then at
+  least that of Student's t.
 """
 
 from __future__ import annotations
@@ -34,25 +33,25 @@ import scipy.stats
 from .aggregates import Array
 
 LEVEL = 0.95
-# with 10 documents intervals cover 90 % or more even of very skewed differences, with 6 89 %
-FEW = 10
-# all of so many have to differ in the same direction before the test can reject: 2 / 2^6 < 5 %
-REJECTING = 6
+# coverage even of very skewed differences: at least 90 % with 10 documents, 89 % with 6
+FEW_DOCUMENTS = 10
+# the fewest differing documents with which the test can reject: 2 / 2^6 < 5 %
+MIN_DIFFERING = 6
 _NORMAL = float(scipy.stats.norm.ppf((1 + LEVEL) / 2))
 _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
-class Judged:
-    """What exchanging answers says about columns; every array has shape (columns,).
+class PermutationTest:
+    """Tests of columns against a reference column; every array has shape (columns,).
 
     Attributes:
         low: Lower end of the 95 % interval of the difference, NaN where there is none.
-        high: Upper end.
+        high: Upper end of it.
         p_value: Two-sided, for one column at a time.
-        simultaneous_low: Lower end of the interval that holds for all columns at once.
-        simultaneous_high: Upper end.
-        p_simultaneous: Two-sided, corrected in the same way.
+        simultaneous_low: Lower end of the 95 % interval that holds for all columns at once.
+        simultaneous_high: Upper end of it.
+        p_simultaneous: Two-sided, corrected for all columns (max-T).
     """
 
     low: Array
@@ -63,22 +62,22 @@ class Judged:
     p_simultaneous: Array
 
 
-def exchanges(documents: int, draws: int, seed: int) -> Iterator[npt.NDArray[np.int8]]:
-    """Yield which documents to exchange: all ways if they are no more than the draws, else some.
+def sign_flips(documents: int, draws: int, seed: int) -> Iterator[npt.NDArray[np.int8]]:
+    """Yield all ways of swapping documents if there are at most ``draws``, else a random sample.
 
     Args:
-        documents: How many there are.
-        draws: How many ways to draw.
-        seed: Of the draws.
+        documents: Number of documents.
+        draws: Size of the sample.
+        seed: Seed of the sample.
 
     Yields:
-        1 for a document that stays and -1 for one that is exchanged, shape (some, documents); the
-        very first row exchanges none. Exchanging all others instead gives the opposite
-        difference, so that the first document may as well stay when all ways are listed.
+        Arrays of shape (permutations, documents): -1 for a document whose answers are swapped,
+        else 1. The very first row swaps none. If all ways are listed, the first document is never
+        swapped, since swapping the complement only changes the sign of the difference.
     """
     if documents <= 30 and 2 ** (documents - 1) <= draws:
-        ways = np.arange(2 ** (documents - 1))[:, None] >> np.arange(documents - 1) & 1
-        yield np.hstack([np.ones((len(ways), 1)), 1 - 2 * ways]).astype(np.int8)
+        swapped = np.arange(2 ** (documents - 1))[:, None] >> np.arange(documents - 1) & 1
+        yield np.hstack([np.ones((len(swapped), 1)), 1 - 2 * swapped]).astype(np.int8)
         return
     yield np.ones((1, documents), dtype=np.int8)
     generator = np.random.default_rng([seed, documents])
@@ -87,118 +86,117 @@ def exchanges(documents: int, draws: int, seed: int) -> Iterator[npt.NDArray[np.
         yield 1 - 2 * generator.integers(0, 2, size, dtype=np.int8)
 
 
-def judge_means(differences: Array, exchanged: Array, scale: float, exact: Array | None) -> Judged:
-    """Judge means of documents.
+def sign_flip_test(
+    differences: Array, permuted: Array, scale: float, exact: Array | None
+) -> PermutationTest:
+    """Test means over documents.
 
     Args:
-        differences: Of every document, to the reference, shape (documents, columns).
-        exchanged: Their means with exchanged answers, shape (ways, columns); the first row with
-            none exchanged.
-        scale: Range of the metric: 1 if documents are right or wrong.
-        exact: Exact p-values of the columns if documents are right or wrong, shape (columns,).
+        differences: Difference from the reference on every document, shape (documents, columns).
+        permuted: Their means after sign flips, shape (permutations, columns); the first row is
+            the observed one.
+        scale: Range of the metric.
+        exact: Exact p-values to use instead if documents are right or wrong, shape (columns,).
     """
     documents = len(differences)
     differing = (np.abs(differences) > 1e-12).sum(axis=0)
-    added = np.full(len(differing), exact is not None) | (differing < REJECTING)
+    added = np.full(len(differing), exact is not None) | (differing < MIN_DIFFERING)
     number = np.where(added, documents + 2, documents)
     squares = (differences**2).sum(axis=0) + np.where(added, 2 * scale**2, 0)
-    centres = exchanged * documents / number
-    # exchanging changes no square: the spread that goes with each centre
-    spread = np.sqrt(
-        np.maximum(squares / number - centres**2, 0) / np.where(added, number, documents - 1)
+    means = permuted * documents / number
+    # flipping a sign does not change a square: the standard error of each permuted mean
+    stderr = np.sqrt(
+        np.maximum(squares / number - means**2, 0) / np.where(added, number, documents - 1)
     )
-    far = _ratio(np.abs(centres), spread)
-    p_value = _shares(np.abs(exchanged)) if exact is None else exact
-    reach = np.where(added, _NORMAL, _reach(far))
+    t = _divide(np.abs(means), stderr)
+    p_value = _p_values(np.abs(permuted)) if exact is None else exact
+    critical = np.where(added, _NORMAL, _critical_value(t))
     if exact is None:
-        reach = np.maximum(reach, _student(documents))
-    there = (scale > 0) | (differing > 0)
-    return _judged(centres[0], spread[0], far, reach, p_value, there)
+        critical = np.maximum(critical, _min_critical_value(documents))
+    has_interval = (scale > 0) | (differing > 0)
+    return _result(means[0], stderr[0], t, critical, p_value, has_interval)
 
 
-def judge_draws(
-    value: Array, spread: Array, exchanged: Array, differing: npt.NDArray[np.int64], n: int
-) -> Judged:
-    """Judge a metric that is no mean.
+def approximate_randomisation(
+    value: Array, stderr: Array, permuted: Array, differing: npt.NDArray[np.int64], documents: int
+) -> PermutationTest:
+    """Test a metric that is not a mean over documents.
 
     Args:
-        value: The differences, shape (columns,).
-        spread: Their standard errors, from drawing documents anew, shape (columns,).
-        exchanged: The differences with exchanged answers, shape (ways, columns); the first row
-            with none exchanged.
-        differing: How many documents differ, shape (columns,).
-        n: Number of documents.
+        value: Differences from the reference, shape (columns,).
+        stderr: Their bootstrap standard errors, shape (columns,).
+        permuted: The differences after swapping answers, shape (permutations, columns); the first
+            row is the observed one.
+        differing: Number of documents that differ from the reference, shape (columns,).
+        documents: Number of documents.
     """
-    apart = np.abs(np.nan_to_num(exchanged, nan=np.inf))  # what cannot be computed counts as far
-    finite = np.where(np.isfinite(apart), apart, 0)
-    # as if the metric were a mean: Student's t of a draw, given that exchanging changes no square
-    share = _ratio(finite**2, (finite**2).sum(axis=0) * n / len(apart))
-    share = np.clip(np.where(np.isfinite(apart), share, 1), 0, 1 - 1e-12)
-    far = np.sqrt((n - 1) * share / (1 - share))
-    reach = np.maximum(_reach(far), _student(n))
-    return _judged(value, spread, far, reach, _shares(apart), differing >= min(n, REJECTING))
+    size = np.abs(np.nan_to_num(permuted, nan=np.inf))  # undefined counts as extreme
+    finite = np.where(np.isfinite(size), size, 0)
+    # Student's t of each permuted difference as if the metric were a mean, whose sum of squares
+    # the permutations leave unchanged
+    share = _divide(finite**2, (finite**2).sum(axis=0) * documents / len(size))
+    share = np.clip(np.where(np.isfinite(size), share, 1), 0, 1 - 1e-12)
+    t = np.sqrt((documents - 1) * share / (1 - share))
+    critical = np.maximum(_critical_value(t), _min_critical_value(documents))
+    has_interval = differing >= min(documents, MIN_DIFFERING)
+    return _result(value, stderr, t, critical, _p_values(size), has_interval)
 
 
-def _judged(
+def _result(
     centre: Array,
-    spread: Array,
-    far: Array,
-    reach: Array,
+    stderr: Array,
+    t: Array,
+    critical: Array,
     p_value: Array,
-    there: npt.NDArray[np.bool_],
-) -> Judged:
-    """Return intervals that agree with the tests.
-
-    Args:
-        centre: Middles of the intervals, shape (columns,).
-        spread: Standard errors, shape (columns,).
-        far: Distances from zero in standard errors, shape (ways, columns).
-        reach: Standard errors to either side, shape (columns,).
-        p_value: One column at a time, shape (columns,).
-        there: Which columns have an interval, shape (columns,).
-    """
-    largest = far.max(axis=1, keepdims=True)
-    # the same draws for all: as many as have a largest distance beyond the column's own
-    p_simultaneous = (largest >= far[0] * (1 - _ROUNDING) - 1e-12).mean(axis=0)
-    widest = np.maximum(_reach(largest)[0], reach)
-    return Judged(
-        *_interval(centre, np.where(there, reach, np.nan), spread, p_value),
+    has_interval: npt.NDArray[np.bool_],
+) -> PermutationTest:
+    """Add the simultaneous test on ``t``, and intervals that agree with both tests."""
+    max_t = t.max(axis=1, keepdims=True)
+    p_simultaneous = (max_t >= _threshold(t[0])).mean(axis=0)
+    max_critical = np.maximum(_critical_value(max_t)[0], critical)
+    return PermutationTest(
+        *_interval(centre, np.where(has_interval, critical, np.nan), stderr, p_value),
         p_value,
-        *_interval(centre, np.where(there, widest, np.nan), spread, p_simultaneous),
+        *_interval(centre, np.where(has_interval, max_critical, np.nan), stderr, p_simultaneous),
         p_simultaneous,
     )
 
 
-def _interval(centre: Array, reach: Array, spread: Array, p_value: Array) -> tuple[Array, Array]:
-    """Return ends; what the test does not reject, zero, is not left out."""
-    width = np.where((spread == 0) & ~np.isnan(reach), 0, reach * spread)
-    low, high = centre - width, centre + width
+def _interval(centre: Array, critical: Array, stderr: Array, p_value: Array) -> tuple[Array, Array]:
+    """Return the ends of intervals, which include zero if the test does not reject it."""
+    half = np.where((stderr == 0) & ~np.isnan(critical), 0, critical * stderr)
+    low, high = centre - half, centre + half
     kept = p_value > 1 - LEVEL
     return np.where(kept, np.minimum(low, 0), low), np.where(kept, np.maximum(high, 0), high)
 
 
-def _student(documents: int) -> float:
-    """Return how many standard errors an interval reaches at least, 0 with enough documents."""
-    if documents >= FEW:
+def _min_critical_value(documents: int) -> float:
+    if documents >= FEW_DOCUMENTS:
         return 0.0
     return float(scipy.stats.t.ppf((1 + LEVEL) / 2, documents - 1))
 
 
-def _shares(far: Array) -> Array:
-    """Return p-values: how many ways lead as far as none exchanged, this way included."""
-    shares: Array = (far >= far[0] * (1 - _ROUNDING) - 1e-12).mean(axis=0)
-    return shares
+def _p_values(size: Array) -> Array:
+    """Return the shares of rows at least as extreme as the first one, which is included."""
+    p_values: Array = (size >= _threshold(size[0])).mean(axis=0)
+    return p_values
 
 
-def _reach(far: Array) -> Array:
-    """Return the farthest distances that are not significant, shape (columns,)."""
-    beyond = int((1 - LEVEL) * len(far) + _ROUNDING)
-    found: Array = -np.partition(-far, beyond, axis=0)[beyond]
-    return found
+def _threshold(observed: Array) -> Array:
+    """Return the smallest value that counts as at least as large, allowing for rounding error."""
+    return observed * (1 - _ROUNDING) - 1e-12
 
 
-def _ratio(top: Array, bottom: Array) -> Array:
-    """Return quotients: 0 of nothing, infinite where only the divisor is 0."""
-    top, bottom = np.broadcast_arrays(top, bottom)
-    whole = np.where(top > 1e-12, np.inf, 0.0)
-    return np.divide(top, bottom, out=whole, where=bottom > 1e-12 * np.maximum(top, 1e-300))
+def _critical_value(t: Array) -> Array:
+    """Return the largest statistics that are not significant, shape (columns,)."""
+    beyond = int((1 - LEVEL) * len(t) + _ROUNDING)
+    critical: Array = -np.partition(-t, beyond, axis=0)[beyond]
+    return critical
+
+
+def _divide(numerator: Array, denominator: Array) -> Array:
+    """Return quotients: 0 for 0 / 0, infinity for other numerators over 0."""
+    numerator, denominator = np.broadcast_arrays(numerator, denominator)
+    quotients = np.where(numerator > 1e-12, np.inf, 0.0)
+    nonzero = denominator > 1e-12 * np.maximum(numerator, 1e-300)
+    return np.divide(numerator, denominator, out=quotients, where=nonzero)

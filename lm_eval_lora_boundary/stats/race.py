@@ -1,23 +1,22 @@
-"""Choose the boundary that a full sweep would choose, without evaluating every boundary in full.
+"""Find the boundary that a full sweep would choose without evaluating every boundary in full.
 
-Documents come in rounds, in random order. After each round, a boundary is dropped if what was
-seen is evidence enough against its being the best over *all* documents, which is what the
-exhaustive sweep would choose.
+Documents come in rounds, in random order. After each round, a boundary is dropped if there is
+enough evidence against it being the best over *all* documents, which is the choice of the full
+sweep.
 
-The evidence is a test by betting. Were boundary ``k`` the best, no challenger could end ahead of
-it: what the challenger leads by after some documents, ``k`` would win back over the remaining
-ones. Betting on the challenger against that expectation is then a fair game or worse, and the
-capital of a player who starts with 1 reaches 1/α with probability at most α, however often one
-looks (Ville, 1939). A lead that the remaining documents can hardly undo makes the capital
-explode: this is the finite-population correction, without any variance or normal approximation.
-The game is that of Waudby-Smith & Ramdas (2024), "Estimating means of bounded random variables
-by betting", J. R. Stat. Soc. B 86, for sampling without replacement. Against each boundary the
-player splits the capital over all challengers and two sizes of bets, as do Ek, Stark, Stuckey &
-Vukcevic (2023), "Adaptively weighted audits of instant-runoff voting elections", E-Vote-ID.
+The evidence is a test by betting. If boundary ``k`` is the best, no challenger can end up ahead of
+it: whatever lead the challenger has after some documents, ``k`` wins back over the remaining ones.
+Betting on the challenger against that expectation is then a fair game or worse: starting from a
+capital of 1, a player reaches 1/α with probability at most α, no matter how often one looks (Ville
+1939). A lead that the remaining documents can hardly undo makes the capital explode; this is the
+finite-population correction, without a variance or a normal approximation. The game is that of
+Waudby-Smith & Ramdas (2024), "Estimating means of bounded random variables by betting", J. R. Stat.
+Soc. B 86, for sampling without replacement. Against each boundary the player splits the capital
+over all challengers and two sizes of bets, as in Ek, Stark, Stuckey & Vukcevic (2023), "Adaptively
+weighted audits of instant-runoff voting elections", E-Vote-ID.
 
-This is also how the error rate is spent. One boundary alone is the exhaustive choice, and only
-dropping that one is an error, so that the number of boundaries needs no correction; Ville's
-inequality covers all rounds; splitting the capital covers the challengers.
+No further correction is needed. Only dropping the full sweep's choice is an error, and that is a
+single boundary; Ville's inequality covers all rounds; splitting the capital covers all challengers.
 """
 
 from __future__ import annotations
@@ -31,26 +30,26 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
 
-# the clearest losers among 31 boundaries are out after 8 to 15 documents
+# the clearest losers among 31 boundaries are dropped after 8 to 15 documents
 FIRST_ROUND = 12
-# looking often costs no error rate, only the overhead of a round
+# more rounds do not raise the error rate; they only add overhead
 GROWTH = 1.2
-# parts of the largest stake that cannot lose more than itself; small leads want small bets
+# fractions of the largest stake that cannot lose more than the capital; small leads need small bets
 BETS = (0.5, 0.9)
-# a metric without known bounds may surprise by a difference this many times the range seen
-MARGIN = 2.0
+# for a metric without known bounds: the largest difference expected, in ranges seen so far
+_RANGES = 2.0
 
 
 @dataclass(frozen=True)
 class Dropped:
-    """A boundary that is out of the race.
+    """A boundary that was dropped.
 
     Attributes:
         boundary: The boundary.
         documents: Number of documents that it was evaluated on.
-        leader: The boundary with the best mean over these.
-        difference: Mean of its values minus the leader's, in units of the metric.
-        p_value: Bound on the probability of as much evidence, ever, against the best boundary.
+        leader: The boundary with the best mean over these documents.
+        difference: Its mean minus the leader's.
+        p_value: Upper bound on the probability of ever having this evidence against the best one.
     """
 
     boundary: int
@@ -64,20 +63,19 @@ class Race:
     """Successive elimination of boundaries on paired differences.
 
     With probability at least ``1 - error_rate`` over the random order, the boundary with the best
-    mean over all documents, the smallest of them in a tie, is never dropped. That is exact, at
-    any number of documents, for metrics within 0 and 1. No test of a mean can be exact for
-    others, since one document may outweigh all the rest; there, the bets reckon with differences
-    twice as large as the range of values seen so far.
+    mean over all documents (the smallest in a tie) is never dropped. For metrics within [0, 1] this
+    is exact with any number of documents. For others no test of a mean can be exact, since one
+    document may outweigh all others; their bets assume that no difference is larger than twice the
+    range of values seen so far.
 
-    Boundaries with identical values cannot be told apart and stay or go together; if they lead,
-    they stay to the end, and the sweep's rule for ties decides.
+    Boundaries with identical values stay or go together. If they lead, they stay to the end, and
+    the sweep's rule for ties decides.
 
     Attributes:
         order: The documents in the order to evaluate them.
-        rounds: Cumulative numbers of documents; the last is ``documents``.
+        rounds: Number of documents seen by the end of each round; the last is ``documents``.
         live: Boundaries still in the race, ascending.
-        dropped: Boundaries that are out, in the order of dropping.
-        evaluations: Evaluations of one document under one boundary so far.
+        dropped: Dropped boundaries, the first dropped first.
     """
 
     def __init__(
@@ -89,71 +87,60 @@ class Race:
         higher_is_better: bool = True,
         seed: int = 1234,
     ) -> None:
-        """Line up.
+        """Shuffle the documents and plan the rounds.
 
         Args:
             boundaries: Distinct boundaries.
-            documents: How many documents an exhaustive sweep would use.
-            error_rate: Largest probability that the exhaustive sweep's choice is dropped.
-            higher_is_better: Whether large values of the metric are good.
-            seed: Of the order of documents.
+            documents: Number of documents that a full sweep would use.
+            error_rate: Largest probability of dropping the full sweep's choice.
+            higher_is_better: Whether larger values of the metric are better.
+            seed: Seed of the order of documents.
 
         Raises:
-            ValueError: There is nothing to race, or no such error rate.
+            ValueError: There are no boundaries or documents, or the error rate is not in (0, 1).
         """
         if not boundaries or len(set(boundaries)) < len(boundaries):
-            raise ValueError(f"expected distinct boundaries, at least one; got {boundaries!r}")
+            raise ValueError(f"expected at least one boundary, all distinct; got {boundaries!r}")
         if documents < 1 or not 0 < error_rate < 1:
             raise ValueError(
                 "expected at least one document and an error rate between 0 and 1; got "
                 f"{documents} and {error_rate}"
             )
         self.order: list[int] = np.random.default_rng(seed).permutation(documents).tolist()
-        # down from all documents, so that the last drop is well before the end
+        # backwards from all documents, so that the last drop comes well before the end
         rounds = [documents]
         while (fewer := math.ceil(rounds[-1] / GROWTH)) >= FIRST_ROUND and fewer < rounds[-1]:
             rounds.append(fewer)
         self.rounds = rounds[::-1]
         self.live = sorted(boundaries)
         self.dropped: list[Dropped] = []
-        self.evaluations = 0
         self._boundaries = len(boundaries)
         self._error_rate = error_rate
         self._sign = 1.0 if higher_is_better else -1.0
-        self._finished = 0  # rounds
-        # lowest and highest value on each document, over the boundaries live at the time
+        self._finished = 0  # number of rounds
+        # lowest and highest value on each document, over the boundaries that were live then
         self._lows = self._highs = np.empty(0)
 
     @property
-    def saved(self) -> float:
-        """Evaluations of an exhaustive sweep divided by those spent so far."""
-        exhaustive = self._boundaries * self.rounds[-1]
-        return exhaustive / self.evaluations if self.evaluations else math.inf
-
-    @property
     def done(self) -> bool:
-        """Whether all rounds are over or one boundary is left, which is then the choice."""
+        """Whether all rounds are over, or only one boundary is left, which is then the choice."""
         return self._finished == len(self.rounds) or len(self.live) == 1
 
     def update(self, values: Mapping[int, npt.ArrayLike]) -> list[Dropped]:
-        """Finish a round: drop what is out. The last round drops nothing.
+        """Finish a round and return the boundaries it drops, ascending. The last round drops none.
 
         Args:
-            values: Of the metric, for every live boundary, on the first documents of ``order``,
-                as many as the next entry of ``rounds``.
-
-        Returns:
-            What was dropped now, ascending.
+            values: For every live boundary, the metric on the first documents of ``order``, as
+                many as the next entry of ``rounds`` says.
 
         Raises:
-            ValueError: The values are not those, or not all finite, or all rounds are over.
+            ValueError: Values are missing, unexpected or not finite, or all rounds are over.
         """
         if self._finished == len(self.rounds):
             raise ValueError("all rounds are over")
         seen, documents = len(self._lows), self.rounds[self._finished]
         columns = self._columns(values, documents)
         self._finished += 1
-        self.evaluations += len(self.live) * (documents - seen)
         self._lows = np.concatenate([self._lows, columns[seen:].min(axis=1)])
         self._highs = np.concatenate([self._highs, columns[seen:].max(axis=1)])
         if self.done:
@@ -162,78 +149,79 @@ class Race:
         scores = self._sign * columns
         totals = scores.sum(axis=0)
         best = int(totals.argmax())
-        against = evidence(scores, self.rounds[-1], self._limits(), self._boundaries)
-        # evidence may outlive the lead that it came from
-        out = (against >= -math.log(self._error_rate)) & (totals < totals[best])
-        now = [
-            Dropped(self.live[i], documents, self.live[best], float(gap), math.exp(-against[i]))
-            for i, gap in enumerate((columns - columns[:, [best]]).mean(axis=0))
+        log_capital = evidence(scores, self.rounds[-1], self._limits(), self._boundaries)
+        # the capital won from an early lead can outlast the lead
+        out = (log_capital >= -math.log(self._error_rate)) & (totals < totals[best])
+        differences = (columns - columns[:, [best]]).mean(axis=0).tolist()
+        dropped = [
+            Dropped(boundary, documents, self.live[best], differences[i], math.exp(-log_capital[i]))
+            for i, boundary in enumerate(self.live)
             if out[i]
         ]
-        self.dropped += now
+        self.dropped += dropped
         self.live = [boundary for i, boundary in enumerate(self.live) if not out[i]]
-        return now
+        return dropped
 
     def _columns(self, values: Mapping[int, npt.ArrayLike], documents: int) -> Array:
-        """Return checked values, shape (documents, live boundaries)."""
+        """Check the values and return them with shape (documents, live boundaries)."""
         if set(values) != set(self.live):
             raise ValueError(
-                f"expected values of the live boundaries {self.live}; got those of {sorted(values)}"
+                f"expected values of the live boundaries {self.live}; got {sorted(values)}"
             )
         columns = [np.asarray(values[boundary], dtype=np.float64) for boundary in self.live]
         for boundary, column in zip(self.live, columns, strict=True):
             if column.shape != (documents,):
                 raise ValueError(
-                    f"expected {documents} values of boundary {boundary}; got shape {column.shape}"
+                    f"boundary {boundary}: expected {documents} values; got shape {column.shape}"
                 )
         matrix = np.stack(columns, axis=1)
-        for row, column_index in np.argwhere(~np.isfinite(matrix))[:1]:
+        for row, i in np.argwhere(~np.isfinite(matrix))[:1]:
             raise ValueError(
-                f"boundary {self.live[column_index]} has the value {matrix[row, column_index]} on "
-                f"document {self.order[row]}; a race needs finite values"
+                f"boundary {self.live[i]} has the value {matrix[row, i]} on document "
+                f"{self.order[row]}; a race needs finite values"
             )
         return matrix
 
     def _limits(self) -> Array:
-        """Return the largest difference reckoned with before each document, and after the last."""
+        """Return the largest difference to expect before each document, and after the last."""
         if self._lows.min() >= 0 and self._highs.max() <= 1:
             return np.ones(len(self._lows) + 1)
         ranges = np.maximum.accumulate(self._highs) - np.minimum.accumulate(self._lows)
-        return MARGIN * np.concatenate([[0.0], ranges])
+        return _RANGES * np.concatenate([[0.0], ranges])
 
 
 def evidence(scores: Array, documents: int, limits: Array, boundaries: int) -> Array:
-    """Return the evidence against each boundary's being the best over all documents.
+    """Return the evidence against each boundary being the best over all documents.
 
     Args:
-        scores: Of the documents seen so far, in random order, shape (seen, live boundaries);
-            higher is better.
-        documents: How many there are in all.
-        limits: Largest difference between two scores, as known before each document and after
-            the last, shape (seen + 1,).
-        boundaries: How many boundaries there were at the start.
+        scores: Scores on the documents seen so far, in random order, shape (seen, live
+            boundaries); higher is better.
+        documents: Number of all documents.
+        limits: Largest possible difference between two scores, as known before each document and
+            after the last, shape (seen + 1,).
+        boundaries: Number of boundaries at the start.
 
     Returns:
-        Natural logarithms of the player's capital, shape (live boundaries,).
+        Natural logarithm of the player's capital, shape (live boundaries,).
     """
     seen, live = scores.shape
     remaining = documents - np.arange(seen)[:, None]
-    capital = np.full(live, -np.inf)
+    log_capital = np.full(live, -np.inf)
     for challenger in range(live):
         gains = scores[:, [challenger]] - scores
         leads = gains.cumsum(axis=0)
-        # at best for the challenger, its lead melts evenly
+        # the best case for the challenger: its lead melts evenly over the remaining documents
         expected = -(leads - gains) / remaining
-        # what a stake of 1 can lose at most
+        # the most that a stake of 1 can lose
         risk = limits[:-1, None] + expected
         returns = np.divide(
             gains - expected, risk, out=np.zeros_like(gains), where=risk > 1e-9 * limits[:-1, None]
         )
         for bet in BETS:
-            with np.errstate(divide="ignore"):  # only beyond unknown limits is all lost
-                won = np.log1p(np.maximum(bet * returns, -1.0)).sum(axis=0)
-            won[challenger] = -np.inf  # nothing is staked on a boundary against itself
-            capital = np.logaddexp(capital, won)
-        # the remaining documents cannot turn the tables
-        capital[leads[-1] > limits[-1] * (documents - seen + 1e-9)] = np.inf
-    return capital - math.log(len(BETS) * max(boundaries - 1, 1))
+            with np.errstate(divide="ignore"):  # all is lost only if a limit was too low
+                log_won = np.log1p(np.maximum(bet * returns, -1.0)).sum(axis=0)
+            log_won[challenger] = -np.inf  # a boundary is not its own challenger
+            log_capital = np.logaddexp(log_capital, log_won)
+        # the remaining documents cannot make up for this lead
+        log_capital[leads[-1] > limits[-1] * (documents - seen + 1e-9)] = np.inf
+    return log_capital - math.log(len(BETS) * max(boundaries - 1, 1))

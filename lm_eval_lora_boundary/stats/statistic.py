@@ -1,13 +1,14 @@
-"""Metrics as functions of drawn documents, so that any of them can be resampled.
+"""Metrics as functions of documents, so that any of them can be resampled.
 
-lm-eval logs what a metric keeps of every document: a number, or reference and response for corpus
-metrics. From these items a statistic is made that gives the metric on documents drawn anew. It is
+For every document lm-eval logs an item per metric: a number, or a reference and a response for
+corpus metrics. A statistic computes the metric from these items on any sample of documents. It is
 used only if it reproduces the values that lm-eval reported.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import zip_longest
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,11 +16,11 @@ import numpy.typing as npt
 from sacrebleu import BLEU, CHRF, TER
 from sacrebleu.metrics.base import Metric
 
-from .aggregates import NUMBERS, Aggregates, Array
+from .aggregates import NUMBER_TYPES, Aggregates, Array
 
 
 class Statistic(Protocol):
-    """A metric of several columns (models, boundaries) over the same documents."""
+    """A metric of several columns (boundaries, models) over the same documents."""
 
     @property
     def documents(self) -> int:
@@ -31,45 +32,39 @@ class Statistic(Protocol):
 
     @property
     def binary(self) -> Array | None:
-        """Right or wrong for every document, shape (documents, columns); None for other metrics."""
+        """1 if right and 0 if wrong, shape (documents, columns); None for other metrics."""
 
     @property
     def values(self) -> Array | None:
-        """Values whose mean it is, shape (documents, columns); None for other metrics."""
+        """Values whose mean is the metric, shape (documents, columns); None for other metrics."""
 
     @property
     def costly(self) -> bool:
-        """Whether a draw takes long enough for fewer of them to be made."""
+        """Whether the metric is so slow that fewer bootstrap draws should be made."""
 
-    def resampled(self, counts: npt.NDArray[np.int64]) -> Array:
-        """Return the metric on drawn documents.
+    def resample(self, counts: npt.NDArray[np.int64]) -> Array:
+        """Return the metric on bootstrap samples, shape (draws, columns).
 
         Args:
             counts: How often each document was drawn, shape (draws, documents).
-
-        Returns:
-            The metric, shape (draws, columns).
         """
 
-    def exchanged(self, signs: npt.NDArray[np.int8], reference: int) -> Array:
-        """Return differences to a column with which answers to some documents are exchanged.
+    def permuted_differences(self, signs: npt.NDArray[np.int8], reference: int) -> Array:
+        """Return differences from a column after swapping answers, shape (permutations, columns).
 
         Args:
-            signs: -1 for a document whose answers are exchanged, else 1, shape (ways, documents).
-            reference: The column.
-
-        Returns:
-            The differences, shape (ways, columns).
+            signs: -1 for swapped documents, else 1, shape (permutations, documents).
+            reference: The column to compare with and to swap answers with.
         """
 
-    def differing(self, reference: int) -> npt.NDArray[np.int64]:
-        """Return how many documents are not as in the reference column, shape (columns,)."""
+    def count_differing(self, reference: int) -> npt.NDArray[np.int64]:
+        """Return how many documents differ from the reference column, shape (columns,)."""
 
     def take(self, columns: Sequence[int]) -> Statistic:
-        """Return the same of some columns."""
+        """Return the statistic for some of the columns."""
 
-    def seconds(self, draws: int) -> float:
-        """Return about how long it takes to compare the columns with so many draws."""
+    def estimate_seconds(self, draws: int) -> float:
+        """Estimate how long it takes to compare the columns."""
 
 
 def statistic(
@@ -82,15 +77,15 @@ def statistic(
 
     Args:
         metric: Name of the metric.
-        columns: What lm-eval logged under that name: by column, for every document.
-        reported: The values that lm-eval reported, for every column; one that is not finite
-            need not be reproduced, and its column is of no use.
-        aggregate: What makes a value of a column's items, if known.
+        columns: For each column, the items that lm-eval logged under that name.
+        reported: The value that lm-eval reported for each column. Values that are not finite need
+            not be reproduced; do not use their columns.
+        aggregate: The task's aggregation function, if known.
     """
     values = np.asarray(reported, dtype=np.float64)
     finite = np.flatnonzero(np.isfinite(values))
     for candidate in _candidates(metric, columns, finite, aggregate):
-        # sums in another order differ by rounding; another metric differs by more
+        # the order of summation changes rounding only; another metric differs by more
         if np.allclose(candidate.observed[finite], values[finite], rtol=1e-9, atol=1e-12):
             return candidate
     return None
@@ -102,15 +97,15 @@ def _candidates(
     finite: npt.NDArray[np.int64],
     aggregate: Callable[[Sequence[Any]], float] | None,
 ) -> Iterator[Statistic]:
-    """Yield what the metric may be, cheapest first."""
+    """Yield the statistics that may be the metric, the fastest first."""
     items = [item for column in columns for item in column]
     if not items or not len(finite):
         return
-    if all(isinstance(item, NUMBERS) for item in items):
+    if all(isinstance(item, NUMBER_TYPES) for item in items):
         values = np.array(columns, dtype=np.float64).T
         if np.isfinite(values[:, finite]).all():
             yield Means(values)
-    elif all(map(_is_translation, items)):
+    elif all(map(_is_text_pair, items)):
         for scorer in _scorers(metric):
             yield CorpusScores(columns, scorer)
     if aggregate is not None:
@@ -118,113 +113,108 @@ def _candidates(
 
 
 class Means:
-    """Means over documents."""
+    """Means over documents; a :class:`Statistic`."""
 
     costly = False
 
     def __init__(self, values: Array) -> None:
-        """Take values.
-
-        Args:
-            values: The metric of every document, shape (documents, columns).
-        """
+        """Compute the means of values of shape (documents, columns)."""
         self.documents = len(values)
         self.observed: Array = values.mean(axis=0)
         self.binary = values if np.isin(values, (0, 1)).all() else None
         self.values: Array = values
 
-    def resampled(self, counts: npt.NDArray[np.int64]) -> Array:
-        """Return means over drawn documents, as :class:`Statistic`."""
+    def resample(self, counts: npt.NDArray[np.int64]) -> Array:
+        """Return the means on bootstrap samples."""
         means: Array = (counts @ self.values) / counts.sum(axis=1, keepdims=True)
         return means
 
-    def exchanged(self, signs: npt.NDArray[np.int8], reference: int) -> Array:
-        """Return differences with exchanged documents, as :class:`Statistic`."""
+    def permuted_differences(self, signs: npt.NDArray[np.int8], reference: int) -> Array:
+        """Return differences from the reference after swapping answers."""
         differences = self.values - self.values[:, [reference]]
         means: Array = (signs.astype(np.float64) @ differences) / self.documents
         return means
 
-    def differing(self, reference: int) -> npt.NDArray[np.int64]:
-        """Return how many documents differ, as :class:`Statistic`."""
-        found: npt.NDArray[np.int64] = (self.values != self.values[:, [reference]]).sum(axis=0)
-        return found
+    def count_differing(self, reference: int) -> npt.NDArray[np.int64]:
+        """Return how many documents differ from the reference."""
+        counts: npt.NDArray[np.int64] = (self.values != self.values[:, [reference]]).sum(axis=0)
+        return counts
 
     def take(self, columns: Sequence[int]) -> Means:
-        """Return the same of some columns, as :class:`Statistic`."""
+        """Return the statistic for some of the columns."""
         return Means(self.values[:, columns])
 
-    def seconds(self, draws: int) -> float:
-        """Return a time too short to matter, as :class:`Statistic`."""
+    def estimate_seconds(self, draws: int) -> float:
+        """Return 0: means are computed in no time."""
         return 0.0
 
 
 class CorpusScores:
-    """BLEU, chrF or TER, from sacrebleu's sufficient statistics of every document."""
+    """BLEU, chrF or TER from sacrebleu's sufficient statistics; a :class:`Statistic`."""
 
     binary = values = None
     costly = True
 
     def __init__(self, columns: Sequence[Sequence[Any]], scorer: Metric) -> None:
-        """Extract the statistics.
+        """Extract the sufficient statistics.
 
         Args:
-            columns: By column, (reference or references, response) of every document.
+            columns: For each column, (reference or references, response) of every document.
             scorer: sacrebleu's metric.
         """
         self._columns = columns
         self._scorer = scorer
         self.documents = len(columns[0])
-        # what sacrebleu's own paired tests use; by column (documents, statistics)
-        self._statistics = [np.array(self._extracted(column)) for column in columns]
-        self.observed = self.resampled(np.ones((1, self.documents), dtype=np.int64))[0]
+        # for each column, shape (documents, statistics), as in sacrebleu's own paired tests
+        self._statistics = [np.array(self._extract(column)) for column in columns]
+        self.observed = self.resample(np.ones((1, self.documents), dtype=np.int64))[0]
 
-    def _extracted(self, column: Sequence[Any]) -> list[list[Any]]:
+    def _extract(self, column: Sequence[Any]) -> list[list[Any]]:
         references = [[item[0]] if isinstance(item[0], str) else item[0] for item in column]
-        most = max(map(len, references))
         # sacrebleu takes one list per reference number, None where a document has fewer
-        by_number = [[r[i] if i < len(r) else None for r in references] for i in range(most)]
+        by_number = [list(numbered) for numbered in zip_longest(*references)]
         responses = [item[1] if isinstance(item[1], str) else item[1][0] for item in column]
-        found: list[list[Any]] = self._scorer._extract_corpus_statistics(responses, by_number)  # type: ignore[arg-type]
-        return found
+        extracted: list[list[Any]] = self._scorer._extract_corpus_statistics(responses, by_number)
+        return extracted
 
-    def resampled(self, counts: npt.NDArray[np.int64]) -> Array:
-        """Return corpus scores of drawn documents, as :class:`Statistic`."""
-        found: Array = np.array([self._scores(counts @ each) for each in self._statistics]).T
-        return found
+    def resample(self, counts: npt.NDArray[np.int64]) -> Array:
+        """Return the corpus scores of bootstrap samples."""
+        scores: Array = np.array([self._scores(counts @ column) for column in self._statistics]).T
+        return scores
 
-    def exchanged(self, signs: npt.NDArray[np.int8], reference: int) -> Array:
-        """Return differences with exchanged documents, as :class:`Statistic`."""
+    def permuted_differences(self, signs: npt.NDArray[np.int8], reference: int) -> Array:
+        """Return differences from the reference after swapping answers."""
         stay = (signs > 0).astype(np.int64)
-        theirs = self._statistics[reference]
-        found = np.zeros((len(signs), len(self._statistics)))
-        for i, mine in enumerate(self._statistics):
-            if (mine != theirs).any():
-                kept = theirs.sum(axis=0) + stay @ (mine - theirs)
-                given = mine.sum(axis=0) + stay @ (theirs - mine)
-                found[:, i] = np.subtract(self._scores(kept), self._scores(given))
-        return found
+        other = self._statistics[reference]
+        differences = np.zeros((len(signs), len(self._statistics)))
+        for i, own in enumerate(self._statistics):
+            if (own != other).any():
+                own_sums = other.sum(axis=0) + stay @ (own - other)
+                other_sums = own.sum(axis=0) + stay @ (other - own)
+                differences[:, i] = np.subtract(self._scores(own_sums), self._scores(other_sums))
+        return differences
 
-    def differing(self, reference: int) -> npt.NDArray[np.int64]:
-        """Return how many documents differ, as :class:`Statistic`."""
-        theirs = self._statistics[reference]
-        return np.array([(mine != theirs).any(axis=1).sum() for mine in self._statistics])
+    def count_differing(self, reference: int) -> npt.NDArray[np.int64]:
+        """Return how many documents differ from the reference."""
+        other = self._statistics[reference]
+        return np.array([(own != other).any(axis=1).sum() for own in self._statistics])
 
     def take(self, columns: Sequence[int]) -> CorpusScores:
-        """Return the same of some columns, as :class:`Statistic`."""
+        """Return the statistic for some of the columns."""
         return CorpusScores([self._columns[i] for i in columns], self._scorer)
 
-    def seconds(self, draws: int) -> float:
-        """Return a time too short to matter: a score takes microseconds."""
+    def estimate_seconds(self, draws: int) -> float:
+        """Return 0: a score takes microseconds."""
         return 0.0
 
     def _scores(self, sums: npt.NDArray[np.int64]) -> list[float]:
-        """Return corpus scores of sums of the statistics, shape (draws, statistics)."""
+        """Return the corpus scores of summed statistics, shape (samples, statistics)."""
         score = self._scorer._compute_score_from_stats
-        return [score(each).score for each in sums.tolist()]
+        return [score(row).score for row in sums.tolist()]
 
 
-def _is_translation(item: Any) -> bool:
-    """Tell whether an item is (reference or references, response)."""
+def _is_text_pair(item: Any) -> bool:
+    """Return whether an item is (reference or references, response)."""
     if not isinstance(item, (tuple, list)) or len(item) != 2:
         return False
     return all(
@@ -235,7 +225,7 @@ def _is_translation(item: Any) -> bool:
 
 
 def _scorers(metric: str) -> Iterator[Metric]:
-    """Yield sacrebleu's metrics that a name may mean."""
+    """Yield the sacrebleu metrics that a name may stand for."""
     name = metric.lower()
     if "bleu" in name:
         for language in ("", "zh", "ja"):

@@ -1,4 +1,4 @@
-"""Debian's Chromium, headless, and what a page did in it."""
+"""A headless Chromium to test pages with."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Browser:
         self.driver.quit()
 
     def open(self, page: Path) -> None:
-        """Open a file, with logs that begin there."""
+        """Open a file with empty logs."""
         self.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
         self.driver.get("about:blank")
         for kind in ("browser", "performance"):
@@ -39,7 +39,7 @@ class Browser:
         self.driver.get(page.as_uri())
 
     def documents(self, position: int = 0) -> None:
-        """Scroll to the documents of a task and wait until they are drawn."""
+        """Scroll to the documents of a task and wait for them."""
         self.run("document.querySelectorAll('.documents')[arguments[0]].scrollIntoView()", position)
         self.until(
             "document.querySelectorAll('.documents')[arguments[0]].querySelector('.found')",
@@ -56,14 +56,14 @@ class Browser:
         return self.driver.find_elements(By.CSS_SELECTOR, selector)
 
     def texts(self, selector: str) -> list[str]:
-        """The texts of elements as they are in the page, shown or not."""
-        # as JSON: WebDriver cannot carry halves of surrogate pairs
+        """Return the texts of elements, visible or not."""
+        # as JSON: WebDriver cannot transfer lone surrogates
         script = "[...document.querySelectorAll(arguments[0])].map((e) => e.textContent)"
-        found: list[str] = json.loads(self.run(f"return JSON.stringify({script})", selector))
-        return found
+        texts: list[str] = json.loads(self.run(f"return JSON.stringify({script})", selector))
+        return texts
 
     def choose(self, label: str, option: str) -> None:
-        """Choose an option of the control with a label."""
+        """Choose an option of the control with this label."""
         for each in self.all(".panel label"):
             if each.text.splitlines()[0] == label:
                 return Select(each.find_element(By.TAG_NAME, "select")).select_by_visible_text(
@@ -72,16 +72,16 @@ class Browser:
         raise AssertionError(f"no control {label!r}")
 
     def search(self, text: str) -> None:
-        """Type into the search box, and wait as long as the page does."""
+        """Type into the search box and wait for the result."""
         (box,) = self.all("input[type=search]")
         box.send_keys(Keys.CONTROL, "a")
         box.send_keys(text or Keys.DELETE)
         self.run("window.before = document.querySelector('.found').firstChild")
-        # the status is written anew by every search
+        # every search replaces the status
         self.until("document.querySelector('.found').firstChild !== window.before")
 
     def requests(self) -> list[str]:
-        """Addresses that were asked for since the page was opened."""
+        """Return the URLs requested since the page was opened."""
         messages = [
             json.loads(each["message"])["message"] for each in self.driver.get_log("performance")
         ]
@@ -100,7 +100,7 @@ class Browser:
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": given})
 
     def screen(self, width: int, height: int = 800) -> None:
-        """Emulate a screen of a size, until the next page is opened."""
+        """Emulate a screen size until the next page is opened."""
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
 

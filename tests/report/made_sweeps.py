@@ -1,4 +1,4 @@
-"""Folders as a finished sweep leaves them, with made-up answers and their real statistics."""
+"""Folders of finished sweeps, with made-up answers and their true statistics."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def sentence(source: random.Random, words: int) -> str:
 
 
 def statistics(values: np.ndarray, boundaries: Sequence[int], full: int) -> list[dict[str, Any]]:
-    """Paired statistics of a matrix (documents, boundaries), by resampling documents."""
+    """Return paired bootstrap statistics of values with shape (documents, boundaries)."""
     source = np.random.default_rng(0)
     documents = len(values)
     draws = source.multinomial(documents, np.full(documents, 1 / documents), size=400)
@@ -60,9 +60,9 @@ def statistics(values: np.ndarray, boundaries: Sequence[int], full: int) -> list
 def generated(
     documents: int, boundaries: Sequence[int], words: int = 8, binary: bool = True, seed: int = 0
 ) -> tuple[list[dict[str, Any]], np.ndarray]:
-    """Documents with one response per boundary, and the value of each (documents, boundaries).
+    """Return documents with responses, and their values with shape (documents, boundaries).
 
-    Responses of neighbouring boundaries differ now and then, in a few words.
+    Responses of neighbouring boundaries sometimes differ in a few words.
     """
     source = random.Random(seed)
     found, values = [], np.zeros((documents, len(boundaries)))
@@ -96,7 +96,7 @@ def write_samples(
     layers: int,
     date: str = DATE,
 ) -> None:
-    """Write lm-eval's two files of one boundary; samples are merged into its ordinary keys."""
+    """Write lm-eval's results and samples files of one boundary."""
     target = folder / f"boundary={boundary}"
     target.mkdir(parents=True, exist_ok=True)
     results = {"results": {task: {}}, "config": {"boundary": boundary, "num_layers": layers}}
@@ -108,7 +108,7 @@ def write_samples(
 def response_sample(
     number: int, prompt: str, gold: str, response: str, **metrics: float
 ) -> dict[str, Any]:
-    """A sample of a task that generates text."""
+    """Return a sample of a task that generates text."""
     return {
         "doc_id": number,
         "doc": {},
@@ -132,7 +132,7 @@ def made_task(
     split: str = "validation",
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Write the samples of a task and return what ``sweep.json`` says about it."""
+    """Write the samples of a task and return its entry in ``sweep.json``."""
     boundaries = list(range(-1, layers))
     full = layers - 1
     found, values = generated(documents, boundaries, words, binary, seed)
@@ -206,7 +206,7 @@ def made_test(folder: Path, name: str, task: dict[str, Any], documents: int = 30
 
 
 def made_trace(layers: int) -> dict[str, Any]:
-    """What ``trace.json`` says about a task."""
+    """Return the entry of a task in ``trace.json``."""
 
     def curve(height: float) -> list[dict[str, float]]:
         rise = [height / (1 + np.exp(-(i - 0.6 * layers) / 1.5)) for i in range(layers)]

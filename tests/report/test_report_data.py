@@ -1,4 +1,4 @@
-"""What a report reads, and what it refuses."""
+"""The files that a report reads, and how it refuses damaged ones."""
 
 from __future__ import annotations
 
@@ -69,14 +69,14 @@ MISTAKES: dict[str, tuple[Any, str]] = {
         "77",
     ),
     "broken trace": (lambda f: (f / "trace.json").write_text("{"), "trace.json is not JSON"),
-    "no samples": (lambda f: samples(f, 2).unlink(), "boundary=2 holds no samples"),
-    "no folder": (lambda f: shutil.rmtree(f / "boundary=2"), "boundary=2 holds no"),
-    "a document less": (lambda f: cut(samples(f, 2), 5), "each document"),
-    "a document twice": (
+    "no samples": (lambda f: samples(f, 2).unlink(), "boundary=2 has no samples file"),
+    "no folder": (lambda f: shutil.rmtree(f / "boundary=2"), "boundary=2 has no samples file"),
+    "a missing document": (lambda f: cut(samples(f, 2), 5), "each document"),
+    "a repeated document": (
         lambda f: samples(f, 2).write_text(samples(f, 2).read_text() * 2),
         "each document",
     ),
-    "one document for another": (
+    "a document in place of another": (
         lambda f: samples(f, 2).write_text(
             "".join(
                 samples(f, 2).read_text().splitlines(keepends=True)[i] for i in (0, 0, 2, 3, 4, 5)
@@ -104,14 +104,14 @@ MISTAKES: dict[str, tuple[Any, str]] = {
     ),
     "no results": (
         lambda f: (f / f"boundary=-1/results_{DATE}.json").unlink(),
-        "boundary=-1 holds no results",
+        "boundary=-1 has no results file",
     ),
     "test samples missing": (lambda f: shutil.rmtree(f / "test/summaries/boundary=-1"), "samples"),
 }
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_folder_that_cannot_be_read_is_refused_in_one_line(mistake: str, copied: Path) -> None:
+def test_a_damaged_folder_is_refused_in_one_line(mistake: str, copied: Path) -> None:
     change, expected = MISTAKES[mistake]
     change(copied)
     with pytest.raises(OutputError) as caught:
@@ -121,7 +121,7 @@ def test_a_folder_that_cannot_be_read_is_refused_in_one_line(mistake: str, copie
     assert not (copied / "report.html").exists()
 
 
-def test_the_command_writes_the_page_and_says_where(copied: Path) -> None:
+def test_the_command_writes_the_page_and_prints_its_path(copied: Path) -> None:
     app = typer.Typer()
     command.register(app)
     result = CliRunner().invoke(app, [str(copied)])
@@ -131,7 +131,7 @@ def test_the_command_writes_the_page_and_says_where(copied: Path) -> None:
     assert not list(copied.rglob(".*"))
 
 
-def test_what_is_no_finite_number_is_not_available(copied: Path) -> None:
+def test_values_that_are_not_finite_numbers_are_not_available(copied: Path) -> None:
     def change(content: dict[str, Any]) -> None:
         content["tasks"]["summaries"]["boundaries"][0] |= {"p_value": float("nan"), "stderr": None}
         content["tasks"]["summaries"]["boundaries"][1] |= {"value": True, "win_rate": "0.5"}
@@ -142,7 +142,7 @@ def test_what_is_no_finite_number_is_not_available(copied: Path) -> None:
     assert first.value is not None
 
 
-def test_the_newest_samples_of_exactly_this_task_count(copied: Path) -> None:
+def test_the_newest_samples_of_exactly_this_task_are_used(copied: Path) -> None:
     sample = response_sample(0, "p", "g", "newer", exact_match=1.0)
     write_samples(copied, "summaries", 2, [sample], LAYERS, date="2027-01-01T00-00-00.000001")
     write_samples(
@@ -158,21 +158,21 @@ def test_the_newest_samples_of_exactly_this_task_count(copied: Path) -> None:
     assert document.answers[0].text == "newer"
 
 
-def test_only_the_filter_of_the_metric_counts(tmp_path: Path) -> None:
+def test_only_samples_of_the_filter_are_used(tmp_path: Path) -> None:
     one = response_sample(0, "p", "7", "it is 7", exact_match=0.0)
     both = [one | {"filter": "strict", "filtered_resps": ["[invalid]"]}]
     both += [one | {"filter": "flexible", "filtered_resps": ["7"], "exact_match": 1.0}]
     write_samples(tmp_path, "sums", 0, both, LAYERS)
-    for name, read_as, value in (("strict", "[invalid]", 0.0), ("flexible", "7", 1.0)):
+    for name, extracted, value in (("strict", "[invalid]", 0.0), ("flexible", "7", 1.0)):
         found = read_documents(tmp_path, "sums", f"exact_match,{name}", {0: value})
         (given,) = found.documents[0].answers
-        assert (given.text, given.read_as, given.value) == ("it is 7", read_as, value)
+        assert (given.text, given.extracted, given.value) == ("it is 7", extracted, value)
         assert found.binary
     with pytest.raises(OutputError):
         read_documents(tmp_path, "sums", "exact_match,none", {0: 0.0})
 
 
-def test_the_page_holds_every_answer_of_every_boundary(finished: Path) -> None:
+def test_the_payload_has_every_answer_of_every_boundary(finished: Path) -> None:
     found = read_sweep(finished).tasks[0]
     values = {each.boundary: each.value for each in found.rows}
     documents = read_documents(finished, "summaries", found.metric, values)
@@ -187,7 +187,7 @@ def test_the_page_holds_every_answer_of_every_boundary(finished: Path) -> None:
                 sample["resps"][0][0],
                 sample["exact_match"],
             ]
-    # neighbours that agree share one entry
+    # equal answers are stored once
     assert sum(len(d["answers"]) for d in shown["documents"]) < 6 * (LAYERS + 1)
     assert shown["boundaries"][shown["reference"]] == LAYERS - 1
 
@@ -213,17 +213,17 @@ def test_options_are_shown_by_their_text() -> None:
     assert (prompt(sample), gold(sample), answer(sample, "acc").text) == ("c", "o11", "o10")
 
 
-def test_contexts_are_the_options_where_they_differ() -> None:
+def test_contexts_are_the_options_if_they_differ() -> None:
     sample = scored([" fell"] * 2, [-2.0, -1.0], "0", ["The cup", "The table"])
     assert (gold(sample), answer(sample, "acc").text) == ("cup", "table")
 
 
-def test_options_without_context_are_not_chosen_from() -> None:
+def test_requests_without_context_are_not_options() -> None:
     sample = scored([" a", " b", " a", " b"], [-2.0, -3.0, -0.1, -0.2], "0", ["c", "c", "", ""])
     assert answer(sample, "acc").text == "a"
 
 
-def test_likelihoods_are_shown_where_nothing_is_chosen() -> None:
+def test_log_likelihoods_are_shown_if_there_are_no_options() -> None:
     sample = scored([" w0"], [-6.66837], " w0")
     assert answer(sample, "acc").text == "log-likelihood −6.6684, not the greedy choice"
     rolling = {"doc_id": 0, "arguments": {"gen_args_0": {"arg_0": "text"}}, "resps": [["-18.5"]]}
@@ -231,7 +231,7 @@ def test_likelihoods_are_shown_where_nothing_is_chosen() -> None:
     assert answer(rolling | {"word_perplexity": [-18.5, 4]}, "word_perplexity").value is None
 
 
-def test_values_that_the_metric_is_no_mean_of_are_not_compared(tmp_path: Path) -> None:
+def test_values_are_comparable_only_if_the_metric_is_their_mean(tmp_path: Path) -> None:
     rows = [
         scored([" w"], [-2.0 - i], " w") | {"doc_id": i, "perplexity": -2.0 - i} for i in range(3)
     ]
@@ -248,19 +248,19 @@ json_values = st.recursive(
 
 
 @given(json_values)
-def test_encoded_content_comes_back_and_cannot_leave_its_element(content: Any) -> None:
+def test_encoded_content_round_trips_and_cannot_close_its_element(content: Any) -> None:
     text = encode(content)
     assert json.loads(text) == content
     assert not set(text) & set("<>&\u2028\u2029")
     text.encode("utf-8")
 
 
-def test_halves_of_surrogate_pairs_survive() -> None:
+def test_lone_surrogates_survive_encoding() -> None:
     assert json.loads(encode(["\ud83d", "😀", "</script>"])) == ["\ud83d", "😀", "</script>"]
 
 
 @given(st.lists(st.text("ab"), min_size=2))
-def test_the_common_start_is_the_longest_one(texts: list[str]) -> None:
+def test_the_common_start_is_the_longest_common_prefix(texts: list[str]) -> None:
     start = common_start(texts)
     assert all(text.startswith(start) for text in texts)
     longer = {text[: len(start) + 1] for text in texts}

@@ -52,7 +52,7 @@ def page(folder: Path, chromium: Browser) -> Browser:
 
 
 def answers(folder: Path, task: str, metric: str) -> dict[int, dict[int, tuple[str, float]]]:
-    """Response and value by document and boundary, as lm-eval wrote them."""
+    """Return lm-eval's response and value by document and boundary."""
     found: dict[int, dict[int, tuple[str, float]]] = {}
     for boundary in range(-1, LAYERS):
         (file,) = (folder / f"boundary={boundary}").glob(f"samples_{task}_*")
@@ -69,7 +69,7 @@ def sweep(folder: Path, task: str) -> dict[str, Any]:
 
 
 def label(folder: Path, task: str, boundary: int) -> str:
-    """What the page calls a boundary."""
+    """Return the name of a boundary on the page."""
     name = {-1: "base model", FULL: "whole adapter"}.get(boundary, f"boundary {boundary}")
     found = sweep(folder, task)
     if boundary == found["best"]:
@@ -93,12 +93,12 @@ def test_nothing_is_fetched_and_nothing_is_logged(folder: Path, chromium: Browse
         others = [url for url in requested if not url.startswith("data:image/svg+xml;")]
         assert others == [(folder / "report.html").as_uri()]
         assert chromium.console() == []
-        # no sideways scrolling, also on a phone
+        # no horizontal scrolling, not even on a phone
         assert chromium.run("return document.documentElement.scrollWidth <= innerWidth")
     chromium.media(prefers_color_scheme="light")
 
 
-def test_plots_follow_the_colour_scheme_and_have_alternatives(page: Browser) -> None:
+def test_plots_follow_the_colour_scheme_and_have_text_alternatives(page: Browser) -> None:
     sources = {}
     for scheme in ("light", "dark"):
         page.media(prefers_color_scheme=scheme)
@@ -110,15 +110,13 @@ def test_plots_follow_the_colour_scheme_and_have_alternatives(page: Browser) -> 
         )
         sources[scheme] = page.run("return [...document.images].map((i) => i.currentSrc)")
     page.media(prefers_color_scheme="light")
-    assert len(sources["light"]) == 11  # six of one task, five of the other, without a trace
+    assert len(sources["light"]) == 11  # six of one task, five of the other, which has no trace
     assert not set(sources["light"]) & set(sources["dark"])
     assert all(len(alt) > 40 for alt in page.run("return [...document.images].map((i) => i.alt)"))
 
 
 @pytest.mark.parametrize("keyboard", [False, True])
-def test_the_table_sorts_by_any_column_both_ways(
-    keyboard: bool, page: Browser, folder: Path
-) -> None:
+def test_the_table_sorts_in_both_directions(keyboard: bool, page: Browser, folder: Path) -> None:
     rows = sweep(folder, "answers")["boundaries"]
     (table, *_) = page.all("table[data-sortable]")
     heading = table.find_elements("css selector", "thead th")[1]
@@ -136,7 +134,7 @@ def test_the_table_sorts_by_any_column_both_ways(
 
 @pytest.mark.parametrize("kind", ["changed", "worse", "better"])
 @pytest.mark.parametrize("task", ["answers", "summaries"])
-def test_filters_show_the_documents_that_they_name(
+def test_filters_show_the_right_documents(
     task: str, kind: str, page: Browser, folder: Path
 ) -> None:
     binary = task == "answers"
@@ -165,15 +163,15 @@ def test_filters_show_the_documents_that_they_name(
         assert len(expected) > 0 or kind == "better"
 
 
-def test_search_looks_at_prompt_gold_and_every_answer(page: Browser, folder: Path) -> None:
+def test_search_covers_prompt_gold_and_every_answer(page: Browser, folder: Path) -> None:
     texts: dict[int, list[str]] = {}
     for boundary in range(-1, LAYERS):
         (file,) = (folder / f"boundary={boundary}").glob("samples_answers_*")
         for line in file.read_text().splitlines():
             sample = json.loads(line)
-            asked = sample["arguments"]["gen_args_0"]["arg_0"]
+            question = sample["arguments"]["gen_args_0"]["arg_0"]
             texts.setdefault(sample["doc_id"], []).extend(
-                [asked, sample["target"], sample["resps"][0][0]]
+                [question, sample["target"], sample["resps"][0][0]]
             )
     random.seed(0)
     pairs = [" ".join(random.sample(VOCABULARY, 2)).upper() for _ in range(6)]
@@ -186,7 +184,7 @@ def test_search_looks_at_prompt_gold_and_every_answer(page: Browser, folder: Pat
     assert found_count(page) == DOCUMENTS
 
 
-def test_pages_hold_25_documents_and_no_more(page: Browser) -> None:
+def test_pages_have_at_most_25_documents(page: Browser) -> None:
     seen: list[str] = []
     for left in (25, 25, 10):
         shown = page.texts(".document h4")
@@ -211,12 +209,12 @@ def test_columns_can_be_chosen(page: Browser, folder: Path) -> None:
         "[...t.childNodes].filter((n) => n.nodeName !== 'DEL').map((n) => n.textContent).join('')))"
     )
     expected = [[found[i][boundary][0] for boundary in (0, 3, FULL)] for i in range(25)]
-    # what is struck out leaves its space
+    # deleted words leave a space
     assert [[" ".join(t.split()) for t in each] for each in shown] == expected
 
 
 def longest_common(a: list[str], b: list[str]) -> int:
-    """Length of the longest common subsequence, the textbook way."""
+    """Return the length of the longest common subsequence."""
     row = [0] * (len(b) + 1)
     for x in a:
         above, row = row, [0]
@@ -225,10 +223,10 @@ def longest_common(a: list[str], b: list[str]) -> int:
     return row[-1]
 
 
-def test_differences_are_complete_and_as_small_as_possible(page: Browser, folder: Path) -> None:
+def test_differences_are_complete_and_minimal(page: Browser, folder: Path) -> None:
     found = answers(folder, "answers", "exact_match")
     page.choose("Column 1", "base model")
-    # differences are looked for when they come near: all do, on a screen that is tall enough
+    # differences are computed near the viewport: for all documents if the screen is tall enough
     assert not page.run("return document.querySelector('#task-0 .document:last-child ins')")
     page.screen(1280, 30_000)
     page.until("document.querySelector('#task-0 .document:last-child ins')")
@@ -264,10 +262,10 @@ def test_the_first_change_counts_down_from_the_whole_adapter(page: Browser, fold
             continue
         where = str(max(others)).replace("-", "−")
         distinct = len(set(given.values()))
-        assert text == f"answer changes first at boundary {where} · {distinct} distinct answers"
+        assert text == f"answer first changes at boundary {where} · {distinct} distinct answers"
 
 
-def test_the_confirmation_has_its_own_documents(page: Browser, folder: Path) -> None:
+def test_the_test_split_has_its_own_documents(page: Browser, folder: Path) -> None:
     page.choose("Split", "test")
     assert found_count(page) == 20
     (strip, *_) = page.all(".strip")
@@ -275,10 +273,10 @@ def test_the_confirmation_has_its_own_documents(page: Browser, folder: Path) -> 
     assert len(strip.find_elements("css selector", ".cell")) == len(boundaries)
 
 
-def test_on_paper_only_the_first_documents_appear(folder: Path, chromium: Browser) -> None:
+def test_only_the_first_documents_are_printed(folder: Path, chromium: Browser) -> None:
     chromium.open(folder / "report.html")
     assert chromium.pdf().startswith(b"%PDF")
-    # printing draws the documents of all tasks, though nobody scrolled there
+    # printing draws the documents of all tasks without scrolling to them
     assert len(chromium.all(".document")) == 25 + 25
     chromium.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     visible = chromium.run(
@@ -305,7 +303,7 @@ HOSTILE = [
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("hostile")
-    # what a file may be called, so no slash
+    # a valid file name: no slash
     task = "<img src=x onerror=window.hacked=2>{{7*7}}"
     rows = statistics(np.eye(len(HOSTILE), 3), [-1, 0, 1], 1)
     for i, row in enumerate(rows):
@@ -334,7 +332,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_hostile_content_is_shown_and_does_nothing(hostile: Path, chromium: Browser) -> None:
+def test_hostile_content_is_shown_as_text(hostile: Path, chromium: Browser) -> None:
     chromium.open(hostile / "report.html")
     chromium.documents(0)
     chromium.choose("Column 1", "base model")
@@ -348,7 +346,7 @@ def test_hostile_content_is_shown_and_does_nothing(hostile: Path, chromium: Brow
     assert chromium.run("return window.hacked") is None
     assert chromium.texts("h2")[0] == "<img src=x onerror=window.hacked=2>{{7*7}}"
     assert HOSTILE[0] in chromium.texts(".signature")
-    # nothing but the plots is an image, and nothing but the page's own scripts a script
+    # the only images are the plots, and the only script is the page's own
     assert chromium.run("return [...document.images].every((i) => i.src.startsWith('data:'))")
     assert len(chromium.all("script")) == 1
     assert [u for u in chromium.requests() if not u.startswith("data:")] == [
@@ -357,7 +355,7 @@ def test_hostile_content_is_shown_and_does_nothing(hostile: Path, chromium: Brow
     assert chromium.console() == []
 
 
-def test_scripts_that_got_in_all_the_same_would_not_run(hostile: Path, chromium: Browser) -> None:
+def test_injected_scripts_do_not_run(hostile: Path, chromium: Browser) -> None:
     chromium.open(hostile / "report.html")
     chromium.run(
         "const s = document.createElement('script'); s.textContent = 'window.hacked = 4';"

@@ -1,4 +1,4 @@
-"""The plots: their files, both colour schemes, and sweeps with little to draw."""
+"""The plots: files, colour schemes, and sweeps with missing numbers."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from typing import Any
 import matplotlib
 import pytest
 from made_sweeps import SIGNATURE, made_task, made_trace, write_sweep
+from matplotlib.figure import Figure
 from PIL import Image
 
+from lm_eval_lora_boundary.errors import OutputError
 from lm_eval_lora_boundary.report import style
 from lm_eval_lora_boundary.report.data import Row, TaskFound
 from lm_eval_lora_boundary.report.plots import Plot, draw
@@ -49,7 +51,7 @@ def lines(plot: Plot) -> list[tuple[list[float], list[float]]]:
     ]
 
 
-def test_every_plot_is_drawn_from_the_numbers_of_the_sweep(task: TaskFound) -> None:
+def test_plots_show_the_numbers_of_the_sweep(task: TaskFound) -> None:
     plots = drawn(task)
     assert list(plots) == NAMES
     xs = [float(row.boundary) for row in task.rows]
@@ -75,7 +77,7 @@ def test_every_plot_is_drawn_from_the_numbers_of_the_sweep(task: TaskFound) -> N
         assert len(plot.alt) > 40
 
 
-def test_the_interval_of_the_candidate_is_shaded_alike_and_only_with_it(task: TaskFound) -> None:
+def test_the_interval_of_the_candidate_is_shaded_only_if_there_is_one(task: TaskFound) -> None:
     assert task.trace is not None
 
     def shaded(**changes: Any) -> list[tuple[float, float]]:
@@ -88,7 +90,7 @@ def test_the_interval_of_the_candidate_is_shaded_alike_and_only_with_it(task: Ta
     assert shaded(candidate=None, candidate_low=2, candidate_high=4) == []
 
 
-def test_metrics_that_go_the_other_way_are_marked(task: TaskFound) -> None:
+def test_metrics_where_lower_is_better_are_marked(task: TaskFound) -> None:
     def names(**directions: bool) -> str:
         plot = drawn(replace(task, directions=directions))["metrics"]
         return " ".join(str(text.get_text()) for text in plot.figure.legends[0].get_texts())
@@ -121,19 +123,19 @@ def test_files_are_the_same_at_every_run_and_can_be_read(tmp_path: Path) -> None
             assert all(link.startswith("#") for link in links)
 
 
-def test_the_dark_scheme_has_no_colour_of_the_light_one(task: TaskFound) -> None:
+def test_the_colour_schemes_share_no_colour(task: TaskFound) -> None:
     for plot in drawn(task).values():
         with style.house_style():
             light = style.svg(plot.figure)
         dark = style.dark(light)
         colours = [set(re.findall(r"#[0-9a-f]{6}\b", text)) for text in (light, dark)]
         assert colours[0]
-        # a colour that has no dark counterpart would be in both
+        # a colour without a dark counterpart would be in both
         assert not colours[0] & colours[1]
         assert "DejaVu" not in light
 
 
-def test_text_of_plots_is_large_enough_on_a_phone(task: TaskFound) -> None:
+def test_text_is_large_enough_on_a_phone(task: TaskFound) -> None:
     for plot in drawn(task).values():
         with style.house_style():
             text = style.svg(plot.figure)
@@ -142,7 +144,7 @@ def test_text_of_plots_is_large_enough_on_a_phone(task: TaskFound) -> None:
         assert min(sizes) * 328 / width >= 8  # 360 pixels without margins
 
 
-def test_plots_without_their_numbers_are_left_out(task: TaskFound) -> None:
+def test_plots_without_numbers_are_left_out(task: TaskFound) -> None:
     bare = [
         Row(row.boundary, row.value, metrics={task.metric: row.value or 0.0}) for row in task.rows
     ]
@@ -154,7 +156,7 @@ def test_plots_without_their_numbers_are_left_out(task: TaskFound) -> None:
     assert "wins" not in drawn(last)
 
 
-def test_what_is_not_available_is_a_gap_and_no_zero(task: TaskFound) -> None:
+def test_missing_values_are_gaps_not_zeros(task: TaskFound) -> None:
     first, second, *others = task.rows
     rows = (first, Row(second.boundary), *others)
     plots = drawn(replace(task, rows=rows, best=LAYERS - 1))
@@ -172,7 +174,7 @@ def test_what_is_not_available_is_a_gap_and_no_zero(task: TaskFound) -> None:
         assert max(map(len, drawn_at)) == len(rows) - 1
 
 
-def test_metrics_of_other_scales_are_drawn_relative_to_the_whole_adapter(task: TaskFound) -> None:
+def test_metrics_of_different_scales_are_relative_to_the_whole_adapter(task: TaskFound) -> None:
     rows = tuple(
         replace(row, metrics={task.metric: 0.5 + row.boundary / 100, "perplexity,none": 300.0})
         for row in task.rows
@@ -182,7 +184,13 @@ def test_metrics_of_other_scales_are_drawn_relative_to_the_whole_adapter(task: T
     assert [100.0] * len(rows) in [ys for _, ys in lines(plot)]
 
 
-def test_names_are_text_and_no_formulas(task: TaskFound) -> None:
+def test_a_folder_that_cannot_be_created_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "plots").write_text("a file")
+    with pytest.raises(OutputError, match="plots cannot be written: File exists"):
+        style.save(Figure(), tmp_path / "plots", "metric")
+
+
+def test_names_are_text_not_formulas(task: TaskFound) -> None:
     odd: dict[str, Any] = {r"$\frac{,none": 0.3, "<b>&_x_,none": 0.4}
     rows = tuple(replace(row, metrics=odd) for row in task.rows)
     plots = drawn(replace(task, rows=rows, metric=r"$\frac{,none"))
@@ -193,7 +201,7 @@ def test_names_are_text_and_no_formulas(task: TaskFound) -> None:
         assert r"$\frac{" in style.svg(plots["metric"].figure)
 
 
-def test_drawing_leaves_the_settings_of_matplotlib_alone(task: TaskFound) -> None:
+def test_drawing_does_not_change_the_settings_of_matplotlib(task: TaskFound) -> None:
     before = dict(matplotlib.rcParams)
     drawn(task)
     assert dict(matplotlib.rcParams) == before

@@ -1,4 +1,4 @@
-"""Metrics as something to resample: the values that lm-eval reports, and sacrebleu's own tests."""
+"""Statistics reproduce the values that lm-eval reports and the paired tests of sacrebleu."""
 
 from __future__ import annotations
 
@@ -59,13 +59,13 @@ def translations(count: int, errors: float, seed: int) -> list[tuple[str, str]]:
         ("chrf", task_metrics.chrf),
     ],
 )
-def test_corpus_metrics_of_drawn_documents_are_sacrebleus(name: str, aggregate: object) -> None:
+def test_resampled_corpus_metrics_agree_with_sacrebleu(name: str, aggregate: object) -> None:
     assert callable(aggregate)
     columns = [translations(12, errors, seed) for seed, errors in enumerate((0.1, 0.4))]
     found = statistic(name, columns, [aggregate(column) for column in columns])
     assert isinstance(found, CorpusScores)
     counts = np.random.default_rng(1).multinomial(12, [1 / 12] * 12, size=3)
-    for row, values in zip(counts, found.resampled(counts), strict=True):
+    for row, values in zip(counts, found.resample(counts), strict=True):
         drawn = [
             [p for p, n in zip(column, row, strict=True) for _ in range(n)] for column in columns
         ]
@@ -84,7 +84,7 @@ def test_bleu_intervals_agree_with_sacrebleus_paired_bootstrap() -> None:
     drawn = Bootstrap(found)
     low, high = drawn.interval()
     half = (high - low) / 2
-    # 2,000 draws on both sides; the expanded interval is 2 % wider with 60 documents
+    # both use 2,000 draws; with 60 documents the expanded interval is 2 % wider
     assert half[0] == pytest.approx(baseline.ci, rel=0.12)
     assert half[1] == pytest.approx(other.ci, rel=0.12)
     difference = drawn.difference(0)
@@ -106,21 +106,21 @@ def test_p_values_agree_with_sacrebleus_paired_approximate_randomisation(other: 
         assert found is not None
         difference = Bootstrap(found).difference(0)
         p_value = difference.p_value[1]
-        # two times 2,000 draws
+        # both use 2,000 permutations
         assert p_value == pytest.approx(result.p_value, abs=0.05 if p_value > 0.05 else 0.015)
         assert (difference.low[1] <= 0 <= difference.high[1]) == (p_value > 0.05)
 
 
-def test_other_metrics_are_what_the_tasks_own_function_makes_of_drawn_documents() -> None:
+def test_other_metrics_use_the_aggregation_function_of_the_task() -> None:
     columns = [[-1.0, -2.0, -0.5], [-1.5, -1.0, -0.1]]
     reported = [metrics.perplexity(column) for column in columns]
     found = statistic("perplexity", columns, reported, metrics.perplexity)
     assert found is not None and found.costly and found.binary is None
-    (values,) = found.resampled(np.array([[2, 0, 1]]))
+    (values,) = found.resample(np.array([[2, 0, 1]]))
     assert values == pytest.approx([math.exp(2.5 / 3), math.exp(3.1 / 3)])
 
 
-def test_means_are_recognised_and_right_or_wrong_too() -> None:
+def test_means_and_binary_metrics_are_recognised() -> None:
     found = statistic("acc", [[1, 0, True], [0.0, 1, 1]], [2 / 3, 2 / 3])
     assert found is not None and found.binary is not None and not found.costly
     found = statistic("f1", [[0.5, 0.0]], [0.25])
@@ -137,12 +137,14 @@ def test_means_are_recognised_and_right_or_wrong_too() -> None:
         ([[]], [0.0]),
     ],
 )
-def test_what_does_not_give_the_reported_value_is_not_used(columns: object, reported: list) -> None:
+def test_items_that_do_not_give_the_reported_value_are_not_used(
+    columns: object, reported: list
+) -> None:
     assert statistic("bleu", columns, reported) is None  # type: ignore[arg-type]
 
 
 def labels(documents: int, columns: int) -> list[list[tuple[int, int]]]:
-    """Return gold and predicted labels, which later columns get right more often."""
+    """Return (gold, predicted) labels; later columns are right more often."""
     source = random.Random(3)
     gold = [source.randrange(2) for _ in range(documents)]
     return [
@@ -155,7 +157,7 @@ def mcc(items: list[tuple[int, int]]) -> float:
     return float(np.corrcoef(*zip(*items, strict=True))[0, 1])
 
 
-def test_labels_are_counted_and_the_same_counts_are_computed_once() -> None:
+def test_equal_counts_of_labels_are_computed_once() -> None:
     calls = 0
 
     def counted(items: list[tuple[int, int]]) -> float:
@@ -169,9 +171,9 @@ def test_labels_are_counted_and_the_same_counts_are_computed_once() -> None:
     drawn = bootstrap(found)
     assert drawn is not None and len(drawn.draws) == 2000
     found_full, found_base = drawn.difference(5), drawn.difference(0)
-    assert calls < 6 * 2000  # of 6 × 2,000 draws and 2 × 2 × 5 × 2,000 exchanges
+    assert calls < 6 * 2000  # not 6 × 2,000 draws and 2 × 2 × 5 × 2,000 permutations
     counts = np.random.default_rng(0).multinomial(60, [1 / 60] * 60, size=3)
-    for row, values in zip(counts, found.resampled(counts), strict=True):
+    for row, values in zip(counts, found.resample(counts), strict=True):
         again = [
             mcc([item for item, n in zip(column, row, strict=True) for _ in range(n)])
             for column in columns
@@ -183,13 +185,13 @@ def test_labels_are_counted_and_the_same_counts_are_computed_once() -> None:
         assert excluded == (difference.p_value[place] <= 0.05)
 
 
-def test_exchanged_documents_are_the_functions_own_values() -> None:
+def test_permuted_differences_use_the_aggregation_function() -> None:
     source = np.random.default_rng(1)
     columns = source.normal(size=(3, 30)).tolist()
     found = statistic("median", columns, [float(np.median(c)) for c in columns], np.median)  # type: ignore[arg-type]
     assert isinstance(found, Aggregates)
     signs = source.choice(np.array([-1, 1], dtype=np.int8), size=(4, 30))
-    for row, values in zip(signs, found.exchanged(signs, 2), strict=True):
+    for row, values in zip(signs, found.permuted_differences(signs, 2), strict=True):
         for column in (0, 1):
             mine = np.where(row > 0, columns[column], columns[2])
             theirs = np.where(row > 0, columns[2], columns[column])
@@ -198,17 +200,17 @@ def test_exchanged_documents_are_the_functions_own_values() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "draws", "said"),
-    [(1e-6, 2000, ""), (3e-4, 1000, "1000 draws only"), (1.0, None, "not available")],
+    ("seconds", "draws", "message"),
+    [(1e-6, 2000, ""), (3e-4, 1000, "using only 1000 draws"), (1.0, None, "not available")],
 )
-def test_a_slow_function_gets_fewer_draws_and_then_none(
-    seconds: float, draws: int | None, said: str, caplog: pytest.LogCaptureFixture
+def test_a_slow_function_gets_fewer_draws_or_none(
+    seconds: float, draws: int | None, message: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     columns = np.random.default_rng(0).normal(size=(20, 15)).tolist()
     found = Aggregates(columns, lambda items: float(np.median(items)))
-    found._seconds = seconds
-    found._value = lambda items: 0.0  # type: ignore[assignment, method-assign]
+    found._seconds_per_call = seconds
+    found._evaluate_items = lambda items: 0.0  # type: ignore[assignment, method-assign]
     drawn = bootstrap(found)
     assert (None if drawn is None else len(drawn.draws)) == draws
-    assert said in caplog.text
-    assert len(caplog.records) == bool(said)
+    assert message in caplog.text
+    assert len(caplog.records) == bool(message)

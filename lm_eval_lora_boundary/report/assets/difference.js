@@ -1,8 +1,8 @@
-// Differences word by word.
+// Word-level differences.
 
-const DIFF_CELLS = 4e6; // larger differences would be felt: all that differs is marked as one
+const DIFF_CELLS = 4e6; // larger differences would take too long: then all words that differ are marked at once
 
-// one word, or one sign; scripts that do not space their words are compared by character
+// a word or a symbol; scripts without spaces between words are compared by character
 const WORD =
   /(\s*)([\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Thai}]|[\p{L}\p{M}\p{N}_]+|[^\s])|(\s+)$/gu;
 

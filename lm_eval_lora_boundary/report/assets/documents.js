@@ -109,8 +109,8 @@ class Documents {
       `One box per boundary, ${minus(set.boundaries[0])} to ${minus(set.boundaries.at(-1))}:`,
       ...(set.binary
         ? [swatch("right", "right"), swatch("", "wrong")]
-        : [swatch("same", `as ${set.reference_name}`), swatch("", "another answer")]),
-      "a gap where the answer changes",
+        : [swatch("same", `same answer as ${set.reference_name}`), swatch("", "different answer")]),
+      "gaps where the answer changes",
     );
   }
 
@@ -187,7 +187,7 @@ class Documents {
     );
   }
 
-  // Counting down from the reference: where the answer first becomes another one.
+  // Where the answer first changes, counting down from the reference.
   changes(doc) {
     const { set } = this;
     const whole = this.answer(doc, set.reference)[0];
@@ -195,7 +195,7 @@ class Documents {
     for (let i = set.reference - 1; i >= 0; i--) {
       if (this.answer(doc, i)[0] !== whole) {
         const where = minus(set.boundaries[i]);
-        return `answer changes first at boundary ${where} · ${distinct} distinct answers`;
+        return `answer first changes at boundary ${where} · ${distinct} distinct answers`;
       }
     }
     return "the same answer at every boundary";
@@ -260,7 +260,7 @@ class Documents {
     if (reference) box.className = "reference";
     if (read !== undefined) {
       const what = read === "" ? "nothing" : read;
-      box.append(el("p", { className: "read", dir: "auto" }, `read as: ${what}`));
+      box.append(el("p", { className: "read", dir: "auto" }, `extracted: ${what}`));
     }
     return box;
   }
@@ -269,7 +269,7 @@ class Documents {
     [...this.unmarked.keys()].forEach((body) => this.mark(body));
   }
 
-  // Differences are looked for when a reader comes near.
+  // Differences are computed when the answer scrolls near the viewport.
   mark(body) {
     const [from, to] = this.unmarked.get(body);
     this.unmarked.delete(body);
@@ -279,7 +279,7 @@ class Documents {
     body.replaceChildren(
       ...difference(from, to).map(([kind, part], i, runs) => {
         if (kind === "same") return part;
-        // a word in the place of another, with no space between them, stands apart all the same
+        // keep a replacement apart from the word before it, also without a space between them
         const joined = kind === "added" && i > 0 && runs[i - 1][0] === "gone";
         return el(tags[kind], { className: joined ? "joined" : "" }, part);
       }),

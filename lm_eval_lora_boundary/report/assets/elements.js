@@ -1,5 +1,5 @@
 "use strict";
-// Texts of models and data sets only ever become text nodes: no markup is parsed from them.
+// Text from models and data sets only becomes text nodes: it is never parsed as markup.
 
 function el(tag, properties = {}, ...children) {
   const node = document.createElement(tag);

@@ -1,4 +1,4 @@
-// Tables work at once, documents when they come near.
+// Start tables at once, and documents when they scroll near the viewport.
 
 document.querySelectorAll("table[data-sortable]").forEach(makeSortable);
 
@@ -16,7 +16,7 @@ const observer = new IntersectionObserver(
   { rootMargin: "800px" },
 );
 waiting.forEach((host) => {
-  host.classList.add("waiting"); // takes room: else a reader would be carried past what appears
+  host.classList.add("waiting"); // reserves space, so that the page does not jump when documents appear
   observer.observe(host);
 });
 window.addEventListener("beforeprint", () => {

@@ -1,4 +1,4 @@
-// Tables that sort by a click or a key.
+// Tables sorted by mouse or keyboard.
 
 function sortRows(table, column, descending) {
   const body = table.tBodies[0];
@@ -8,7 +8,7 @@ function sortRows(table, column, descending) {
   };
   const rows = [...body.rows].sort((a, b) => {
     const [x, y] = [key(a), key(b)];
-    if (x === null || y === null) return (x === null) - (y === null); // these always last
+    if (x === null || y === null) return (x === null) - (y === null); // missing values are always last
     return descending ? y - x : x - y;
   });
   body.append(...rows);
