@@ -1,7 +1,7 @@
-"""Leaderboards and paired tests of lm-eval results of any model, or of sweeps.
+"""Leaderboards and paired tests over lm-eval results of any model, or over sweeps.
 
 Knows: lm-eval's result files and aggregation functions, and the stats room.
-Must not know: torch, reports, or the folder of an adapter.
+Must not know: torch, reports, adapter folders.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``compare()`` for Python."""
+"""``compare()``, the Python interface."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..errors import OutputError
 from .comparison import Comparison
 from .leaderboard import leaderboard
 from .locate import Source, locate
-from .runs import Run, merged, newest
+from .runs import Run, merge_runs, newest_runs
 from .stability import stability
 from .sweeps import read_sweep, representatives
 
@@ -21,65 +21,60 @@ def compare(
     metrics: Sequence[str] = (),
     tasks: Sequence[str] = (),
 ) -> Comparison:
-    """Compare results of lm-eval, of any model, or sweeps.
+    """Compare lm-eval results of any model, or sweeps.
 
-    At least two sweeps and nothing else: how far the best boundary moves between them. Anything
-    else: models × tasks, where a sweep stands for its base model, its tasks' best boundaries and
-    the whole adapter.
+    Two or more sweeps on their own show how far the best boundary moves between them. Anything
+    else gives a leaderboard of models and tasks. There, a sweep contributes the base model, the
+    best boundary of each task and the whole adapter.
 
     >>> from lm_eval_lora_boundary.compare import compare  # doctest: +SKIP
     >>> print(compare(["out/a", "out/b"], baseline="out/a").to_markdown())  # doctest: +SKIP
 
     Args:
-        results: Results files, folders that hold them, or folders of sweeps.
-        baseline: What to compare each model with, document by document: a path that stands for
-            one model. Need not be among the results.
-        metrics: ``metric`` or ``metric,filter``, of all tasks that have it. Default: the first
-            metric of each task.
-        tasks: Names of tasks or groups, ``*`` for any text. Default: all.
+        results: Results files, folders that contain them, or sweep folders.
+        baseline: The model to compare with, document by document: a path that holds the results
+            of one model. It need not be among ``results``.
+        metrics: ``metric`` or ``metric,filter``, shown for every task that has it. Default: the
+            first metric of each task.
+        tasks: Names of tasks or groups; ``*`` matches any text. Default: all.
 
     Raises:
-        OutputError: Something that was given is missing or damaged.
-        TaskError: No such task or metric, or the documents of two models differ.
+        OutputError: A path or file is missing or damaged.
+        TaskError: The task or metric is unknown, or two models answered different documents.
     """
     if not results:
-        raise OutputError("nothing to compare; expected results of lm-eval, or sweeps")
-    # the same folder given twice is one
+        raise OutputError("nothing to compare; give lm-eval results or sweep folders")
+    # a folder that is given twice counts once
     sources = list(
-        {source.path.resolve(): source for r in results for source in locate(r)}.values()
+        {source.path.resolve(): source for path in results for source in locate(path)}.values()
     )
     if baseline is None and len(sources) > 1 and all(source.sweep for source in sources):
         return stability([read_sweep(source.path) for source in sources], metrics, tasks)
-    warnings: list[str] = []
-    runs = [run for source in sources for run in _runs(source, warnings)]
-    row: int | None = None
-    if baseline is not None:
-        reference = [run for source in locate(baseline) for run in _runs(source, [])]
-        known = {file.resolve() for run in runs for file in run.files}
-        if not all(file.resolve() in known for run in reference for file in run.files):
-            runs = reference + runs
-    rows = merged(runs)
-    if baseline is not None:
-        row = _row(baseline, reference, rows)
-    return leaderboard(rows, row, metrics, tasks, warnings)
+    contents = [_read(source) for source in sources]
+    runs = [run for source_runs, _ in contents for run in source_runs]
+    warnings = [line for _, lines in contents for line in lines]
+    if baseline is None:
+        return leaderboard(merge_runs(runs), None, metrics, tasks, warnings)
+    baseline_runs = [run for source in locate(baseline) for run in _read(source)[0]]
+    baseline_files = {file for run in baseline_runs for file in run.resolved_files}
+    if not baseline_files <= {file for run in runs for file in run.resolved_files}:
+        runs = baseline_runs + runs
+    rows = merge_runs(runs)
+    return leaderboard(rows, _row(baseline, baseline_files, rows), metrics, tasks, warnings)
 
 
-def _runs(source: Source, warnings: list[str]) -> list[Run]:
-    """Return the models of a source; add what there is to say about them."""
-    found, lines = (
-        representatives(read_sweep(source.path)) if source.sweep else newest(source.files)
-    )
-    warnings += lines
-    return found
+def _read(source: Source) -> tuple[list[Run], list[str]]:
+    """Return the models of a source, and warnings about them."""
+    return representatives(read_sweep(source.path)) if source.sweep else newest_runs(source.files)
 
 
-def _row(baseline: str | Path, reference: Sequence[Run], rows: Sequence[Run]) -> int:
-    """Return the row that a baseline stands for."""
-    files = {file.resolve() for run in reference for file in run.files}
-    found = [i for i, row in enumerate(rows) if files & {file.resolve() for file in row.files}]
-    if len(found) != 1:
-        names = "; ".join(str(rows[i].files[0].parent) for i in found)
+def _row(baseline: str | Path, files: set[Path], rows: Sequence[Run]) -> int:
+    """Return the index of the only row with results from the baseline's files."""
+    indices = [i for i, row in enumerate(rows) if files & row.resolved_files]
+    if len(indices) != 1:
+        folders = "; ".join(str(rows[i].files[0].parent) for i in indices)
         raise OutputError(
-            f"baseline={baseline} stands for {len(found)} models, expected one of: {names}"
+            f"baseline={baseline} holds the results of {len(indices)} models; expected one of: "
+            f"{folders}"
         )
-    return found[0]
+    return indices[0]

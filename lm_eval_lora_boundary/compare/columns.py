@@ -9,80 +9,78 @@ from ..errors import TaskError
 from .runs import Run
 
 
-def columns(
+def select_columns(
     runs: Sequence[Run], metrics: Sequence[str] = (), tasks: Sequence[str] = ()
 ) -> list[tuple[str, str]]:
-    """Return the tasks and keys of metrics to show.
+    """Return the pairs of task and metric key to show.
 
-    Args:
-        runs: The models.
-        metrics: ``metric`` or ``metric,filter``, of all tasks that have it. Default: the first
-            metric of each task that says which way is better.
-        tasks: Names of tasks or groups, ``*`` for any text; a group without values of its own
-            stands for its tasks. Default: all.
+    A group without values of its own stands for its tasks. By default, the first metric of each
+    task that has a direction is shown.
 
     Raises:
-        TaskError: No result has such a task, or no task such a metric; says what there is.
+        TaskError: No result has the task, or no task has the metric.
     """
-    known = {task: _keys(runs, task) for task in _chosen(runs, tasks)}
+    keys_by_task = {task: _metric_keys(runs, task) for task in _select_tasks(runs, tasks)}
     wanted = [(name, filter_name) for name, _, filter_name in (m.partition(",") for m in metrics)]
     for name, filter_name in wanted:
-        if not any(_matches(key, name, filter_name) for keys in known.values() for key in keys):
-            asked = f"{name},{filter_name}" if filter_name else name
-            there = "; ".join(f"{task} has {' '.join(keys)}" for task, keys in known.items())
-            raise TaskError(f"metric={asked} is in none of the results: {there}")
-    found = []
-    for task, keys in known.items():
+        if not any(_matches(k, name, filter_name) for keys in keys_by_task.values() for k in keys):
+            metric = f"{name},{filter_name}" if filter_name else name
+            available = "; ".join(f"{task} has {' '.join(k)}" for task, k in keys_by_task.items())
+            raise TaskError(f"metric={metric} is not in any of the results: {available}")
+    columns = []
+    for task, keys in keys_by_task.items():
         if metrics:
             shown = [key for name, rest in wanted for key in keys if _matches(key, name, rest)]
         else:
             shown = [key for key in keys if direction(runs, task, key) is not None][:1] or keys[:1]
-        found += [(task, key) for key in dict.fromkeys(shown)]
-    return found
+        columns += [(task, key) for key in dict.fromkeys(shown)]
+    return columns
 
 
 def direction(runs: Sequence[Run], task: str, key: str) -> bool | None:
-    """Return whether more of a metric is better, None if no result says so."""
+    """Return whether a higher value of a metric is better; None if no result says so."""
     name = key.partition(",")[0]
-    said = (run.tasks[task].directions.get(name) for run in runs if task in run.tasks)
-    return next((value for value in said if isinstance(value, bool)), None)
+    directions = (run.tasks[task].directions.get(name) for run in runs if task in run.tasks)
+    return next((value for value in directions if isinstance(value, bool)), None)
 
 
-def _chosen(runs: Sequence[Run], tasks: Sequence[str]) -> list[str]:
-    """Return the tasks to show, in the order of the results or of the request."""
+def _select_tasks(runs: Sequence[Run], patterns: Sequence[str]) -> list[str]:
+    """Return the tasks to show: all in the order of the results, or in the order requested."""
     known = list(dict.fromkeys(task for run in runs for task in run.tasks))
     if not known:
-        raise TaskError("the results hold no values of any task; evaluate again")
-    subtasks = {group: list(of) for run in runs for group, of in run.subtasks.items()}
-    chosen: list[str] = []
-    for asked in tasks:
-        found = [task for task in known if fnmatchcase(task, asked)]
-        if not found:
-            found = [task for task in _below(asked, subtasks) if task in known]
-        if not found:
+        raise TaskError("the results have no values for any task; evaluate again")
+    subtasks = {group: list(tasks) for run in runs for group, tasks in run.subtasks.items()}
+    selected: list[str] = []
+    for pattern in patterns:
+        matches = [task for task in known if fnmatchcase(task, pattern)]
+        if not matches:
+            matches = [task for task in _tasks_of_group(pattern, subtasks) if task in known]
+        if not matches:
             raise TaskError(
-                f"tasks={asked} is in none of the results; they have {', '.join(known)}"
+                f"tasks={pattern} is not in any of the results; they have {', '.join(known)}"
             )
-        chosen += found
-    return list(dict.fromkeys(chosen)) or known
+        selected += matches
+    return list(dict.fromkeys(selected)) or known
 
 
-def _below(group: str, subtasks: dict[str, list[str]]) -> list[str]:
-    """Return the tasks of a group, those of groups inside it included."""
-    found = []
+def _tasks_of_group(group: str, subtasks: dict[str, list[str]]) -> list[str]:
+    """Return the tasks of a group, including those of nested groups."""
+    tasks = []
     for task in subtasks.get(group, []):
-        found += [task, *_below(task, {k: v for k, v in subtasks.items() if k != group})]
-    return found
+        # without the group itself, so that a cycle ends
+        others = {name: members for name, members in subtasks.items() if name != group}
+        tasks += [task, *_tasks_of_group(task, others)]
+    return tasks
 
 
-def _keys(runs: Sequence[Run], task: str) -> list[str]:
-    """Return lm-eval's keys of the metrics that any result of a task has."""
+def _metric_keys(runs: Sequence[Run], task: str) -> list[str]:
+    """Return the metric keys that any result of a task has."""
     return list(
         dict.fromkeys(k for run in runs if task in run.tasks for k in run.tasks[task].values)
     )
 
 
 def _matches(key: str, name: str, filter_name: str) -> bool:
-    """Tell whether a key is of a metric, after any filter unless one is given."""
-    own, _, own_filter = key.partition(",")
-    return own == name and filter_name in ("", own_filter)
+    """Return whether a key has this metric name and, if given, this filter."""
+    key_name, _, key_filter = key.partition(",")
+    return key_name == name and filter_name in ("", key_filter)

@@ -17,32 +17,26 @@ _MARKUP = re.compile(r"[\\`*_<>|~&$]|\[(?![-+]?\d)")
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of a table.
+    """A table cell.
 
     Attributes:
-        lines: What it says, one or more lines of plain text.
-        hover: More about it, for HTML.
-        strong: Whether it stands out.
-        tone: ``better`` or ``worse`` than the baseline, significantly; else empty.
-        text: Whether it is text, which is aligned to the left.
+        lines: Its text, one or more lines.
+        tooltip: More detail, shown in HTML only.
+        bold: Whether the first line is bold.
+        tone: ``better`` or ``worse`` if it differs significantly from the baseline, else empty.
+        left_aligned: Whether it is aligned to the left, as text is.
     """
 
     lines: tuple[str, ...]
-    hover: str = ""
-    strong: bool = False
+    tooltip: str = ""
+    bold: bool = False
     tone: str = ""
-    text: bool = False
+    left_aligned: bool = False
 
 
 @dataclass(frozen=True)
-class Grid:
-    """A table.
-
-    Attributes:
-        title: What it shows.
-        headings: One per column.
-        rows: Cells, as many as there are headings in each row.
-    """
+class Table:
+    """A table; every row is as long as ``headings``."""
 
     title: str
     headings: tuple[Cell, ...]
@@ -54,74 +48,69 @@ class Comparison:
     """A comparison of results or of sweeps.
 
     Attributes:
-        title: What is compared.
-        grids: The tables.
+        title: The title.
+        tables: The tables.
         sentences: The outcome in plain words.
-        legend: What signs in the tables mean.
+        legend: The meaning of the signs in the tables.
         warnings: What a reader must know to judge the numbers.
-        records: Every number at full precision: one mapping per model, task and metric, or per
-            sweep and task; all with the same keys.
+        records: All numbers at full precision: one mapping per model, task and metric, or per
+            sweep and task. All have the same keys.
     """
 
     title: str
-    grids: tuple[Grid, ...]
+    tables: tuple[Table, ...]
     sentences: tuple[str, ...]
     legend: tuple[str, ...]
     warnings: tuple[str, ...]
     records: tuple[dict[str, Any], ...]
 
     def to_markdown(self) -> str:
-        """Return tables and notes as GitHub-flavoured Markdown."""
+        """Return the comparison as GitHub-flavoured Markdown."""
         blocks = [_escaped(sentence) for sentence in self.sentences]
-        for grid in self.grids:
-            blocks += [f"**{_escaped(grid.title)}**"] if grid.title else []
-            blocks.append(_markdown_table(grid))
-        blocks += ["\n".join(f"- {_escaped(line)}" for line in self.legend)]
+        for table in self.tables:
+            blocks += [f"**{_escaped(table.title)}**"] if table.title else []
+            blocks.append(_markdown_table(table))
+        blocks.append(_markdown_list(self.legend))
         if self.warnings:
-            blocks.append("Take care:")
-            blocks.append("\n".join(f"- {_escaped(line)}" for line in self.warnings))
+            blocks += ["Warnings:", _markdown_list(self.warnings)]
         return "\n\n".join(block for block in blocks if block) + "\n"
 
     def to_html(self) -> str:
-        """Return one self-contained HTML page."""
+        """Return the comparison as one self-contained HTML page."""
         return _page().render(comparison=self) + "\n"
 
 
-def text(*lines: str, hover: str = "", strong: bool = False) -> Cell:
-    """Return a cell of text."""
-    return Cell(lines, hover, strong, text=True)
+def text_cell(*lines: str, tooltip: str = "") -> Cell:
+    """Return a left-aligned cell."""
+    return Cell(lines, tooltip, left_aligned=True)
 
 
-def unique(lines: list[str]) -> tuple[str, ...]:
-    """Return lines in their order, each once."""
-    return tuple(dict.fromkeys(lines))
+def _markdown_list(lines: tuple[str, ...]) -> str:
+    return "\n".join(f"- {_escaped(line)}" for line in lines)
 
 
-def _markdown_table(grid: Grid) -> str:
-    """Return a table in pipes."""
-    rows = [grid.headings, *grid.rows]
+def _markdown_table(table: Table) -> str:
+    rows = [table.headings, *table.rows]
     lines = [f"| {' | '.join(_markdown_cell(cell) for cell in row)} |" for row in rows]
-    lines.insert(1, f"|{'|'.join(' :-- ' if cell.text else ' --: ' for cell in grid.headings)}|")
+    rules = (" :-- " if cell.left_aligned else " --: " for cell in table.headings)
+    lines.insert(1, f"|{'|'.join(rules)}|")
     return "\n".join(lines)
 
 
 def _markdown_cell(cell: Cell) -> str:
-    """Return a cell in one line of Markdown; its first line is what stands out."""
-    lines = [_escaped(line) for line in cell.lines]
-    if cell.strong:
-        lines[0] = f"**{lines[0]}**"
-    return "<br>".join(lines)
+    first, *others = (_escaped(line) for line in cell.lines)
+    return "<br>".join([f"**{first}**" if cell.bold else first, *others])
 
 
 def _escaped(line: str) -> str:
-    """Return text that Markdown shows as it is."""
+    """Return text that Markdown shows unchanged."""
     return _MARKUP.sub(r"\\\g<0>", " ".join(line.split()))
 
 
 @cache
 def _page() -> Template:
-    """Return the template of the page, which escapes all that is put into it."""
-    # imported here: a table in a terminal needs no jinja2
+    """Return the template of the HTML page, which escapes all that is put into it."""
+    # imported here: the terminal output does not need jinja2
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(

@@ -1,4 +1,4 @@
-"""Where results are: files, lm-eval's output folders, folders of sweeps."""
+"""Find results: single files, lm-eval's output folders and sweep folders."""
 
 from __future__ import annotations
 
@@ -13,13 +13,7 @@ from ..files import SWEEP, read_object
 
 @dataclass(frozen=True)
 class Source:
-    """Results that were found together.
-
-    Attributes:
-        path: The file, the folder that holds the files, or the folder of a sweep.
-        files: Results files, newest first; none for a sweep.
-        sweep: Whether it is the folder of a sweep.
-    """
+    """A results file, a folder with results files (newest first), or a sweep folder (no files)."""
 
     path: Path
     files: tuple[Path, ...] = ()
@@ -27,64 +21,57 @@ class Source:
 
 
 def locate(given: str | Path) -> list[Source]:
-    """Return what a path stands for.
+    """Return the results that a path stands for.
 
-    A folder is searched with all below it; what is inside the folder of a sweep belongs to that.
-
-    Args:
-        given: A results file of lm-eval, a folder that holds some, or the folder of a sweep.
+    It may be a results file of lm-eval, a folder that contains some, or a sweep folder. Folders are
+    searched recursively. Everything inside a sweep folder belongs to the sweep.
 
     Raises:
-        OutputError: It does not exist, or holds no results.
+        OutputError: The path does not exist or holds no results.
     """
     path = Path(given).expanduser()
+    expected = "expected results_*.json, a folder that contains such files, or a sweep folder"
     if path.is_file():
         if path.name == SWEEP:
             return [Source(path.parent, sweep=True)]
         if path.suffix != ".json":
-            raise OutputError(
-                f"{path} is no results file; expected results_*.json, a folder that holds such "
-                "files, or the folder of a sweep"
-            )
+            raise OutputError(f"{path} is not a results file; {expected}")
         return [Source(path, (path,))]
     if not path.is_dir():
+        raise OutputError(f"{path} does not exist; {expected}")
+    sources = _search(path)
+    if not sources:
         raise OutputError(
-            f"{path} does not exist; expected a results_*.json file, a folder that holds such "
-            "files, or the folder of a sweep"
+            f"{path} holds no results_*.json and no {SWEEP}; expected the output of `lm_eval "
+            "--output_path` or `lora-boundary sweep --output`"
         )
-    found = _search(path)
-    if not found:
-        raise OutputError(
-            f"{path} holds no results_*.json and no {SWEEP}; expected what `lm_eval "
-            "--output_path` or `lora-boundary sweep --output` writes"
-        )
-    return found
+    return sources
 
 
 def _search(folder: Path) -> list[Source]:
-    """Return the sources in a folder and below, by name."""
-    found = []
+    """Return the sources in a folder and below it, sorted by name."""
+    sources = []
     for root, folders, names in os.walk(folder):
-        here = Path(root)
+        path = Path(root)
         if SWEEP in names:
             folders.clear()
-            found.append(Source(here, sweep=True))
+            sources.append(Source(path, sweep=True))
             continue
-        # a hidden folder may be one that is being written
+        # a hidden folder may still be being written
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        # the names hold dates that sort as text
-        results = sorted(here.glob("results_*.json"), reverse=True)
-        if results:
-            found.append(Source(here, tuple(results)))
-    return found
+        # the names contain dates that sort as text
+        files = sorted(path.glob("results_*.json"), reverse=True)
+        if files:
+            sources.append(Source(path, tuple(files)))
+    return sources
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Return the object that a JSON file holds.
+    """Return the object in a JSON file.
 
     Raises:
-        OutputError: The file cannot be read, or holds something else.
+        OutputError: The file cannot be read or does not hold a JSON object.
     """
     return read_object(
-        path, "a run that was interrupted may have left it: delete it or evaluate again"
+        path, "it may be left over from an interrupted run: delete it or evaluate again"
     )

@@ -1,4 +1,4 @@
-"""The numbers of one column of a leaderboard: a metric of a task, of every model."""
+"""The numbers in one leaderboard column: one metric of one task for every model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..errors import TaskError
 from ..stats.bootstrap import Difference, holm
 from .columns import direction
 from .pairing import Entry, check_pair
-from .resample import documents_of, resampled, right_or_wrong
+from .resample import all_binary, documents_of, resample
 from .runs import Run
 from .samples import SamplesFiles
 
@@ -22,22 +22,21 @@ _NORMAL = 1.959963984540054  # 97.5 % quantile
 
 @dataclass(frozen=True)
 class Measured:
-    """A model's value of a metric of a task, and its difference to the baseline.
+    """A model's value of a metric, and its difference from the baseline.
 
     Attributes:
-        value: The value as lm-eval reported it.
+        value: The value that lm-eval reported.
         stderr: lm-eval's standard error.
         documents: Number of documents.
         low: Lower end of the 95 % interval of the value.
-        high: Its upper end.
-        interval: Where the interval is from: ``Wilson``, ``bootstrap``, ``standard error``, or
-            empty.
-        difference: Value minus that of the baseline.
-        difference_low: Lower end of its 95 % interval.
-        difference_high: Its upper end.
-        p_value: Two-sided, of no difference.
-        p_holm: The same, corrected for the number of models in the column.
-        test: ``McNemar`` or ``randomisation``; empty where nothing was tested.
+        high: Upper end.
+        interval: Method of the interval: ``Wilson``, ``bootstrap``, ``standard error`` or empty.
+        difference: Value minus the baseline's value.
+        difference_low: Lower end of the 95 % interval of the difference.
+        difference_high: Upper end.
+        p_value: Two-sided p-value for no difference.
+        p_holm: The same, Holm-corrected for the number of models in the column.
+        test: ``McNemar`` or ``randomisation``; empty without a test.
     """
 
     value: float
@@ -56,45 +55,39 @@ class Measured:
 
 @dataclass(frozen=True)
 class Draws:
-    """What documents drawn anew say about a model.
+    """A model's results on resampled documents.
 
     Attributes:
-        low: Lower end of the 95 % interval of its value; None with too few documents.
+        low: Lower end of the 95 % interval of the value; None if there are too few documents.
         high: Upper end.
-        column: Which of the models that were drawn together it is.
-        difference: How these differ from the reference; None without one.
-        binary: Whether every document was right or wrong for all of these.
+        index: Index of the model among those resampled together.
+        difference: Differences of all these models from the baseline; None without a baseline.
+        binary: Whether every document is right or wrong for all these models.
     """
 
     low: float | None
     high: float | None
-    column: int
+    index: int
     difference: Difference | None
     binary: bool
 
 
 class Column:
-    """A metric of a task over several models.
+    """One metric of one task over several models.
 
     Attributes:
         task: The task.
         key: lm-eval's key of the metric, ``metric,filter``.
+        direction: Whether a higher value is better; None if not known.
         warnings: What a reader must know to judge the numbers.
     """
 
     def __init__(
         self, task: str, key: str, runs: Sequence[Run], labels: Sequence[str], files: SamplesFiles
     ) -> None:
-        """Look up the results.
-
-        Args:
-            task: The task.
-            key: lm-eval's key of the metric, ``metric,filter``.
-            runs: The models.
-            labels: What to call each.
-            files: Reads samples.
-        """
+        """Look up the results of all models."""
         self.task, self.key = task, key
+        self.direction = direction(runs, task, key)
         self.warnings: list[str] = []
         self._entries = [
             Entry(label, run.tasks[task])
@@ -104,14 +97,13 @@ class Column:
         ]
         self._labels = labels
         self._files = files
-        self._directed = direction(runs, task, key) is not None
-        self._shares = False
+        self._shares = False  # whether the values are shares of documents that are right
 
     def measure(self, baseline: int | None) -> list[Measured | None]:
-        """Return the numbers of every model, None for one without the task or metric.
+        """Return the numbers of every model; None for models without the task or metric.
 
         Args:
-            baseline: The model that others are compared with; None to compare with none.
+            baseline: Index of the model to compare with; None for no comparison.
 
         Raises:
             TaskError: A model cannot be paired with the baseline.
@@ -122,57 +114,57 @@ class Column:
             self.warnings.append(
                 f"{self.task}: {self._labels[baseline]} has no {self.key}, so nothing is compared"
             )
-        there = [entry for entry in self._entries if entry is not None]
-        for entry in there:
-            self._check(entry, reference or there[0], refuse=reference is not None)
-        # a ratio that is 1 everywhere is no share of documents that are right
-        self._shares = self._directed and right_or_wrong(
-            [entry.result for entry in there], self.key, self._files
+        entries = [entry for entry in self._entries if entry is not None]
+        for entry in entries:
+            self._check(entry, reference or entries[0], required=reference is not None)
+        # a metric without a direction, such as a ratio, is not a share even if it is always 1
+        self._shares = self.direction is not None and all_binary(
+            [entry.result for entry in entries], self.key, self._files
         )
-        draws = self._draws([entry for entry in there if not entry.result.group], reference)
-        found = [
-            None if entry is None else self._measured(entry, reference, draws.get(entry))
+        draws = self._draw([entry for entry in entries if not entry.result.group], reference)
+        column = [
+            None if entry is None else self._measure(entry, reference, draws.get(entry))
             for entry in self._entries
         ]
-        if any(each is not None and not each.interval for each in found):
-            who = [self._labels[i] for i, each in enumerate(found) if each and not each.interval]
-            self.warnings.append(f"{self.task}, {self.key}: no interval for {', '.join(who)}")
-        return _corrected(found)
+        pairs = zip(self._labels, column, strict=True)
+        if missing := [label for label, measured in pairs if measured and not measured.interval]:
+            self.warnings.append(f"{self.task}, {self.key}: no interval for {', '.join(missing)}")
+        return _with_holm(column)
 
-    def _check(self, entry: Entry, reference: Entry, *, refuse: bool) -> None:
-        """Refuse to compare, or warn of, what is not the same task on the same documents."""
+    def _check(self, entry: Entry, reference: Entry, *, required: bool) -> None:
+        """Check that a model can be paired; if this is not required, only warn."""
         if entry is reference or entry.result.group:
             return
         try:
             self.warnings += check_pair(
-                self.task, self.key, entry, reference, self._files, samples=refuse
+                self.task, self.key, entry, reference, self._files, need_samples=required
             )
         except TaskError as error:
-            if refuse:
+            if required:
                 raise
             self.warnings.append(f"not comparable: {error}")
 
-    def _draws(self, entries: Sequence[Entry], reference: Entry | None) -> dict[Entry, Draws]:
-        """Draw documents once for all models, or for each where these cannot be put together."""
-        if not entries:
-            return {}
-        documents = [documents_of(each.result, self.key, self._files).keys() for each in entries]
-        if all(each == documents[0] for each in documents):
-            found = self._draw(entries, reference)
-            if found:
-                return found
-        found = {}
+    def _draw(self, entries: Sequence[Entry], reference: Entry | None) -> dict[Entry, Draws]:
+        """Resample all models together, or one by one where that is not possible."""
+        documents = [documents_of(entry.result, self.key, self._files).keys() for entry in entries]
+        if entries and all(ids == documents[0] for ids in documents):
+            together = self._draw_together(entries, reference)
+            if together:
+                return together
+        result: dict[Entry, Draws] = {}
         for entry in entries:
             pair = [entry] if reference is None or entry is reference else [entry, reference]
-            found |= self._draw(pair, reference) or self._draw([entry], None)
-        return found
+            result |= self._draw_together(pair, reference) or self._draw_together([entry], None)
+        return result
 
-    def _draw(self, entries: Sequence[Entry], reference: Entry | None) -> dict[Entry, Draws]:
-        """Draw documents for models that share them; nothing if their samples do not allow it."""
-        drawn = resampled([entry.result for entry in entries], self.key, self._files)
-        if drawn is None:
+    def _draw_together(
+        self, entries: Sequence[Entry], reference: Entry | None
+    ) -> dict[Entry, Draws]:
+        """Resample models that share documents; return nothing if the samples do not allow it."""
+        resampled = resample([entry.result for entry in entries], self.key, self._files)
+        if resampled is None:
             return {}
-        bootstrap, binary = drawn
+        bootstrap, binary = resampled
         low, high = bootstrap.interval()
         difference = None if reference is None else bootstrap.difference(entries.index(reference))
         return {
@@ -180,67 +172,71 @@ class Column:
             for i, entry in enumerate(entries)
         }
 
-    def _measured(self, entry: Entry, reference: Entry | None, draws: Draws | None) -> Measured:
-        """Return the numbers of a model."""
+    def _measure(self, entry: Entry, reference: Entry | None, draws: Draws | None) -> Measured:
+        """Return the numbers of one model."""
         result = entry.result
-        found = Measured(
+        measured = Measured(
             result.values[self.key],
             result.stderrs.get(self.key),
             len(documents_of(result, self.key, self._files)) or result.documents,
         )
-        found = self._with_interval(found, draws)
+        measured = self._with_interval(measured, draws)
         if reference is None or entry is reference or result.group:
-            return found
-        difference = found.value - reference.result.values[self.key]
-        found = replace(found, difference=difference if math.isfinite(difference) else None)
+            return measured
+        difference = measured.value - reference.result.values[self.key]
+        measured = replace(measured, difference=_finite(difference))
         if draws is None or draws.difference is None:
             self.warnings.append(
-                f"{self.task}, {self.key}: {entry.label} could not be tested; the samples do not "
-                "explain the values, or are too few"
+                f"{self.task}, {self.key}: {entry.label} was not tested: the samples do not "
+                "reproduce the values, or are too few"
             )
-            return found
+            return measured
+        i = draws.index
         return replace(
-            found,
-            difference_low=_finite(draws.difference.low[draws.column]),
-            difference_high=_finite(draws.difference.high[draws.column]),
-            p_value=float(draws.difference.p_value[draws.column]),
+            measured,
+            difference_low=_finite(draws.difference.low[i]),
+            difference_high=_finite(draws.difference.high[i]),
+            p_value=float(draws.difference.p_value[i]),
             test="McNemar" if draws.binary else "randomisation",
         )
 
-    def _with_interval(self, found: Measured, draws: Draws | None) -> Measured:
-        """Return numbers with the interval of the value.
+    def _with_interval(self, measured: Measured, draws: Draws | None) -> Measured:
+        """Add the interval of the value.
 
-        All documents right, or all wrong, leave nothing to draw anew: of shares the interval is
-        Wilson's (Agresti & Coull 1998, The American Statistician 52, 119-126).
+        Where all documents are right, or all wrong, resampling gives an interval of width 0. So
+        shares have Wilson's interval (Agresti & Coull 1998, The American Statistician 52,
+        119-126).
         """
-        if draws is not None and self._shares and found.documents:
-            right = round(found.value * found.documents)
-            wilson = scipy.stats.binomtest(right, found.documents).proportion_ci(method="wilson")
-            return replace(found, low=float(wilson.low), high=float(wilson.high), interval="Wilson")
+        if draws is not None and self._shares and measured.documents:
+            right = round(measured.value * measured.documents)
+            test = scipy.stats.binomtest(right, measured.documents)
+            low, high = map(float, test.proportion_ci(method="wilson"))
+            return replace(measured, low=low, high=high, interval="Wilson")
         if draws is not None:
-            known = "" if draws.low is None else "bootstrap"
-            return replace(found, low=draws.low, high=draws.high, interval=known)
-        if found.stderr is None or not math.isfinite(found.value):
-            return found
-        far = _NORMAL * found.stderr
-        low, high = found.value - far, found.value + far
-        return replace(found, low=low, high=high, interval="standard error")
+            method = "" if draws.low is None else "bootstrap"
+            return replace(measured, low=draws.low, high=draws.high, interval=method)
+        if measured.stderr is None or not math.isfinite(measured.value):
+            return measured
+        half = _NORMAL * measured.stderr
+        low, high = measured.value - half, measured.value + half
+        return replace(measured, low=low, high=high, interval="standard error")
 
 
 def _finite(value: float) -> float | None:
-    """Return a number, None for what is not available."""
     return float(value) if math.isfinite(value) else None
 
 
-def _corrected(found: Sequence[Measured | None]) -> list[Measured | None]:
+def _with_holm(column: Sequence[Measured | None]) -> list[Measured | None]:
     """Correct the p-values of a column for their number."""
     p_values = {
-        i: each.p_value
-        for i, each in enumerate(found)
-        if each is not None and each.p_value is not None
+        i: measured.p_value
+        for i, measured in enumerate(column)
+        if measured is not None and measured.p_value is not None
     }
     corrected = dict(zip(p_values, holm(np.array(list(p_values.values()))), strict=True))
     return [
-        replace(each, p_holm=float(corrected[i])) if each is not None and i in corrected else each
-        for i, each in enumerate(found)
+        replace(measured, p_holm=float(corrected[i]))
+        if measured is not None and i in corrected
+        else measured
+        for i, measured in enumerate(column)
     ]

@@ -1,4 +1,4 @@
-"""Whether two results are of the same task on the same documents."""
+"""Check that two results are for the same task and the same documents."""
 
 from __future__ import annotations
 
@@ -12,100 +12,88 @@ from .samples import Documents, SamplesFiles
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """Results of a model on a task.
-
-    Attributes:
-        label: What to call the model.
-        result: The results.
-    """
+    """The result of a model on a task, with a label for the model."""
 
     label: str
     result: TaskResult
 
     @property
     def name(self) -> str:
-        """What an error calls it: the label and the file."""
+        """Label and results file, for error messages."""
         return f"{self.label} ({self.result.file})"
 
 
 def check_pair(
-    task: str, key: str, entry: Entry, reference: Entry, files: SamplesFiles, *, samples: bool
+    task: str, key: str, entry: Entry, reference: Entry, files: SamplesFiles, *, need_samples: bool
 ) -> list[str]:
-    """Refuse to compare two results that are not of the same task on the same documents.
-
-    Args:
-        task: The task.
-        key: lm-eval's key of the metric, ``metric,filter``.
-        entry: The results of a model.
-        reference: The results that they are compared with.
-        files: Reads samples.
-        samples: Whether both must have samples.
+    """Check that two results are for the same task and the same documents.
 
     Returns:
-        Lines about other differences, which a reader must know to judge the numbers.
+        Warnings about other differences.
 
     Raises:
-        TaskError: Version of the task or documents differ, or samples are needed and missing.
+        TaskError: The task versions or the documents differ, or ``need_samples`` is set and one
+            of the results has no samples.
     """
     ours, theirs = entry.result, reference.result
     if ours.version != theirs.version:
         raise TaskError(
-            f"{task}: {entry.name} has version {ours.version} of the task and {reference.name} "
-            f"version {theirs.version}; evaluate both with the same"
+            f"{task}: {entry.name} used version {ours.version} of the task and {reference.name} "
+            f"version {theirs.version}; evaluate both with the same version"
         )
-    lacking = [each for each in (entry, reference) if each.result.samples is None]
-    if lacking and samples:
+    without_samples = [e for e in (entry, reference) if e.result.samples is None]
+    if without_samples and need_samples:
         raise TaskError(
-            f"{task}: {lacking[0].name} has no samples, which pairing with a baseline needs; "
+            f"{task}: {without_samples[0].name} has no samples, which a paired comparison needs; "
             "evaluate with --log_samples, or compare without --baseline"
         )
     warnings = []
-    if lacking:
+    if without_samples:
         _check_counts(task, entry, reference)
     else:
-        us, them = (documents_of(each, key, files) for each in (ours, theirs))
-        _check_documents(task, entry, us, reference, them)
-        different = sum(us[i].prompt_hash != them[i].prompt_hash for i in us)
+        docs, others = (documents_of(result, key, files) for result in (ours, theirs))
+        _check_documents(task, entry, docs, reference, others)
+        different = sum(docs[i].prompt_hash != others[i].prompt_hash for i in docs)
         if different:
             warnings.append(
-                f"{task}: {different} of {len(us)} prompts differ between {entry.label} and "
-                f"{reference.label} (few-shot examples, chat template or instruction)"
+                f"{task}: {different} of {len(docs)} prompts differ between {entry.label} and "
+                f"{reference.label} (few-shot examples, chat template or system instruction)"
             )
     if ours.generation != theirs.generation:
         warnings.append(
-            f"{task}: {entry.label} and {reference.label} had different generation arguments"
+            f"{task}: {entry.label} and {reference.label} used different generation arguments"
         )
     return warnings
 
 
 def _check_counts(task: str, entry: Entry, reference: Entry) -> None:
-    """Refuse another number of documents, where nothing more is known of them."""
+    """Check the number of documents, where nothing else is known about them."""
     ours, theirs = entry.result.documents, reference.result.documents
     if None not in (ours, theirs) and ours != theirs:
         raise TaskError(
-            f"{task}: {entry.name} answered {ours} documents and {reference.name} {theirs}. "
-            "Evaluate both with the same --limit or --samples"
+            f"{task}: {entry.name} answered {ours} documents and {reference.name} {theirs}; "
+            "evaluate both with the same --limit or --samples"
         )
 
 
 def _check_documents(
     task: str, entry: Entry, ours: Documents, reference: Entry, theirs: Documents
 ) -> None:
-    """Refuse other documents, by number, content and expected answer."""
+    """Check that documents have the same numbers, contents and targets."""
     if ours.keys() != theirs.keys():
         raise TaskError(
             f"{task}: {entry.name} answered {len(ours)} documents and {reference.name} "
-            f"{len(theirs)}, {len(ours.keys() & theirs.keys())} of them the same; the first that "
-            f"only one answered is doc_id {min(ours.keys() ^ theirs.keys())}. Evaluate both with "
-            "the same --limit or --samples"
+            f"{len(theirs)}, of which they share {len(ours.keys() & theirs.keys())}; the first "
+            f"that only one answered is doc_id {min(ours.keys() ^ theirs.keys())}; evaluate both "
+            "with the same --limit or --samples"
         )
-    contents = [i for i in sorted(ours) if ours[i].doc_hash != theirs[i].doc_hash]
-    targets = [i for i in sorted(ours) if ours[i].target_hash != theirs[i].target_hash]
-    if contents or targets:
-        different = sorted({*contents, *targets})
-        what = "content" if different[0] in contents else "target"
+    contents = {i for i in ours if ours[i].doc_hash != theirs[i].doc_hash}
+    targets = {i for i in ours if ours[i].target_hash != theirs[i].target_hash}
+    if different := contents | targets:
+        first = min(different)
         raise TaskError(
             f"{task}: {len(different)} of {len(ours)} documents differ between {entry.name} and "
-            f"{reference.name}, the first is doc_id {different[0]} (its {what}). Evaluate both on "
-            "the same split and revision of the data"
+            f"{reference.name}; the first is doc_id {first} (its "
+            f"{'content' if first in contents else 'target'}); evaluate both on the same split and "
+            "revision of the data"
         )

@@ -1,4 +1,4 @@
-"""A results file of lm-eval: which model, which tasks, which values."""
+"""lm-eval's results files: the model, the tasks and the values."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from ..errors import OutputError
 from .locate import read_json
 
 _DATE = re.compile(r"_(\d{4}-\d\d-\d\dT[\d.-]+)$")
-_STDERR = "_stderr"
+_STDERR = "_stderr,"  # in the key of a standard error, between metric and filter
 _SETTINGS = ("gen_kwargs", "random_seed", "numpy_seed", "torch_seed", "fewshot_seed")
 _PROMPTS = ("chat_template_sha", "system_instruction_sha", "fewshot_as_multiturn")
 
 
 @dataclass(frozen=True)
 class TaskResult:
-    """What a run says about a task or group.
+    """What a run recorded for a task or a group.
 
     Attributes:
         file: The results file.
-        samples: The samples file of the task, where there is one.
+        samples: The samples file of the task, if there is one.
         version: Version of the task.
-        documents: Number of documents that were answered.
+        documents: Number of documents.
         values: Values by lm-eval's key, ``metric,filter``; NaN where lm-eval has no number.
-        stderrs: lm-eval's standard errors by the same key.
-        directions: By name of the metric, whether more of it is better.
-        aggregations: By name of the metric, the name of what aggregates it.
+        stderrs: lm-eval's standard errors, by the same key.
+        directions: Whether a higher value is better, by metric name.
+        aggregations: Name of the aggregation function, by metric name.
         generation: Generation arguments of the task, as JSON.
-        group: Whether these are values of a group of tasks.
+        group: Whether this is a group of tasks.
         lm_eval: Version of lm-eval.
     """
 
@@ -54,20 +54,20 @@ class TaskResult:
 
 @dataclass(frozen=True)
 class Run:
-    """A model, and what it reached on tasks: a row of a leaderboard.
+    """A model and its results: a row of a leaderboard.
 
     Attributes:
         files: The results files.
-        model: lm-eval's name of the model's class, such as ``hf``.
-        args: The model's arguments.
+        model: lm-eval's name of the model class, such as ``hf``.
+        args: The model arguments.
         settings: What else distinguishes runs of one model: seeds, chat template, ….
-        boundary: The boundary, if the model was cut at one.
-        layers: Its number of layers, if it was cut.
-        kept: LoRA parameters that were kept, if it was cut.
-        tasks: Results by name of the task.
-        subtasks: Tasks by name of the group.
-        role: What it is in a sweep: ``base``, ``best``, ``full``; else empty.
-        sweep: Folder of the sweep that it stands for.
+        boundary: The boundary, if there is one.
+        layers: Number of layers, if the adapter was cut.
+        kept_parameters: Number of LoRA parameters kept, if the adapter was cut.
+        tasks: Results by task.
+        subtasks: Tasks by group.
+        role: Its role in a sweep, such as ``base`` or ``best``; else empty.
+        sweep: Folder of the sweep that it comes from.
     """
 
     files: tuple[Path, ...]
@@ -76,7 +76,7 @@ class Run:
     settings: Mapping[str, Any]
     boundary: int | None
     layers: int | None
-    kept: int | None
+    kept_parameters: int | None
     tasks: Mapping[str, TaskResult]
     subtasks: Mapping[str, Sequence[str]]
     role: str = ""
@@ -84,45 +84,49 @@ class Run:
 
     @property
     def identity(self) -> str:
-        """What two runs share if they are of one model under the same settings."""
+        """A key that is the same for runs of one model with the same settings."""
         facts = [self.model, self.args, self.settings, self.boundary, self.role, self.sweep]
         return json.dumps(facts, sort_keys=True, default=str)
 
+    @property
+    def resolved_files(self) -> set[Path]:
+        """The results files, without symbolic links."""
+        return {file.resolve() for file in self.files}
+
     def full_name(self) -> str:
-        """Return everything that is known of the model, in one line."""
-        known = {"model": self.model, **self.args}
-        return ", ".join(f"{key}={value}" for key, value in known.items())
+        """Return the model and all its arguments in one line."""
+        facts = {"model": self.model, **self.args}
+        return ", ".join(f"{key}={value}" for key, value in facts.items())
 
 
 def read_run(file: Path) -> Run:
     """Read a results file.
 
     Raises:
-        OutputError: It cannot be read, or is no results file of lm-eval.
+        OutputError: The file cannot be read or is not a results file of lm-eval.
     """
     content = read_json(file)
     results = content.get("results")
     if not isinstance(results, dict) or not all(isinstance(r, dict) for r in results.values()):
-        raise OutputError(f"{file} has no `results` by task: it is no results file of lm-eval")
+        raise OutputError(f"{file} has no `results` by task: it is not a results file of lm-eval")
     config = _mapping(content, "config")
-    given = config.get("model_args") or {}
-    cut = {key: _integer(config.get(key)) for key in ("boundary", "num_layers", "kept_parameters")}
+    args = config.get("model_args") or {}
     return Run(
         files=(file,),
         model=str(config.get("model") or content.get("model_source") or "unknown"),
-        args=dict(given) if isinstance(given, dict) else simple_parse_args_string(str(given)),
+        args=dict(args) if isinstance(args, dict) else simple_parse_args_string(str(args)),
         settings={
             **{key: config.get(key) or None for key in _SETTINGS},
             **{key: content.get(key) or None for key in _PROMPTS},
             "adapter_sha256": config.get("adapter_sha256"),
         },
-        boundary=cut["boundary"],
-        layers=cut["num_layers"],
-        kept=cut["kept_parameters"],
+        boundary=_integer(config.get("boundary")),
+        layers=_integer(config.get("num_layers")),
+        kept_parameters=_integer(config.get("kept_parameters")),
         tasks={
             task: _task_result(file, content, task)
-            for task, values in results.items()
-            if any("," in key for key in values)
+            for task, entry in results.items()
+            if any("," in key for key in entry)
         },
         subtasks={
             group: list(tasks)
@@ -133,36 +137,30 @@ def read_run(file: Path) -> Run:
 
 
 def _task_result(file: Path, content: Mapping[str, Any], task: str) -> TaskResult:
-    """Return what a results file says about one of its tasks."""
-    found = content["results"][task]
+    entry = content["results"][task]
     date = _DATE.search(file.stem)
     samples = file.with_name(f"samples_{task}_{date[1]}.jsonl") if date else None
     config = _mapping(_mapping(content, "configs"), task)
-    metrics = [entry for entry in config.get("metric_list") or () if isinstance(entry, dict)]
+    metrics = [metric for metric in config.get("metric_list") or () if isinstance(metric, dict)]
     count = _mapping(_mapping(content, "n-samples"), task).get("effective")
     version = _mapping(content, "versions").get(task)
-    keys = [tuple(key.split(",", 1)) for key in found if "," in key]
+    numbers = {key: _number(value) for key, value in entry.items() if "," in key}
     return TaskResult(
         file=file,
         samples=samples if samples is not None and samples.is_file() else None,
         version=None if version is None else str(version),
-        documents=_integer(found.get("sample_len") if count is None else count),
-        values={
-            f"{name},{filter_name}": _number(found[f"{name},{filter_name}"])
-            for name, filter_name in keys
-            if not name.endswith(_STDERR)
-        },
+        documents=_integer(entry.get("sample_len") if count is None else count),
+        values={key: number for key, number in numbers.items() if _STDERR not in key},
         stderrs={
-            f"{name.removesuffix(_STDERR)},{filter_name}": error
-            for name, filter_name in keys
-            if name.endswith(_STDERR)
-            and math.isfinite(error := _number(found[f"{name},{filter_name}"]))
+            key.replace(_STDERR, ",", 1): number
+            for key, number in numbers.items()
+            if _STDERR in key and math.isfinite(number)
         },
         directions=_mapping(_mapping(content, "higher_is_better"), task),
         aggregations={
-            str(entry["metric"]): str(entry["aggregation"])
-            for entry in metrics
-            if {"metric", "aggregation"} <= entry.keys()
+            str(metric["metric"]): str(metric["aggregation"])
+            for metric in metrics
+            if {"metric", "aggregation"} <= metric.keys()
         },
         generation=json.dumps(config.get("generation_kwargs"), sort_keys=True, default=str),
         group=task in _mapping(content, "groups")
@@ -171,50 +169,49 @@ def _task_result(file: Path, content: Mapping[str, Any], task: str) -> TaskResul
     )
 
 
-def newest(files: Sequence[Path]) -> tuple[list[Run], list[str]]:
-    """Read the results files of one folder; of each model and task the newest counts.
+def newest_runs(files: Sequence[Path]) -> tuple[list[Run], list[str]]:
+    """Read the results files in one folder and keep the newest result of each model and task.
 
     Args:
         files: Results files, newest first.
 
     Returns:
-        One run per model, and a line for each file that was ignored, wholly or in part.
+        One run per model, and a warning for each file that was ignored, wholly or in part.
     """
-    kept: dict[str, Run] = {}
-    ignored = []
+    runs: dict[str, Run] = {}
+    warnings = []
     for file in files:
         run = read_run(file)
-        newer = kept.get(run.identity)
-        old = [task for task in run.tasks if newer is not None and task in newer.tasks]
-        if newer is not None and old:
-            which = "" if len(old) == len(run.tasks) else f"{', '.join(old)} of "
-            ignored.append(f"ignored {which}{file}: {newer.tasks[old[0]].file.name} is newer")
-        rest = replace(run, tasks={t: r for t, r in run.tasks.items() if t not in old})
+        newer = runs.get(run.identity)
         if newer is None:
-            kept[run.identity] = rest
-        elif rest.tasks:
-            kept[run.identity] = _join(newer, rest)
-    return list(kept.values()), ignored
+            runs[run.identity] = run
+            continue
+        old = [task for task in run.tasks if task in newer.tasks]
+        if old:
+            part = "" if len(old) == len(run.tasks) else f"{', '.join(old)} of "
+            warnings.append(f"ignored {part}{file}: {newer.tasks[old[0]].file.name} is newer")
+        tasks = {task: result for task, result in run.tasks.items() if task not in old}
+        if tasks:
+            runs[run.identity] = _combine(newer, replace(run, tasks=tasks))
+    return list(runs.values()), warnings
 
 
-def merged(runs: Iterable[Run]) -> list[Run]:
-    """Put runs of one model on different tasks into one row; drop files that come twice."""
+def merge_runs(runs: Iterable[Run]) -> list[Run]:
+    """Merge runs of one model on different tasks; drop runs whose files are already included."""
     rows: list[Run] = []
     for run in runs:
-        files = {file.resolve() for file in run.files}
-        if any(files <= {file.resolve() for file in row.files} for row in rows):
+        if any(run.resolved_files <= row.resolved_files for row in rows):
             continue
         for i, row in enumerate(rows):
             if row.identity == run.identity and not row.tasks.keys() & run.tasks.keys():
-                rows[i] = _join(row, run)
+                rows[i] = _combine(row, run)
                 break
         else:
             rows.append(run)
     return rows
 
 
-def _join(run: Run, other: Run) -> Run:
-    """Return one run with the tasks of two."""
+def _combine(run: Run, other: Run) -> Run:
     return replace(
         run,
         files=run.files + other.files,
@@ -224,9 +221,9 @@ def _join(run: Run, other: Run) -> Run:
 
 
 def _mapping(content: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """Return a part of a JSON object; empty if it is missing or no object."""
-    found = content.get(key)
-    return found if isinstance(found, dict) else {}
+    """Return a JSON object inside another; empty if it is missing or not an object."""
+    value = content.get(key)
+    return value if isinstance(value, dict) else {}
 
 
 def _integer(value: object) -> int | None:
@@ -234,7 +231,7 @@ def _integer(value: object) -> int | None:
 
 
 def _number(value: object) -> float:
-    """Return a number, NaN for anything else, such as lm-eval's ``N/A``."""
+    """Return a number; NaN for anything else, such as lm-eval's ``N/A``."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value)
     return math.nan

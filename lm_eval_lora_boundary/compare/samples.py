@@ -1,4 +1,4 @@
-"""Samples files of lm-eval: what a metric keeps of every document."""
+"""lm-eval's samples files: what was logged for each document."""
 
 from __future__ import annotations
 
@@ -10,19 +10,12 @@ from typing import Any
 from ..errors import OutputError
 from ..files import no_sample, read_samples
 
-_AGAIN = "evaluate again"
+_REMEDY = "evaluate again"
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A document as a run saw it.
-
-    Attributes:
-        doc_hash: Hash of the document.
-        target_hash: Hash of the expected answer.
-        prompt_hash: Hash of the prompt.
-        items: What lm-eval logged, by name of the metric.
-    """
+    """What lm-eval logged for a document; ``items`` are by metric name."""
 
     doc_hash: str
     target_hash: str
@@ -34,28 +27,28 @@ Documents = Mapping[int, Sample]
 
 
 class SamplesFiles:
-    """Reads each samples file once."""
+    """Samples files, each read once."""
 
     def __init__(self) -> None:
-        """Start with nothing read."""
-        self._read: dict[Path, dict[str, dict[int, Sample]]] = {}
+        """Start with no file read."""
+        self._files: dict[Path, dict[str, dict[int, Sample]]] = {}
 
     def documents(self, path: Path, filter_name: str) -> Documents:
-        """Return the documents of a task under a filter, by ``doc_id``.
+        """Return the documents in a file under a filter, by ``doc_id``.
 
         Raises:
-            OutputError: The file cannot be read, or is not as lm-eval writes it.
+            OutputError: The file cannot be read or is not in lm-eval's format.
         """
-        if path not in self._read:
-            self._read[path] = _read(path)
-        return self._read[path].get(filter_name, {})
+        if path not in self._files:
+            self._files[path] = _read(path)
+        return self._files[path].get(filter_name, {})
 
 
 def _read(path: Path) -> dict[str, dict[int, Sample]]:
-    """Return the documents of a file by filter and ``doc_id``."""
-    found: dict[str, dict[int, Sample]] = {}
-    for where, content in read_samples(path, _AGAIN):
-        document = content["doc_id"]
+    """Return the documents in a file, by filter and ``doc_id``."""
+    by_filter: dict[str, dict[int, Sample]] = {}
+    for place, content in read_samples(path, _REMEDY):
+        doc_id = content["doc_id"]
         try:
             sample = Sample(
                 content["doc_hash"],
@@ -63,10 +56,10 @@ def _read(path: Path) -> dict[str, dict[int, Sample]]:
                 content["prompt_hash"],
                 {name: content[name] for name in content["metrics"]},
             )
-            documents = found.setdefault(content.get("filter", "none"), {})
+            documents = by_filter.setdefault(content.get("filter", "none"), {})
         except (KeyError, TypeError) as error:
-            raise no_sample(where, error, _AGAIN) from error
-        if document in documents:
-            raise OutputError(f"{where}: document {document} comes twice; {_AGAIN}")
-        documents[document] = sample
-    return found
+            raise no_sample(place, error, _REMEDY) from error
+        if doc_id in documents:
+            raise OutputError(f"{place}: document {doc_id} appears twice; {_REMEDY}")
+        documents[doc_id] = sample
+    return by_filter

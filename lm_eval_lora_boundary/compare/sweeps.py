@@ -1,4 +1,4 @@
-"""Folders of sweeps among results."""
+"""Sweep folders."""
 
 from __future__ import annotations
 
@@ -8,44 +8,35 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OutputError
-from ..files import CONFIRMED, SWEEP, boundary_folder
+from ..files import CONFIRMED, SWEEP, boundary_folder, file_name
 from .locate import read_json
-from .runs import Run, newest
+from .runs import Run, newest_runs
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep on disk.
-
-    Attributes:
-        folder: Its folder.
-        settings: What was asked for.
-        tasks: What was found, by task.
-    """
+    """A sweep on disk: its folder, and settings and tasks from ``sweep.json``."""
 
     folder: Path
     settings: Mapping[str, Any]
     tasks: Mapping[str, Mapping[str, Any]]
 
-    def run(self, boundary: int, confirmed: str | None = None) -> Run | None:
-        """Return the results of a boundary, None if they are not there.
+    def run(self, boundary: int, confirmed_task: str | None = None) -> Run | None:
+        """Return the results of a boundary, or None if there are none.
 
-        Args:
-            boundary: The boundary.
-            confirmed: A task, for its results on documents that it was not chosen by.
+        With ``confirmed_task``, these are the results of this task on the test split.
         """
-        folder = self.folder if confirmed is None else self.folder / CONFIRMED / confirmed
+        folder = self.folder
+        if confirmed_task is not None:
+            folder = folder / CONFIRMED / file_name(confirmed_task)
         files = boundary_folder(folder, boundary).glob("results_*.json")
-        runs, _ = newest(sorted(files, reverse=True))
+        runs, _ = newest_runs(sorted(files, reverse=True))
         return runs[0] if runs else None
 
-    def boundaries(self, task: str) -> list[int]:
-        """Return the boundaries that a task was scored at."""
-        return [row["boundary"] for row in self.tasks[task]["boundaries"]]
-
     def layers(self) -> int | None:
-        """Return the number of layers, None if no results file is left that tells."""
-        for boundary in dict.fromkeys(b for task in self.tasks for b in self.boundaries(task)):
+        """Return the number of layers, or None if no results file records it."""
+        rows = [row for entry in self.tasks.values() for row in entry["boundaries"]]
+        for boundary in dict.fromkeys(row["boundary"] for row in rows):
             run = self.run(boundary)
             if run is not None and run.layers is not None:
                 return run.layers
@@ -56,13 +47,12 @@ def read_sweep(folder: Path) -> Sweep:
     """Read ``sweep.json``.
 
     Raises:
-        OutputError: It cannot be read, or is not of a sweep that has ended.
+        OutputError: The file cannot be read, or is not that of a finished sweep.
     """
     file = folder / SWEEP
     content = read_json(file)
     tasks = content.get("tasks")
-    complete = isinstance(tasks, dict) and all(map(_complete, tasks.values()))
-    if not tasks or not complete:
+    if not isinstance(tasks, dict) or not tasks or not all(map(_is_complete, tasks.values())):
         raise OutputError(
             f"{file} lacks tasks with their metric, boundaries and best: it is not from "
             "`lora-boundary sweep`, or from another version; run the sweep again"
@@ -71,126 +61,124 @@ def read_sweep(folder: Path) -> Sweep:
     return Sweep(folder, settings if isinstance(settings, dict) else {}, tasks)
 
 
-def _complete(found: Any) -> bool:
-    """Tell whether what a sweep says about a task is there and of the right kind."""
-    if not isinstance(found, dict) or not isinstance(found.get("metric"), str):
+def _is_complete(entry: Any) -> bool:
+    """Return whether the entry of a task has all needed keys, with values of the right type."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("metric"), str):
         return False
-    rows = found.get("boundaries")
+    rows = entry.get("boundaries")
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         return False
-    numbers = [value for row in rows for value in (row.get("value"), row.get("win_rate"))]
-    whole = [row.get("boundary") for row in rows]
-    optional = [found.get(name) for name in ("smallest_equivalent", "documents")]
+    boundaries = [row.get("boundary") for row in rows]
+    numbers = [number for row in rows for number in (row.get("value"), row.get("win_rate"))]
+    integers = [entry.get(name) for name in ("smallest_equivalent", "documents")]
     return (
         all("value" in row for row in rows)
-        and all(value is None or isinstance(value, (int, float)) for value in numbers)
-        and all(isinstance(value, int) for value in whole)
-        and all(value is None or isinstance(value, int) for value in optional)
-        and found.get("best") in whole
+        and all(isinstance(boundary, int) for boundary in boundaries)
+        and all(isinstance(number, (int, float, type(None))) for number in numbers)
+        and all(isinstance(integer, (int, type(None))) for integer in integers)
+        and entry.get("best") in boundaries
     )
 
 
 def representatives(sweep: Sweep) -> tuple[list[Run], list[str]]:
-    """Return what stands for a sweep: the base model, the tasks' best boundaries, all of LoRA.
+    """Return the runs that represent a sweep: base model, best boundaries and whole adapter.
 
-    Where a sweep has evaluated its choice on documents that it was not chosen by, these results
-    count.
+    For tasks that the sweep also scored on the test split, those results are used.
 
     Returns:
-        Their runs, and lines about what is missing or to be careful with.
+        The runs, and warnings about them.
 
     Raises:
-        OutputError: The folder holds the results of none of them.
+        OutputError: The folder holds the results of none of these boundaries.
     """
     warnings = []
     runs = []
-    confirmed = {task for task, found in sweep.tasks.items() if found.get("test")}
+    confirmed = {task for task, entry in sweep.tasks.items() if entry.get("test")}
     groups: set[str] = set()
     for boundary, role in sorted(_roles(sweep).items()):
-        parts = _parts(sweep, boundary, confirmed)
-        whole = sweep.run(boundary)
-        groups |= set() if whole is None else _mixed(whole, confirmed)
-        if parts:
-            subtasks = parts[0].subtasks if whole is None else whole.subtasks
-            files = tuple(file for part in parts for file in part.files)
-            tasks = {task: result for part in parts for task, result in part.tasks.items()}
-            runs.append(
-                replace(
-                    parts[0],
-                    files=files,
-                    tasks=tasks,
-                    subtasks=subtasks,
-                    role=role,
-                    sweep=sweep.folder,
-                )
+        scored = sweep.run(boundary)
+        if scored is not None:
+            groups |= _groups_of_confirmed(scored, confirmed)
+        parts = _parts(sweep, boundary, scored, confirmed)
+        if not parts:
+            warnings.append(f"{sweep.folder} has no results for boundary={boundary} ({role})")
+            continue
+        runs.append(
+            replace(
+                parts[0],
+                files=tuple(file for part in parts for file in part.files),
+                tasks={task: result for part in parts for task, result in part.tasks.items()},
+                subtasks=(scored or parts[0]).subtasks,
+                role=role,
+                sweep=sweep.folder,
             )
-        else:
-            warnings.append(f"{sweep.folder} has no results of boundary={boundary} ({role})")
+        )
     if not runs:
         raise OutputError(
             f"{sweep.folder} holds {SWEEP}, but no results in boundary=K/; run the sweep again"
         )
     if groups:
         warnings.append(
-            f"{sweep.folder}: {', '.join(sorted(groups))} is left out: its value is of the "
-            "documents that tasks in it were chosen by, not of those that they were confirmed on"
+            f"{sweep.folder}: {', '.join(sorted(groups))} is left out: its value is from the "
+            "documents that boundaries were chosen on, not from the test split"
         )
-    for task, found in sweep.tasks.items():
-        if why := found.get("not_chosen"):
-            warnings.append(f"{sweep.folder}: no boundary was chosen on {task}: {why}")
+    for task, entry in sweep.tasks.items():
+        if reason := entry.get("not_chosen"):
+            warnings.append(f"{sweep.folder}: no boundary was chosen on {task}: {reason}")
     unconfirmed = [
         task
-        for task, found in sweep.tasks.items()
-        if not found.get("test") and not found.get("not_chosen")
+        for task, entry in sweep.tasks.items()
+        if task not in confirmed and not entry.get("not_chosen")
     ]
     if unconfirmed:
         warnings.append(
-            f"{sweep.folder}: the best boundary was chosen on these very documents of "
-            f"{', '.join(unconfirmed)}; there it looks better than it is"
+            f"{sweep.folder}: the best boundary was chosen on these same documents of "
+            f"{', '.join(unconfirmed)}, so it looks better than it is"
         )
     return runs, warnings
 
 
 def _roles(sweep: Sweep) -> dict[int, str]:
-    """Return what boundaries stand for: ``base``, ``best``, ``full``."""
+    """Return the roles of boundaries: ``base``, ``best``, ``whole adapter``."""
     roles = {-1: ["base"]}
-    bests: dict[int, list[str]] = {}
-    for task, found in sweep.tasks.items():
-        if not found.get("not_chosen"):
-            bests.setdefault(found["best"], []).append(task)
-    for boundary, tasks in bests.items():
-        said = "best" if len(bests) == 1 else f"best of {', '.join(tasks)}"
-        roles.setdefault(boundary, []).append(said)
+    tasks_by_best: dict[int, list[str]] = {}
+    for task, entry in sweep.tasks.items():
+        if not entry.get("not_chosen"):
+            tasks_by_best.setdefault(entry["best"], []).append(task)
+    for boundary, tasks in tasks_by_best.items():
+        role = "best" if len(tasks_by_best) == 1 else f"best of {', '.join(tasks)}"
+        roles.setdefault(boundary, []).append(role)
     layers = sweep.layers()
     if layers is not None:
-        roles.setdefault(layers - 1, []).append("full")
-    return {boundary: ", ".join(said) for boundary, said in roles.items()}
+        roles.setdefault(layers - 1, []).append("whole adapter")
+    return {boundary: ", ".join(names) for boundary, names in roles.items()}
 
 
-def _mixed(run: Run, confirmed: set[str]) -> set[str]:
-    """Return the groups with tasks whose results on other documents count."""
-    found: set[str] = set()
+def _groups_of_confirmed(run: Run, confirmed: set[str]) -> set[str]:
+    """Return the groups of a run that contain confirmed tasks, directly or in other groups."""
+    groups: set[str] = set()
     while more := {
         group
         for group, tasks in run.subtasks.items()
-        if group not in found and (confirmed | found).intersection(tasks)
+        if group not in groups and (confirmed | groups).intersection(tasks)
     }:
-        found |= more
-    return found & run.tasks.keys()
+        groups |= more
+    return groups & run.tasks.keys()
 
 
-def _parts(sweep: Sweep, boundary: int, confirmed: set[str]) -> list[Run]:
-    """Return the results of a boundary, each task's from where they count."""
+def _parts(sweep: Sweep, boundary: int, scored: Run | None, confirmed: set[str]) -> list[Run]:
+    """Return the results of a boundary: the sweep's own, and those on the test split."""
     parts = []
-    for task in (None, *sorted(confirmed)):
-        run = sweep.run(boundary, confirmed=task)
-        if run is None:
-            continue
-        if task is None:
-            wanted = run.tasks.keys() - confirmed - _mixed(run, confirmed)
-        else:
-            wanted = run.tasks.keys() & {task}
-        tasks = {name: result for name, result in run.tasks.items() if name in wanted}
-        if tasks:
-            parts.append(replace(run, tasks=tasks))
-    return parts
+    if scored is not None:
+        left_out = confirmed | _groups_of_confirmed(scored, confirmed)
+        parts.append(_only(scored, scored.tasks.keys() - left_out))
+    for task in sorted(confirmed):
+        run = sweep.run(boundary, confirmed_task=task)
+        if run is not None:
+            parts.append(_only(run, {task}))
+    return [part for part in parts if part.tasks]
+
+
+def _only(run: Run, tasks: set[str]) -> Run:
+    """Return a run with some of its tasks."""
+    return replace(run, tasks={name: r for name, r in run.tasks.items() if name in tasks})

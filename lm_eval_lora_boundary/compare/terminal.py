@@ -1,4 +1,4 @@
-"""A comparison for the terminal."""
+"""A comparison as output for the terminal."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ _STYLES = {"better": "green", "worse": "red", "": ""}
 def parts(comparison: Comparison) -> Iterator[RenderableType]:
     """Yield sentences, tables, legend and warnings."""
     yield from (Text(sentence) for sentence in comparison.sentences)
-    for grid in comparison.grids:
-        table = Table(title=Text(grid.title) if grid.title else None, show_lines=True)
-        for heading in grid.headings:
+    for content in comparison.tables:
+        table = Table(title=Text(content.title) if content.title else None, show_lines=True)
+        for heading in content.headings:
             table.add_column(
                 Text("\n".join(heading.lines)),
-                justify="left" if heading.text else "right",
+                justify="left" if heading.left_aligned else "right",
                 overflow="fold",
             )
-        for row in grid.rows:
+        for row in content.rows:
             table.add_row(*map(_text, row))
         yield table
     yield from (Text(line, style="dim") for line in comparison.legend)
-    yield from (Text(f"take care: {line}", style="yellow") for line in comparison.warnings)
+    yield from (Text(f"warning: {line}", style="yellow") for line in comparison.warnings)
 
 
 def _text(cell: Cell) -> Text:
-    """Return a cell; rich must not read markup in names."""
+    """Return a cell as text, so that rich does not read markup in names."""
     first, *others = cell.lines
-    found = Text().append(first, style="bold" if cell.strong else "")
+    text = Text().append(first, style="bold" if cell.bold else "")
     for line in others:
-        found.append(f"\n{line}", style=_STYLES[cell.tone])
-    return found
+        text.append(f"\n{line}", style=_STYLES[cell.tone])
+    return text

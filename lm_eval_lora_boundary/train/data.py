@@ -1,4 +1,4 @@
-"""The rows to train on, from the training documents of an lm-eval task."""
+"""Build training rows from the training documents of an lm-eval task."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from ..errors import TaskError
 from ..harness.prompts import Prompts, Row
 from ..harness.tasks import find_tasks, load_tasks, task_manager
 
-IGNORED = -100  # label of a token that the loss leaves out
+IGNORED = -100  # label of tokens that the loss leaves out
 
 
 @dataclass
 class Rows:
-    """The training rows of a task, and what became of its documents.
+    """Training rows, with counts of the documents that they come from.
 
     Attributes:
         rows: The rows, in the order of the documents.
-        documents: Number of documents looked at.
-        too_long: Documents dropped because their answer leaves no room for a prompt.
-        empty: Documents dropped because their target is empty.
+        documents: Number of documents read.
+        too_long: Number of documents left out because the answer leaves no room for a prompt.
+        empty: Number of documents left out because the target is empty.
     """
 
     rows: list[Row] = field(default_factory=list)
@@ -36,8 +36,8 @@ class Rows:
     too_long: int = 0
     empty: int = 0
 
-    def facts(self) -> dict[str, Any]:
-        """Return counts and a SHA-256 over all rows, for the record of the run."""
+    def summary(self) -> dict[str, Any]:
+        """Return counts and a SHA-256 of all rows, for ``training.json``."""
         digest = hashlib.sha256()
         for row in self.rows:
             digest.update(np.array([row.prompt, len(row.tokens)], dtype="<i4").tobytes())
@@ -55,7 +55,7 @@ class Rows:
         }
 
     def dataset(self) -> Dataset:
-        """Return the rows with the columns ``input_ids`` and ``labels`` that SFTTrainer takes."""
+        """Return the rows with SFTTrainer's columns ``input_ids`` and ``labels``."""
         labels = [row.tokens.copy() for row in self.rows]
         for row, label in zip(self.rows, labels, strict=True):
             label[: row.prompt] = IGNORED
@@ -64,24 +64,24 @@ class Rows:
 
 
 def load_task(name: str, include_path: str | None = None) -> Task:
-    """Load one task that can be trained on.
+    """Load a task to train on.
 
     Args:
-        name: Name of a task that lm-eval knows (the bundled ones included), or a YAML file.
-        include_path: Folder with further tasks.
+        name: Name of a task of lm-eval or of this package, or a YAML file.
+        include_path: Folder with more tasks.
 
     Raises:
-        TaskError: The task is unknown, a group, generates no text, has no training documents, or
-            its data cannot be loaded.
+        TaskError: The task is unknown, is a group, does not generate text or has no training
+            documents, or its data cannot be loaded.
     """
     manager = task_manager(include_path)
     if name in manager.all_groups or name in manager.all_tags:
         raise TaskError(
-            f"task {name} is a group; training takes one task. `lm_eval ls subtasks` lists them."
+            f"task {name} is a group; training takes one task; `lm_eval ls subtasks` lists them"
         )
     loaded = list(load_tasks(manager, find_tasks(manager, [name]))["tasks"].values())
     if len(loaded) != 1:
-        raise TaskError(f"{name} holds {len(loaded)} tasks; training takes one")
+        raise TaskError(f"{name} contains {len(loaded)} tasks; training takes one task")
     _check_trainable(loaded[0], name)
     return loaded[0]
 
@@ -89,8 +89,8 @@ def load_task(name: str, include_path: str | None = None) -> Task:
 def _check_trainable(task: Task, name: str) -> None:
     if task.OUTPUT_TYPE != "generate_until":
         raise TaskError(
-            f"task {name} is of output_type {task.OUTPUT_TYPE}; training needs generate_until, "
-            "a task whose answer is a text"
+            f"task {name} has output_type {task.OUTPUT_TYPE}; training needs generate_until, a "
+            "task that generates text"
         )
     if not task.has_training_docs():
         raise TaskError(
@@ -98,36 +98,36 @@ def _check_trainable(task: Task, name: str) -> None:
             "to a copy of its YAML and pass --include-path"
         )
     if getattr(task, "MULTIMODAL", False):
-        raise TaskError(f"task {name} needs images or sound; training is for text")
+        raise TaskError(f"task {name} needs images or audio; training supports text only")
 
 
 def build_rows(prompts: Prompts, docs: Any, max_length: int, limit: int | None = None) -> Rows:
-    """Make training rows of documents.
+    """Build training rows from documents.
 
     Args:
         prompts: Prompts of the task.
         docs: Its training documents.
-        max_length: Most tokens of a row.
-        limit: Number of documents to take, from the first on; None for all.
+        max_length: Maximum length of a row in tokens.
+        limit: Use only the first ``limit`` documents; None for all.
 
     Raises:
-        TaskError: No row is left.
+        TaskError: All documents are left out.
     """
-    result = Rows()
+    rows = Rows()
     for doc in tqdm(islice(docs, limit), desc="Building rows", total=limit, delay=2):
-        result.documents += 1
+        rows.documents += 1
         target = prompts.target(doc)
         if not target:
-            result.empty += 1
+            rows.empty += 1
             continue
         row = prompts.row(prompts.context(doc), target, max_length)
         if row is None:
-            result.too_long += 1
+            rows.too_long += 1
             continue
-        result.rows.append(row)
-    if not result.rows:
+        rows.rows.append(row)
+    if not rows.rows:
         raise TaskError(
-            f"no training row is left: of {result.documents} documents, {result.empty} have no "
-            f"target and {result.too_long} do not fit into max_length={max_length}"
+            f"no training rows: of {rows.documents} documents, {rows.empty} without a target and "
+            f"{rows.too_long} too long for max_length={max_length} were left out"
         )
-    return result
+    return rows

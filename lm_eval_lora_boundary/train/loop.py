@@ -1,4 +1,4 @@
-"""TRL's trainer, set up for rows that are tokenised and labelled already."""
+"""TRL's trainer for rows that are already tokenised and labelled."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from .settings import TrainSettings
 
 
 class _Trainer(SFTTrainer):  # type: ignore[misc]
-    """TRL's trainer, whose checkpoints hold the adapter and what resuming needs."""
+    """TRL's trainer, with checkpoints that hold the adapter instead of the whole model."""
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        # without the flag PEFT asks the hub about the base model's vocabulary, which never changes
+        # otherwise PEFT asks the hub for the base model's vocabulary, which training never changes
         self.model.save_pretrained(output_dir, save_embedding_layers=False)
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """Write no card into folders that are removed."""
+        """Write no model card: checkpoint folders are deleted later."""
 
 
 class _MarkComplete(TrainerCallback):
-    """Marks checkpoints that are written in full, so that a kill cannot leave a broken one."""
+    """Marks complete checkpoints, so that a run never resumes from a partly written one."""
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Mark the checkpoint of this step."""
@@ -37,10 +37,10 @@ class _MarkComplete(TrainerCallback):
 
 
 class _Progress(ProgressCallback):
-    """A progress bar that shows the loss, and nothing else."""
+    """A progress bar that shows only the loss."""
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-        """Show the loss in the bar instead of printing all that is logged."""
+        """Show the loss in the bar instead of printing every logged value."""
         if self.training_bar is not None and "loss" in logs:
             self.training_bar.set_postfix(loss=f"{logs['loss']:.4g}")
 
@@ -48,15 +48,7 @@ class _Progress(ProgressCallback):
 def make_trainer(
     model: PeftModel, base: HFLM, rows: Rows, settings: TrainSettings, checkpoints: Path
 ) -> SFTTrainer:
-    """Set up the trainer.
-
-    Args:
-        model: The model with its LoRA.
-        base: The base model as lm-eval loaded it, for device and tokenizer.
-        rows: The training rows.
-        settings: The run.
-        checkpoints: Folder for checkpoints.
-    """
+    """Set up the trainer; ``base`` gives device and tokenizer."""
     trainer = _Trainer(
         model=model,
         args=_arguments(base, settings, checkpoints),
@@ -70,10 +62,10 @@ def make_trainer(
 
 
 def _arguments(base: HFLM, settings: TrainSettings, checkpoints: Path) -> SFTConfig:
-    half = base.model.dtype in (torch.bfloat16, torch.float16)
+    half_precision = base.model.dtype in (torch.bfloat16, torch.float16)
     on_cpu = base.device.type == "cpu"
     with warnings.catch_warnings():
-        # the new name is unknown to older transformers, and TRL itself sets the old one
+        # older transformers lack the new name, and TRL itself sets the old one
         warnings.filterwarnings("ignore", "`gradient_checkpointing` is deprecated", FutureWarning)
         arguments = SFTConfig(
             output_dir=str(checkpoints),
@@ -85,27 +77,27 @@ def _arguments(base: HFLM, settings: TrainSettings, checkpoints: Path) -> SFTCon
             weight_decay=settings.weight_decay,
             seed=settings.seed,
             data_seed=settings.seed,
-            bf16=settings.dtype == "bfloat16" or (settings.dtype == "auto" and half),
+            bf16=settings.dtype == "bfloat16" or (settings.dtype == "auto" and half_precision),
             use_cpu=on_cpu,
             dataloader_pin_memory=base.device.type == "cuda",
             gradient_checkpointing=False,
-            max_length=None,  # the rows are cut to length, and labelled, already
+            max_length=None,  # the rows already have their final length
             dataset_kwargs={"skip_prepare_dataset": True},
-            logging_steps=0.01,  # of all steps: a loss curve of a hundred points
+            logging_steps=0.01,  # as a share of all steps: a loss curve of 100 points
             logging_first_step=True,
             save_steps=settings.save_steps,
             save_total_limit=2,
             report_to="none",
         )
     if not on_cpu:
-        arguments._n_gpu = 1  # where several are visible: no DataParallel, which TRL refuses
+        arguments._n_gpu = 1  # with several visible GPUs, no DataParallel, which TRL refuses
     return arguments
 
 
-def results_of(
+def training_results(
     trainer: SFTTrainer, rows: Rows, settings: TrainSettings, checkpoint: Path | None
 ) -> dict[str, Any]:
-    """Return steps, loss curve and speed of a finished training, resumed or not."""
+    """Return steps, loss curve and speed of a finished run, for ``training.json``."""
     history = trainer.state.log_history
     curve = [[entry["step"], entry["loss"]] for entry in history if "loss" in entry]
     runtime = next(e["train_runtime"] for e in reversed(history) if "train_runtime" in e)

@@ -1,4 +1,4 @@
-"""The model to train: a base model as lm-eval's ``hf`` loads it, with a fresh LoRA."""
+"""The model to train: a base model as lm-eval's ``hf`` loads it, with a new LoRA adapter."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def load_base(settings: TrainSettings) -> HFLM:
 
 
 def base_identity(base: HFLM, settings: TrainSettings) -> dict[str, Any]:
-    """Return what tells one base model from another, however it was named."""
+    """Return what identifies a base model, whatever path it was loaded from."""
     config = base.config.to_dict()
     for name in ("_name_or_path", "transformers_version"):
         config.pop(name, None)
@@ -82,10 +82,10 @@ def base_identity(base: HFLM, settings: TrainSettings) -> dict[str, Any]:
 
 
 def add_lora(model: PreTrainedModel, settings: TrainSettings) -> PeftModel:
-    """Put a fresh LoRA on a base model, in the layers up to the boundary.
+    """Add a new LoRA adapter to the layers up to the boundary.
 
     Raises:
-        AdapterError: A target module is not there, or cannot be adapted.
+        AdapterError: A target module does not exist or cannot be adapted.
     """
     stack = find_decoder_stack(model)
     last = stack.count - 1 if settings.boundary is None else settings.boundary
@@ -98,7 +98,7 @@ def add_lora(model: PreTrainedModel, settings: TrainSettings) -> PeftModel:
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
         target_modules=targets,
-        # PEFT honours the layers with short names only, which these are
+        # PEFT applies this only to short module names, which these are
         layers_to_transform=None if settings.boundary is None else list(range(last + 1)),
         layers_pattern=None if settings.boundary is None else stack.path.rpartition(".")[2],
         fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),
@@ -106,7 +106,7 @@ def add_lora(model: PreTrainedModel, settings: TrainSettings) -> PeftModel:
     )
     try:
         with warnings.catch_warnings():
-            # PEFT asks for a property that transformers has renamed
+            # PEFT reads a property that transformers has renamed
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
             peft_model = get_peft_model(model, config)
     except ValueError as error:
@@ -117,13 +117,13 @@ def add_lora(model: PreTrainedModel, settings: TrainSettings) -> PeftModel:
 
 
 def _linear_names(model: PreTrainedModel, stack: DecoderStack, last: int) -> list[str]:
-    """Return the short names of the linear modules in the layers ``0..last``."""
+    """Return the short names of the linear modules in layers ``0..last``."""
     names = set()
     for name, module in model.named_modules():
         layer = stack.layer_of(name)
         if layer is not None and layer <= last and isinstance(module, (nn.Linear, Conv1D)):
             parent, _, short = name.rpartition(".")
-            # a bare number would also match layers and experts
+            # a number alone would also match layers and experts
             names.add(f"{parent.rpartition('.')[2]}.{short}" if short.isdigit() else short)
     return sorted(names)
 
@@ -133,13 +133,13 @@ def _check_adapted(model: PeftModel, targets: list[str], last: int) -> None:
     deepest = max(adapted, key=lambda module: module.depth)
     if deepest.depth > last:
         raise AdapterError(
-            f"boundary={last}, but {deepest.name} of layer {deepest.depth} was adapted too; name "
-            "the modules of the decoder layers with --target-modules"
+            f"boundary={last}, but {deepest.name} in layer {deepest.depth} was also adapted; name "
+            "modules of the decoder layers with --target-modules"
         )
-    for target in targets:  # PEFT is content if any of them matches
+    for target in targets:  # PEFT accepts the list if any name matches
         if not any(f".{module.name}".endswith(f".{target}") for module in adapted):
             raise AdapterError(
-                f"target_modules: {target} matches no module up to layer {last} of "
+                f"target_modules: {target} does not match any module in layers 0 to {last} of "
                 f"{type(model.get_base_model()).__name__}"
             )
     if isinstance(model.get_output_embeddings(), BaseTunerLayer):

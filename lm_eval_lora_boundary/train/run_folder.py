@@ -1,8 +1,8 @@
-"""The output folder of a training run: what it holds, and whether a run may go on in it.
+"""The output folder of a training run.
 
-DIR/training.json         what was asked, what was trained on, what came out
-DIR/checkpoints/          until the run has finished
-DIR/adapter_config.json, adapter_model.safetensors, README.md    once it has
+DIR/training.json    settings, data and results
+DIR/checkpoints/     until the run has finished
+DIR/adapter_config.json, adapter_model.safetensors, README.md    from then on
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import Any
 
 from ..cuts.adapter_folder import open_adapter
 from ..errors import AdapterError, OutputError
-from ..files import write_text
+from ..files import read_object, write_text
 
 RECORD = "training.json"
-COMPLETE = "complete"  # marks a checkpoint whose files are all written
-# what must be the same for a run to go on
-_IDENTITY = ("settings", "base", "rows")
+COMPLETE = "complete"  # empty file in every checkpoint that is fully written
+# keys of training.json that must be the same when a run resumes, and their names in messages
+_IDENTITY = {"settings": "settings", "base": "base model", "rows": "training data"}
 
 
 class RunFolder:
@@ -28,19 +28,15 @@ class RunFolder:
 
     Attributes:
         path: The folder.
-        checkpoints: Where its checkpoints are.
-        record: What ``training.json`` says; empty before the run has begun.
+        checkpoints: The folder of its checkpoints.
+        record: Contents of ``training.json``; empty before the run has begun.
     """
 
     def __init__(self, path: str | Path, settings: Mapping[str, Any]) -> None:
-        """Open the folder, which need not exist; changes nothing.
-
-        Args:
-            path: The folder.
-            settings: Settings of the run, as in ``training.json``.
+        """Open the folder, which need not exist, without changing it.
 
         Raises:
-            OutputError: It holds something else, or a run with other settings.
+            OutputError: The folder holds other files, or a run with different settings.
         """
         self.path = Path(path).expanduser()
         self.checkpoints = self.path / "checkpoints"
@@ -49,10 +45,10 @@ class RunFolder:
             raise OutputError(f"output={path} is a file; give a folder")
         if (self.path / RECORD).is_file():
             self.record = self._read()
-            self._refuse_other("settings", settings)
+            self._check_same("settings", settings)
         elif self.path.is_dir() and any(self.path.iterdir()):
             raise OutputError(
-                f"output={path} holds something else (no {RECORD}); give a new or empty folder"
+                f"output={path} is not empty and has no {RECORD}; give a new or empty folder"
             )
 
     @property
@@ -60,35 +56,32 @@ class RunFolder:
         """Whether the run has finished.
 
         Raises:
-            OutputError: It has, but the adapter is not the one that it wrote.
+            OutputError: The run has finished, but its adapter is missing or changed.
         """
         if not self.record.get("finished"):
             return False
         remedy = "train again into another folder"
         try:
-            found = open_adapter(self.path).sha256
+            sha256 = open_adapter(self.path).sha256
         except AdapterError as error:
-            raise OutputError(f"{self.path} has lost its adapter ({error}); {remedy}") from error
-        if found != self.record["adapter_sha256"]:
+            raise OutputError(f"{self.path} lacks its adapter ({error}); {remedy}") from error
+        if sha256 != self.record["adapter_sha256"]:
             raise OutputError(f"the adapter in {self.path} was changed after training; {remedy}")
         return True
 
     def begin(self, record: Mapping[str, Any]) -> Path | None:
-        """Begin or resume the run.
-
-        Args:
-            record: What is known before the first step, with the keys ``settings``, ``base`` and
-                ``rows`` that identify the run.
+        """Begin or resume the run; ``settings``, ``base`` and ``rows`` in ``record`` identify it.
 
         Returns:
-            The checkpoint to resume from, or None to start at the first step.
+            The checkpoint to resume from, or None to start from the beginning.
 
         Raises:
-            OutputError: The folder cannot be written, or holds a run on another base or data.
+            OutputError: The folder cannot be written, or holds a run with a different base model
+                or different training data.
         """
         if self.record:
             for key in _IDENTITY:
-                self._refuse_other(key, record[key])
+                self._check_same(key, record[key])
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
             self._write({**record, "finished": False})
@@ -98,26 +91,24 @@ class RunFolder:
         return max(complete, key=lambda folder: int(folder.name.rpartition("-")[2]), default=None)
 
     def finish(self, results: Mapping[str, Any]) -> None:
-        """Record the results of the run, whose adapter is saved, and remove its checkpoints."""
+        """Record the results after the adapter is saved, and delete the checkpoints."""
         self._write({**self.record, **results, "finished": True})
         shutil.rmtree(self.checkpoints)
 
     def _read(self) -> dict[str, Any]:
-        try:
-            record: dict[str, Any] = json.loads((self.path / RECORD).read_text(encoding="utf-8"))
-            if record.keys() >= {"finished", *_IDENTITY}:
-                return record
-        except (OSError, ValueError, AttributeError) as error:
-            raise OutputError(f"{self.path / RECORD} cannot be read: {error}") from error
-        raise OutputError(
-            f"{self.path / RECORD} was not written by lora-boundary; use a new folder"
-        )
+        remedy = "give a new or empty folder"
+        record = read_object(self.path / RECORD, remedy)
+        if not record.keys() >= {"finished", *_IDENTITY}:
+            raise OutputError(
+                f"{self.path / RECORD} was not written by `lora-boundary train`; {remedy}"
+            )
+        return record
 
     def _write(self, record: dict[str, Any]) -> None:
         write_text(self.path / RECORD, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
         self.record = record
 
-    def _refuse_other(self, key: str, given: Mapping[str, Any]) -> None:
+    def _check_same(self, key: str, given: Mapping[str, Any]) -> None:
         recorded = self.record[key]
         differing = [
             f"{name} is {recorded.get(name)!r} there and {given.get(name)!r} here"
@@ -125,8 +116,7 @@ class RunFolder:
             if recorded.get(name) != given.get(name)
         ]
         if differing:
-            what = {"settings": "settings", "base": "base model", "rows": "training data"}[key]
             raise OutputError(
-                f"{self.path} holds a run with other {what}: {'; '.join(differing)}. "
-                "Give another --output, or remove the folder."
+                f"{self.path} holds a run with different {_IDENTITY[key]}: {'; '.join(differing)}; "
+                "give another --output or delete the folder"
             )

@@ -1,8 +1,8 @@
-"""What a training run is asked to do.
+"""Settings of a training run.
 
-The defaults are those of the paper (rank 8 on all linear modules, 3 epochs, learning rate 1e-4,
-2048 tokens, batch 16); where it is silent: alpha 16, dropout 0.05, AdamW without weight decay, and
-a learning rate that falls linearly without warmup.
+The defaults are those of the paper: rank 8 on all linear modules, 3 epochs, learning rate 1e-4,
+2048 tokens, batch size 16. Where the paper gives none: alpha 16, dropout 0.05, AdamW without weight
+decay, linear learning-rate decay without warmup.
 """
 
 from __future__ import annotations
@@ -17,39 +17,39 @@ from ..errors import LoraBoundaryError, ModelError
 ALL_LINEAR = "all-linear"
 _DTYPES = ("auto", "float32", "bfloat16")
 _DEVICES = (None, "cpu", "cuda", "mps")
-_MICRO_BATCH = 4  # rows per forward where nothing is said
+_MICRO_BATCH = 4  # largest default number of rows per forward pass
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSettings:
-    """Everything that decides what a training run produces.
+    """Everything that determines the result of a training run.
 
     Attributes:
         pretrained: Base model: hub id or local folder.
         task: lm-eval task of output type ``generate_until`` with a training split.
         model_args: Arguments of lm-eval's ``hf`` model: revision, gguf_file, tokenizer, ….
-        include_path: Folder with further tasks.
-        num_fewshot: Examples in each prompt; None for what the task says.
-        apply_chat_template: Use the tokenizer's chat template.
+        include_path: Folder with more tasks.
+        num_fewshot: Number of examples in each prompt; None for the task's own.
+        apply_chat_template: Whether to use the tokenizer's chat template.
         system_instruction: System message.
-        limit: Use the first so many training documents; None for all.
+        limit: Use only the first ``limit`` training documents; None for all.
         rank: LoRA rank.
         alpha: LoRA alpha.
         dropout: LoRA dropout.
         target_modules: Names of the modules to adapt, or ``("all-linear",)`` for all linear
             modules of the decoder layers.
-        boundary: Train layers 0..boundary only; None for all layers.
+        boundary: Train only layers ``0..boundary``; None for all layers.
         epochs: Passes over the rows.
-        lr: Peak learning rate; falls linearly to zero.
+        lr: Initial learning rate; decays linearly to zero.
         weight_decay: Weight decay of AdamW.
-        max_length: Most tokens of a row; prompts are cut on the left.
+        max_length: Maximum length of a row in tokens; longer prompts lose their beginning.
         batch_size: Rows per optimizer step.
-        micro_batch_size: Rows per forward; divides ``batch_size``. None: the largest divisor up
-            to 4.
-        dtype: ``bfloat16`` computes under autocast, ``float32`` loads and computes in float32,
-            ``auto`` does what fits the weights as stored.
-        device: ``cpu``, ``cuda`` or ``mps``; None for the best there is.
-        seed: Seed of initialisation, data order, dropout and choice of few-shot examples.
+        micro_batch_size: Rows per forward pass; must divide ``batch_size``. Default: its largest
+            divisor up to 4.
+        dtype: ``bfloat16`` computes with autocast, ``float32`` loads and computes in float32,
+            ``auto`` follows the dtype of the stored weights.
+        device: ``cpu``, ``cuda`` or ``mps``; None for the best available.
+        seed: Seed for initialisation, data order, dropout and few-shot examples.
         save_steps: Optimizer steps between checkpoints.
     """
 
@@ -78,7 +78,7 @@ class TrainSettings:
     save_steps: int = 50
 
     def __post_init__(self) -> None:
-        """Refuse values that no run can have."""
+        """Check the values."""
         at_least_1 = ("rank", "alpha", "max_length", "batch_size", "save_steps")
         rules = [(name, getattr(self, name) >= 1, "at least 1") for name in at_least_1]
         rules += [
@@ -98,8 +98,8 @@ class TrainSettings:
                 raise LoraBoundaryError(f"{name}={getattr(self, name)!r}; expected {expected}")
         if reserved := {"pretrained", "peft", "delta", "boundary", "merge"} & set(self.model_args):
             raise ModelError(
-                f"model_args sets {', '.join(sorted(reserved))}; training starts from the base "
-                "model given as pretrained"
+                f"model_args contains {', '.join(sorted(reserved))}; training always starts from "
+                "the base model given as pretrained"
             )
 
     def _divides(self) -> bool:
@@ -108,12 +108,12 @@ class TrainSettings:
 
     @property
     def micro(self) -> int:
-        """Rows per forward."""
+        """Rows per forward pass."""
         if self.micro_batch_size is not None:
             return self.micro_batch_size
         return max(n for n in range(1, _MICRO_BATCH + 1) if self.batch_size % n == 0)
 
     def as_json(self) -> dict[str, Any]:
-        """Return the settings as ``training.json`` holds them."""
+        """Return the settings as stored in ``training.json``."""
         settings: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str))
         return settings

@@ -1,4 +1,4 @@
-"""Results of made-up models, written by lm-eval's own tracker."""
+"""Results of imaginary models, written by lm-eval's own tracker."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def write(
 ) -> Path:
     """Write results and samples as `lm_eval --output_path --log_samples` does.
 
-    The value of a metric is the mean of its items unless ``values`` has another. ``documents``
-    replaces the content of documents by number.
+    The value of a metric is the mean of its items unless ``values`` gives another. ``documents``
+    replaces the contents of single documents, by number.
 
     Returns:
         The results file.
@@ -47,8 +47,8 @@ def write(
             task: {
                 "alias": task,
                 "sample_len": len(next(iter(items.values()))),
-                **{key: (values or {}).get(key) or _mean(of) for key, of in items.items()},
-                **{f"{k.replace(',', '_stderr,')}": _stderr(of) for k, of in items.items()},
+                **{key: (values or {}).get(key) or _mean(logged) for key, logged in items.items()},
+                **{key.replace(",", "_stderr,"): _stderr(logged) for key, logged in items.items()},
             }
             for task, items in tasks.items()
         },
@@ -74,9 +74,9 @@ def write(
         "config": {"model": model, "model_args": dict(args), **(cut or {})},
         "lm_eval_version": "0.4.13",
     }
-    for group, found in (groups or {}).items():
-        results["groups"] = {group: {"alias": group, **found}}
-        results["results"][group] = {"alias": group, **found}
+    for group, group_values in (groups or {}).items():
+        results["groups"] = {group: {"alias": group, **group_values}}
+        results["results"][group] = {"alias": group, **group_values}
         results["group_subtasks"] = {group: list(tasks)}
     if lm_eval_version is not None:
         results["lm_eval_version"] = lm_eval_version
@@ -104,8 +104,12 @@ def _samples(
 ) -> list[dict[str, Any]]:
     lines = []
     for filter_name in dict.fromkeys(key.partition(",")[2] for key in items):
-        own = {k.partition(",")[0]: of for k, of in items.items() if k.endswith(f",{filter_name}")}
-        for i in range(len(next(iter(own.values())))):
+        by_metric = {
+            key.partition(",")[0]: logged
+            for key, logged in items.items()
+            if key.endswith(f",{filter_name}")
+        }
+        for i in range(len(next(iter(by_metric.values())))):
             doc = documents.get(i, {"id": i})
             lines.append(
                 {
@@ -116,11 +120,11 @@ def _samples(
                     "resps": [["x"]],
                     "filtered_resps": ["x"],
                     "filter": filter_name,
-                    "metrics": list(own),
+                    "metrics": list(by_metric),
                     "doc_hash": hash_string(json.dumps(doc)),
                     "prompt_hash": hash_string(prompt),
                     "target_hash": hash_string(target),
-                    **{metric: of[i] for metric, of in own.items()},
+                    **{metric: logged[i] for metric, logged in by_metric.items()},
                 }
             )
     return lines
@@ -137,20 +141,20 @@ def _stderr(items: Sequence[Any]) -> float | str:
 
 
 def scores(documents: int, seed: int, shift: float = 0.0) -> list[float]:
-    """Return values that vary by document, the same documents being hard for every seed."""
-    hard = np.random.default_rng(99).normal(size=documents)
-    own = np.random.default_rng(seed).normal(size=documents)
-    return [float(value) for value in 0.5 + shift + 0.1 * hard + 0.05 * own]
+    """Return one score per document; the same documents are hard for every seed."""
+    difficulty = np.random.default_rng(99).normal(size=documents)
+    noise = np.random.default_rng(seed).normal(size=documents)
+    return [float(value) for value in 0.5 + shift + 0.1 * difficulty + 0.05 * noise]
 
 
 def answers(documents: int, seed: int, rate: float) -> list[float]:
-    """Return right and wrong answers, the same documents being hard for every seed."""
-    hard = np.random.default_rng(98).uniform(size=documents)
-    own = np.random.default_rng(seed).uniform(size=documents)
-    return [float(value) for value in (0.6 * hard + 0.4 * own) < rate]
+    """Return 1 (right) or 0 (wrong) per document; the same are hard for every seed."""
+    difficulty = np.random.default_rng(98).uniform(size=documents)
+    noise = np.random.default_rng(seed).uniform(size=documents)
+    return [float(value) for value in (0.6 * difficulty + 0.4 * noise) < rate]
 
 
-def value(items: Items) -> float:
+def first_mean(items: Items) -> float:
     """Return the mean of the first metric."""
     return _mean(next(iter(items.values())))
 
@@ -164,7 +168,7 @@ def sweep_folder(
     seed: int = 3,
     **entry: Any,
 ) -> Path:
-    """Write a sweep of boundaries -1 to layers - 1, each better than the one before."""
+    """Write a sweep over boundaries -1 to layers - 1; the values rise with the boundary."""
     results = {}
     for boundary in range(-1, layers):
         tasks = {
@@ -174,7 +178,7 @@ def sweep_folder(
         args = {"pretrained": "org/base", "peft": "org/lora", "boundary": boundary}
         file = write(folder / "tmp", tasks, model="lora_boundary", args=args, cut=cut)
         shutil.move(file.parent, folder / f"boundary={boundary}")
-        results[boundary] = {t: value(items) for t, items in tasks.items()}
+        results[boundary] = {t: first_mean(items) for t, items in tasks.items()}
     shutil.rmtree(folder / "tmp")
     tasks = {
         task: {

@@ -1,4 +1,4 @@
-"""Which files count, which rows they make, and what these are called."""
+"""Which files are used, which rows they give, and how the rows are labelled."""
 
 from __future__ import annotations
 
@@ -8,49 +8,53 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from compare_helpers import answers, sweep_folder, value, write
+from compare_helpers import answers, first_mean, sweep_folder, write
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lm_eval_lora_boundary.compare import Comparison, compare
-from lm_eval_lora_boundary.compare.labels import differing, labels, short
+from lm_eval_lora_boundary.compare.labels import differing_parts, labels, shortest_suffixes
 from lm_eval_lora_boundary.compare.runs import Run
+from lm_eval_lora_boundary.files import file_name
 
 RIGHT = {"acc,none": answers(10, 1, 0.9)}
 WRONG = {"acc,none": answers(10, 1, 0.1)}
 
 
-def rows(found: Comparison) -> list[tuple[str, str, float]]:
-    return [(row["label"], row["task"], row["value"]) for row in found.records]
+def rows(comparison: Comparison) -> list[tuple[str, str, float]]:
+    return [(row["label"], row["task"], row["value"]) for row in comparison.records]
 
 
-def test_the_newest_of_a_folder_counts(tmp_path: Path) -> None:
+def test_the_newest_file_in_a_folder_is_used(tmp_path: Path) -> None:
     old = write(tmp_path, {"task": WRONG})
     write(tmp_path, {"task": RIGHT})
-    found = compare([tmp_path])
-    assert rows(found) == [("base", "task", value(RIGHT))]
-    assert [line for line in found.warnings if f"ignored {old}" in line]
-    # given by name, an old file counts like any other
-    assert compare([old]).records[0]["value"] == value(WRONG)
+    comparison = compare([tmp_path])
+    assert rows(comparison) == [("base", "task", first_mean(RIGHT))]
+    assert [line for line in comparison.warnings if f"ignored {old}" in line]
+    # an old file that is named is used
+    assert compare([old]).records[0]["value"] == first_mean(WRONG)
     assert len(compare([old, tmp_path]).records) == 2
 
 
-def test_only_what_is_newer_is_replaced(tmp_path: Path) -> None:
+def test_only_tasks_with_newer_results_are_replaced(tmp_path: Path) -> None:
     write(tmp_path, {"one": WRONG, "two": WRONG})
     write(tmp_path, {"one": RIGHT})
-    found = compare([tmp_path])
-    assert rows(found) == [("base", "one", value(RIGHT)), ("base", "two", value(WRONG))]
-    assert [line for line in found.warnings if line.startswith("ignored one of ")]
+    comparison = compare([tmp_path])
+    assert rows(comparison) == [
+        ("base", "one", first_mean(RIGHT)),
+        ("base", "two", first_mean(WRONG)),
+    ]
+    assert [line for line in comparison.warnings if line.startswith("ignored one of ")]
 
 
-def test_boundaries_in_one_folder_are_models_of_their_own(tmp_path: Path) -> None:
+def test_boundaries_in_one_folder_are_separate_models(tmp_path: Path) -> None:
     args = {"pretrained": "org/base", "peft": "org/lora"}
     for boundary in (3, 5):
         cut = {"boundary": boundary, "num_layers": 8, "kept_parameters": 100 * boundary}
         write(tmp_path, {"task": RIGHT}, args=args | {"boundary": boundary}, cut=cut)
-    found = compare([tmp_path])
-    assert not found.warnings
-    assert {(r["label"], r["boundary"], r["kept_parameters"]) for r in found.records} == {
+    comparison = compare([tmp_path])
+    assert not comparison.warnings
+    assert {(r["label"], r["boundary"], r["kept_parameters"]) for r in comparison.records} == {
         ("lora boundary=3", 3, 300),
         ("lora boundary=5", 5, 500),
     }
@@ -63,61 +67,61 @@ def test_boundaries_in_one_folder_are_models_of_their_own(tmp_path: Path) -> Non
         [{"boundary": 3}, {"boundary": 5}],
     ],
 )
-def test_an_adapter_trained_again_or_cut_elsewhere_is_another_model(
+def test_a_retrained_or_differently_cut_adapter_is_another_model(
     cuts: list[dict[str, Any]], tmp_path: Path
 ) -> None:
     for cut in cuts:
         args = {"pretrained": "org/base", "peft": "org/lora", "boundary": "auto"}
         write(tmp_path, {"task": RIGHT}, args=args, cut=cut)
-    found = compare([tmp_path])
-    assert len({row["label"] for row in found.records}) == 2
-    assert not found.warnings
+    comparison = compare([tmp_path])
+    assert len({row["label"] for row in comparison.records}) == 2
+    assert not comparison.warnings
 
 
-def test_the_first_metric_that_has_a_direction_is_shown(tmp_path: Path) -> None:
+def test_the_first_metric_with_a_direction_is_the_default(tmp_path: Path) -> None:
     items = {"length,none": [2.0] * 10, "acc,none": RIGHT["acc,none"], "f1,none": [0.5] * 10}
     write(tmp_path, {"task": items}, directions={"length": None})
     assert [row["metric"] for row in compare([tmp_path]).records] == ["acc"]
-    (asked,) = compare([tmp_path], metrics=["length"]).records
-    assert asked["higher_is_better"] is None
+    (length,) = compare([tmp_path], metrics=["length"]).records
+    assert length["higher_is_better"] is None
 
 
-def test_runs_of_one_model_on_different_tasks_are_one_row(tmp_path: Path) -> None:
+def test_runs_of_one_model_on_different_tasks_share_a_row(tmp_path: Path) -> None:
     write(tmp_path / "x", {"one": RIGHT})
     write(tmp_path / "y", {"two": WRONG})
-    found = compare([tmp_path / "x", tmp_path / "y"], baseline=tmp_path / "y")
-    assert len(found.grids[0].rows) == 1
-    # the same task twice cannot be one row
+    comparison = compare([tmp_path / "x", tmp_path / "y"], baseline=tmp_path / "y")
+    assert len(comparison.tables[0].rows) == 1
+    # two results for one task need two rows
     write(tmp_path / "z", {"two": RIGHT})
     again = compare([tmp_path], baseline=tmp_path / "y")
-    assert len(again.grids[0].rows) == 2
-    assert len({row[0].lines for row in again.grids[0].rows}) == 2
+    assert len(again.tables[0].rows) == 2
+    assert len({row[0].lines for row in again.tables[0].rows}) == 2
 
 
-def test_a_file_that_is_given_twice_is_one_row(tmp_path: Path) -> None:
+def test_a_file_that_is_given_twice_gives_one_row(tmp_path: Path) -> None:
     file = write(tmp_path / "out", {"task": RIGHT})
     link = tmp_path / "link"
     link.symlink_to(tmp_path / "out")
-    found = compare([file, file.parent, tmp_path / "out", link], baseline=file)
-    assert len(found.records) == 1
+    comparison = compare([file, file.parent, tmp_path / "out", link], baseline=file)
+    assert len(comparison.records) == 1
 
 
-def test_a_baseline_elsewhere_comes_first(tmp_path: Path) -> None:
+def test_a_baseline_from_another_folder_comes_first(tmp_path: Path) -> None:
     write(tmp_path / "x", {"task": RIGHT}, args={"pretrained": "x"})
     write(tmp_path / "y", {"task": WRONG}, args={"pretrained": "y"})
-    found = compare([tmp_path / "x"], baseline=tmp_path / "y")
-    assert [row[0].lines[0] for row in found.grids[0].rows] == ["y", "x"]
-    assert found.grids[0].rows[0][3].lines[1] == "baseline"
+    comparison = compare([tmp_path / "x"], baseline=tmp_path / "y")
+    assert [row[0].lines[0] for row in comparison.tables[0].rows] == ["y", "x"]
+    assert comparison.tables[0].rows[0][3].lines[1] == "baseline"
 
 
-def test_the_file_name_of_the_output_may_be_given(tmp_path: Path) -> None:
+def test_a_renamed_results_file_still_finds_its_samples(tmp_path: Path) -> None:
     file = write(tmp_path, {"task": RIGHT})
     other = file.with_name(file.name.replace("results_", "mine_"))
     file.rename(other)
-    assert compare([other]).records[0]["interval"] == "Wilson"  # its samples were found
+    assert compare([other]).records[0]["interval"] == "Wilson"  # needs samples
 
 
-def test_tasks_are_chosen_by_name_pattern_or_group(tmp_path: Path) -> None:
+def test_tasks_are_selected_by_name_pattern_or_group(tmp_path: Path) -> None:
     write(tmp_path, {"one": RIGHT, "other": WRONG, "two": RIGHT})
     assert [row[1] for row in rows(compare([tmp_path], tasks=["two", "o*"]))] == [
         "two",
@@ -142,67 +146,71 @@ def test_old_files_without_most_keys_are_read(tmp_path: Path) -> None:
     assert (row["label"], row["model"], row["pretrained"]) == ("base", "vllm", "org/base")
 
 
-def test_no_number_is_no_number(tmp_path: Path) -> None:
+def test_nan_is_shown_as_not_available(tmp_path: Path) -> None:
     file = write(tmp_path, {"task": RIGHT})
     content = json.loads(file.read_text())
     content["results"]["task"]["acc,none"] = float("nan")
     file.write_text(json.dumps(content))
-    found = compare([tmp_path])
-    assert found.grids[0].rows[0][3].lines == ("n/a",)
-    assert found.records[0]["low"] is None
+    comparison = compare([tmp_path])
+    assert comparison.tables[0].rows[0][3].lines == ("n/a",)
+    assert comparison.records[0]["low"] is None
 
 
-def test_a_sweep_stands_for_base_best_and_full(tmp_path: Path) -> None:
+def test_a_sweep_gives_base_best_and_whole_adapter(tmp_path: Path) -> None:
     folder = sweep_folder(tmp_path / "sweep", {"task": 2})
-    found = compare([folder], baseline=folder / "boundary=3")
-    assert [(r["boundary"], r["role"]) for r in found.records] == [
+    comparison = compare([folder], baseline=folder / "boundary=3")
+    assert [(r["boundary"], r["role"]) for r in comparison.records] == [
         (-1, "base"),
         (2, "best"),
-        (3, "full"),
+        (3, "whole adapter"),
     ]
-    assert found.records[1]["p_value"] is not None
-    assert [line for line in found.warnings if "chosen on these very documents of task" in line]
+    assert comparison.records[1]["p_value"] is not None
+    assert [
+        line for line in comparison.warnings if "chosen on these same documents of task" in line
+    ]
     assert [r["boundary"] for r in compare([folder / "boundary=1"]).records] == [1]
     assert rows(compare([folder / "sweep.json"])) == rows(compare([folder]))
 
 
 def test_tasks_may_have_different_best_boundaries(tmp_path: Path) -> None:
     folder = sweep_folder(tmp_path / "sweep", {"one": 2, "two": 3})
-    found = compare([folder], tasks=["one"])
-    assert [(r["boundary"], r["role"]) for r in found.records] == [
+    comparison = compare([folder], tasks=["one"])
+    assert [(r["boundary"], r["role"]) for r in comparison.records] == [
         (-1, "base"),
         (2, "best of one"),
-        (3, "best of two, full"),
+        (3, "best of two, whole adapter"),
     ]
 
 
-def test_a_confirmed_choice_counts_on_the_documents_it_was_confirmed_on(tmp_path: Path) -> None:
-    folder = sweep_folder(tmp_path / "sweep", {"task": 2}, test={"split": "test"})
-    sweep_folder(folder / "test/task", {"task": 2}, documents=30)
-    (folder / "test/task/sweep.json").unlink()
-    found = compare([folder])
-    assert [row["documents"] for row in found.records] == [30, 30, 30]
-    assert not found.warnings
+@pytest.mark.parametrize("task", ["task", "a task: or two"])
+def test_a_confirmed_choice_is_shown_on_the_confirming_documents(task: str, tmp_path: Path) -> None:
+    folder = sweep_folder(tmp_path / "sweep", {task: 2}, test={"split": "test"})
+    confirmed = folder / "test" / file_name(task)
+    sweep_folder(confirmed, {task: 2}, documents=30)
+    (confirmed / "sweep.json").unlink()
+    comparison = compare([folder])
+    assert [row["documents"] for row in comparison.records] == [30, 30, 30]
+    assert not comparison.warnings
 
 
-def test_a_confirmed_task_never_shows_the_documents_it_was_chosen_by(tmp_path: Path) -> None:
+def test_a_confirmed_task_never_shows_the_documents_it_was_chosen_on(tmp_path: Path) -> None:
     folder = sweep_folder(tmp_path / "sweep", {"one": 2, "two": 1})
     content = json.loads((folder / "sweep.json").read_text())
     content["tasks"]["one"]["test"] = {"split": "test"}
     (folder / "sweep.json").write_text(json.dumps(content))
     sweep_folder(folder / "test/one", {"one": 2}, documents=30)
     (folder / "test/one/sweep.json").unlink()
-    # the boundary that is best for the other task only was not confirmed for this one
+    # boundary 1 is best for the other task only, so it was not confirmed for this one
     shutil.rmtree(folder / "test/one/boundary=1")
-    found = compare([folder])
-    shown = {(row["task"], row["boundary"]): row["documents"] for row in found.records}
+    comparison = compare([folder])
+    shown = {(row["task"], row["boundary"]): row["documents"] for row in comparison.records}
     assert shown == {
         **{("one", boundary): 30 for boundary in (-1, 2, 3)},
         **{("two", boundary): 20 for boundary in (-1, 1, 2, 3)},
     }
 
 
-def test_a_group_of_confirmed_tasks_has_no_value_of_other_documents(tmp_path: Path) -> None:
+def test_a_group_with_a_confirmed_task_is_left_out(tmp_path: Path) -> None:
     folder = sweep_folder(tmp_path / "s", {"one": 2, "two": 2})
     for boundary in (-1, 2, 3):
         cut = {"boundary": boundary, "num_layers": 4, "kept_parameters": boundary + 1}
@@ -219,19 +227,21 @@ def test_a_group_of_confirmed_tasks_has_no_value_of_other_documents(tmp_path: Pa
     content = json.loads((folder / "sweep.json").read_text())
     content["tasks"]["one"]["test"] = {"split": "test"}
     (folder / "sweep.json").write_text(json.dumps(content))
-    found = compare([folder])
-    assert {row["task"] for row in found.records} == {"one", "two"}
-    assert any("both is left out: its value is of the documents" in w for w in found.warnings)
+    comparison = compare([folder])
+    assert {row["task"] for row in comparison.records} == {"one", "two"}
+    assert any(
+        "both is left out: its value is from the documents" in w for w in comparison.warnings
+    )
     assert {row["task"] for row in compare([folder], tasks=["both"]).records} == {"one", "two"}
 
 
-def test_sweeps_among_results_say_which_is_which(tmp_path: Path) -> None:
+def test_sweeps_among_results_are_labelled(tmp_path: Path) -> None:
     first, second = (sweep_folder(tmp_path / name, {"task": 1}) for name in ("s1", "s2"))
     write(tmp_path / "hf", {"task": {"acc,none": answers(20, 3, 0.5)}})
     names = [row["label"] for row in compare([first, second, tmp_path / "hf"]).records]
     assert names == [
-        *(f"lora in s1 boundary={b}" for b in ("-1 (base)", "1 (best)", "3 (full)")),
-        *(f"lora in s2 boundary={b}" for b in ("-1 (base)", "1 (best)", "3 (full)")),
+        *(f"lora in s1 boundary={b}" for b in ("-1 (base)", "1 (best)", "3 (whole adapter)")),
+        *(f"lora in s2 boundary={b}" for b in ("-1 (base)", "1 (best)", "3 (whole adapter)")),
         "base",
     ]
 
@@ -244,13 +254,13 @@ def run(args: dict[str, Any], folder: str = "out", boundary: int | None = None) 
         settings={},
         boundary=boundary,
         layers=None,
-        kept=None,
+        kept_parameters=None,
         tasks={},
         subtasks={},
     )
 
 
-def test_labels_say_what_differs() -> None:
+def test_labels_show_what_differs() -> None:
     same = {"pretrained": "org/base", "peft": "org/lora"}
     runs = [run({**same, "dtype": d, "revision": "main"}) for d in ("float32", "bfloat16")]
     assert labels(runs) == ["lora, dtype=float32", "lora, dtype=bfloat16"]
@@ -273,15 +283,15 @@ texts = st.sampled_from(["a", "b", "a/a", "b/a", "a/b", "/a", "", "a #2", "a, x=
         max_size=6,
     )
 )
-def test_labels_are_never_the_same(runs: list[Run]) -> None:
+def test_labels_are_unique(runs: list[Run]) -> None:
     assert len(set(labels(runs))) == len(runs)
 
 
 @given(st.lists(texts.filter(bool), min_size=1, max_size=6, unique=True))
-def test_shortened_paths_stay_different(paths: list[str]) -> None:
-    different = len({Path(path) for path in paths})
-    assert len(set(short(paths))) == different
-    assert len(set(differing(paths))) == different
+def test_shortened_paths_stay_distinct(paths: list[str]) -> None:
+    distinct = len({Path(path) for path in paths})
+    assert len(set(shortest_suffixes(paths))) == distinct
+    assert len(set(differing_parts(paths))) == distinct
 
 
 @pytest.mark.parametrize("hidden", [".writing-x", ".cache/y"])

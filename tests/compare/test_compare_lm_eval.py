@@ -1,4 +1,4 @@
-"""Files that lm-eval and a sweep wrote for tiny models."""
+"""Comparing files that lm-eval and a sweep wrote for tiny models."""
 
 from __future__ import annotations
 
@@ -70,14 +70,14 @@ def tasks(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def evaluated(
     tiny: Tiny, tasks: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, tuple[Path, dict[str, Any]]]:
-    """Evaluate three models as the command line of lm-eval does; return folders and results."""
+    """Evaluate three models as lm-eval's command line does; return folders and results."""
     base, adapter = tiny()
     models: dict[str, tuple[type[Any], dict[str, Any]]] = {
         "hf": (HFLM, {"pretrained": str(base)}),
         "none": (LoraBoundaryLM, {"pretrained": str(base), "peft": str(adapter), "boundary": -1}),
         "two": (LoraBoundaryLM, {"pretrained": str(base), "peft": str(adapter), "boundary": 2}),
     }
-    found = {}
+    evaluations = {}
     for name, (cls, args) in models.items():
         output = tmp_path_factory.mktemp(name)
         tracker = EvaluationTracker(output_path=str(output))
@@ -100,8 +100,8 @@ def evaluated(
         tracker.save_results_aggregated(results=results, samples=samples)
         for task, lines in samples.items():
             tracker.save_results_samples(task_name=task, samples=lines)
-        found[name] = (output, results)
-    return found
+        evaluations[name] = (output, results)
+    return evaluations
 
 
 def _without(args: dict[str, Any]) -> dict[str, Any]:
@@ -109,34 +109,34 @@ def _without(args: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.filterwarnings("ignore:.*TypedStorage.*")
-def test_what_lm_eval_wrote_is_compared(evaluated: dict[str, Any]) -> None:
+def test_results_written_by_lm_eval(evaluated: dict[str, Any]) -> None:
     folders = [folder for folder, _ in evaluated.values()]
     metrics = ["exact_match", "bleu", "chrf", "acc", "acc_norm", "perplexity"]
-    found = compare(folders, baseline=folders[0], metrics=metrics)
-    assert len(found.records) == 3 * 7  # acc also of the group
+    comparison = compare(folders, baseline=folders[0], metrics=metrics)
+    assert len(comparison.records) == 3 * 7  # acc also for the group
     by_boundary = {None: "hf", -1: "none", 2: "two"}
-    for row in found.records:
+    for row in comparison.records:
         results = evaluated[by_boundary[row["boundary"]]][1]
         assert row["value"] == results["results"][row["task"]][f"{row['metric']},{row['filter']}"]
         if not row["group"]:
-            # also of corpus metrics, and of perplexity, which is no mean
+            # also for corpus metrics, and for perplexity, which is not a mean
             assert row["interval"] in ("Wilson", "bootstrap"), row
             assert row["low"] <= row["value"] <= row["high"]
-    for row in found.records:
-        # boundary -1 is the base model: on every document the same
+    for row in comparison.records:
+        # boundary -1 is the base model, so every document scores the same
         if row["boundary"] == -1 and not row["group"]:
             assert abs(row["difference"]) < 1e-4
         if row["boundary"] == 2 and row["metric"] == "perplexity":
             assert row["higher_is_better"] is False
             assert row["difference"] != 0
             assert row["difference_low"] <= row["difference"] <= row["difference_high"]
-    kept = {row["boundary"]: row["kept_parameters"] for row in found.records}
+    kept = {row["boundary"]: row["kept_parameters"] for row in comparison.records}
     assert kept[None] is None
     assert kept[-1] == 0 < kept[2]
-    assert not found.warnings
+    assert not comparison.warnings
 
 
-def test_what_a_sweep_wrote_is_compared(
+def test_sweeps_written_by_sweep(
     evaluated: dict[str, Any], tiny: Tiny, tasks: Path, tmp_path: Path
 ) -> None:
     base, adapter = tiny()
@@ -155,9 +155,9 @@ def test_what_a_sweep_wrote_is_compared(
         assert int(row["equivalent"].split()[0]) == entry["smallest_equivalent"]
     assert not stability.warnings
     baseline, results = evaluated["hf"]
-    found = compare([tmp_path / "a"], baseline=baseline, tasks=["made_choices"])
-    assert found.records[0]["label"] == "base"
-    base_row = next(row for row in found.records if row["boundary"] == -1)
+    comparison = compare([tmp_path / "a"], baseline=baseline, tasks=["made_choices"])
+    assert comparison.records[0]["label"] == "base"
+    base_row = next(row for row in comparison.records if row["boundary"] == -1)
     assert base_row["value"] == results["results"]["made_choices"]["acc,none"]
     assert base_row["difference"] == 0
     assert base_row["p_value"] == 1

@@ -1,4 +1,4 @@
-"""What is not compared, and in which words."""
+"""What compare refuses or warns about, and its messages."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ from lm_eval_lora_boundary.errors import OutputError, TaskError
 TASK = {"task": {"acc,none": answers(10, 1, 0.5)}}
 
 
-def pair(folder: Path, ours: dict[str, Any], theirs: dict[str, Any] | None = None) -> list[Path]:
-    items, other = ours.pop("items", TASK), (theirs or {}).pop("items", TASK)
-    write(folder / "out", items, args={"pretrained": "ours"}, **ours)
-    write(folder / "out", other, args={"pretrained": "theirs"}, **(theirs or {}))
+def write_pair(
+    folder: Path, ours: dict[str, Any], theirs: dict[str, Any] | None = None
+) -> list[Path]:
+    for name, options in (("ours", ours), ("theirs", theirs or {})):
+        items = options.pop("items", TASK)
+        write(folder / "out", items, args={"pretrained": name}, **options)
     return [folder / "out/ours", folder / "out/theirs"]
 
 
@@ -30,41 +32,41 @@ def pair(folder: Path, ours: dict[str, Any], theirs: dict[str, Any] | None = Non
     [
         (
             {"documents": {3: "other", 7: "other"}},
-            r"task: 2 of 10 documents differ between ours \(.*\) and theirs \(.*\), the first is "
+            r"task: 2 of 10 documents differ between ours \(.*\) and theirs \(.*\); the first is "
             r"doc_id 3 \(its content\)",
         ),
         ({"target": "another"}, r"task: 10 of 10 .* the first is doc_id 0 \(its target\)"),
         (
             {"items": {"task": {"acc,none": answers(7, 1, 0.5)}}},
-            r"ours \(.*\) answered 7 documents and theirs \(.*\) 10, 7 of them the same; the first "
-            r"that only one answered is doc_id 7\..*--limit",
+            r"ours \(.*\) answered 7 documents and theirs \(.*\) 10, of which they share 7; the "
+            r"first that only one answered is doc_id 7; .*--limit",
         ),
-        ({"version": 2.0}, r"ours .* has version 2\.0 of the task and theirs .* version 1\.0"),
+        ({"version": 2.0}, r"ours .* used version 2\.0 of the task and theirs .* version 1\.0"),
         ({"samples": False}, r"ours \(.*\) has no samples.*--log_samples.*--baseline"),
     ],
 )
-def test_what_cannot_be_paired_is_refused_or_else_warned_of(
+def test_different_documents_are_refused_with_a_baseline_and_a_warning_without(
     difference: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
-    silent = "samples" in difference
-    ours, theirs = pair(tmp_path, difference)
+    no_samples = "samples" in difference
+    ours, theirs = write_pair(tmp_path, difference)
     with pytest.raises(TaskError, match=message) as caught:
         compare([ours], baseline=theirs)
     assert "\n" not in str(caught.value)
-    # without a baseline nothing is paired; the reader is told, whichever comes first
+    # without a baseline nothing is paired, so a warning is enough, in either order
     warnings = compare([theirs, ours]).warnings
-    assert silent == (not any(re.search(message, line) for line in warnings))
+    assert no_samples == (not any(re.search(message, line) for line in warnings))
 
 
-def test_a_baseline_without_samples_is_the_one_that_is_named(tmp_path: Path) -> None:
-    ours, theirs = pair(tmp_path, {}, {"samples": False})
+def test_a_baseline_without_samples_is_named(tmp_path: Path) -> None:
+    ours, theirs = write_pair(tmp_path, {}, {"samples": False})
     with pytest.raises(TaskError, match=r"task: theirs \(.*\) has no samples"):
         compare([ours], baseline=theirs)
 
 
-def test_without_samples_other_numbers_of_documents_are_warned_of(tmp_path: Path) -> None:
+def test_without_samples_different_numbers_of_documents_give_a_warning(tmp_path: Path) -> None:
     items = {"task": {"acc,none": answers(7, 1, 0.5)}}
-    paths = pair(tmp_path, {"samples": False, "items": items}, {"samples": False})
+    paths = write_pair(tmp_path, {"samples": False, "items": items}, {"samples": False})
     (line,) = compare(paths).warnings
     assert re.search(
         r"not comparable: task: theirs \(.*\) answered 10 documents and ours .* 7", line
@@ -79,58 +81,62 @@ def test_without_samples_other_numbers_of_documents_are_warned_of(tmp_path: Path
             {"lm_eval_version": "0.4.9"},
             r"several versions of lm-eval.*0\.4\.9: ours.*0\.4\.13: the",
         ),
-        ({"generation": {"until": ["x"]}}, r"ours and theirs had different generation arguments"),
+        ({"generation": {"until": ["x"]}}, r"ours and theirs used different generation arguments"),
     ],
 )
-def test_other_settings_are_a_warning(
+def test_different_settings_give_a_warning(
     difference: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
-    ours, theirs = pair(tmp_path, difference)
-    found = compare([ours, theirs], baseline=theirs)
-    assert found.records[0]["p_value"] is not None
-    assert [line for line in found.warnings if re.search(message, line)]
+    ours, theirs = write_pair(tmp_path, difference)
+    comparison = compare([ours, theirs], baseline=theirs)
+    assert comparison.records[0]["p_value"] is not None
+    assert [line for line in comparison.warnings if re.search(message, line)]
     assert not compare([theirs]).warnings
 
 
-def test_a_warning_about_a_task_comes_once(tmp_path: Path) -> None:
+def test_a_warning_about_a_task_appears_once(tmp_path: Path) -> None:
     items = {"task": {"acc,none": answers(10, 1, 0.5), "f1,none": answers(10, 1, 0.5)}}
-    ours, theirs = pair(tmp_path, {"items": items, "prompt": "another"}, {"items": items})
-    found = compare([ours], baseline=theirs, metrics=["acc", "f1"])
-    assert len([line for line in found.warnings if "prompts differ" in line]) == 1
+    ours, theirs = write_pair(tmp_path, {"items": items, "prompt": "another"}, {"items": items})
+    comparison = compare([ours], baseline=theirs, metrics=["acc", "f1"])
+    assert len([line for line in comparison.warnings if "prompts differ" in line]) == 1
 
 
 def test_a_task_that_the_baseline_lacks_is_not_compared(tmp_path: Path) -> None:
-    ours, theirs = pair(tmp_path, {"items": {**TASK, "more": TASK["task"]}})
-    found = compare([ours], baseline=theirs)
-    assert {row["task"]: row["p_value"] for row in found.records if row["label"] == "ours"} == {
+    ours, theirs = write_pair(tmp_path, {"items": {**TASK, "more": TASK["task"]}})
+    comparison = compare([ours], baseline=theirs)
+    assert {
+        row["task"]: row["p_value"] for row in comparison.records if row["label"] == "ours"
+    } == {
         "task": 1.0,
         "more": None,
     }
-    assert "more: theirs has no acc,none, so nothing is compared" in found.warnings
+    assert "more: theirs has no acc,none, so nothing is compared" in comparison.warnings
 
 
 @pytest.mark.parametrize(
-    ("asked", "message"),
+    ("options", "message"),
     [
-        ({"metrics": ["f1"]}, r"metric=f1 is in none of the results: task has acc,none"),
-        ({"metrics": ["acc,strict"]}, r"metric=acc,strict is in none .*task has acc,none"),
-        ({"tasks": ["tusk"]}, r"tasks=tusk is in none of the results; they have task"),
+        ({"metrics": ["f1"]}, r"metric=f1 is not in any of the results: task has acc,none"),
+        ({"metrics": ["acc,strict"]}, r"metric=acc,strict is not in any .*task has acc,none"),
+        ({"tasks": ["tusk"]}, r"tasks=tusk is not in any of the results; they have task"),
     ],
 )
-def test_what_there_is_is_listed(asked: dict[str, Any], message: str, tmp_path: Path) -> None:
+def test_unknown_tasks_and_metrics_are_refused_with_a_list(
+    options: dict[str, Any], message: str, tmp_path: Path
+) -> None:
     write(tmp_path, TASK)
     with pytest.raises(TaskError, match=message):
-        compare([tmp_path], **asked)
+        compare([tmp_path], **options)
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         ('{"results": {', r"results_x\.json is not JSON .*evaluate again"),
-        ("[]", r"results_x\.json holds no JSON object"),
+        ("[]", r"results_x\.json .*JSON object"),
         ('{"scores": 1}', r"results_x\.json has no `results` by task"),
         ('{"results": {"task": 1}}', r"results_x\.json has no `results` by task"),
-        ('{"results": {}}', r"no values of any task"),
+        ('{"results": {}}', r"no values for any task"),
     ],
 )
 def test_broken_results_are_named(content: str, message: str, tmp_path: Path) -> None:
@@ -144,7 +150,7 @@ def test_broken_results_are_named(content: str, message: str, tmp_path: Path) ->
     [
         ("{", r"line 11: not a sample as lm-eval logs it"),
         ('{"doc_id": 10}', r"line 11: not a sample .*doc_hash"),
-        (None, r"line 11: document 0 comes twice"),
+        (None, r"line 11: document 0 appears twice"),
     ],
 )
 def test_broken_samples_are_named(line: str | None, message: str, tmp_path: Path) -> None:
@@ -156,15 +162,15 @@ def test_broken_samples_are_named(line: str | None, message: str, tmp_path: Path
         compare([tmp_path])
 
 
-def test_what_is_no_text_is_named(tmp_path: Path) -> None:
+def test_samples_that_are_not_utf8_are_named(tmp_path: Path) -> None:
     file = write(tmp_path, TASK)
     (samples,) = file.parent.glob("samples_task_*.jsonl")
     samples.write_bytes(samples.read_bytes() + b"\xff\n")
-    with pytest.raises(OutputError, match=r"is no UTF-8 text; evaluate again"):
+    with pytest.raises(OutputError, match=r"samples_task_.*UTF-8.*; evaluate again"):
         compare([tmp_path])
 
 
-def test_a_group_without_tasks_is_no_group(tmp_path: Path) -> None:
+def test_a_group_without_tasks_is_not_a_group(tmp_path: Path) -> None:
     file = write(tmp_path, TASK)
     content = json.loads(file.read_text()) | {"group_subtasks": {"a": None}}
     file.write_text(json.dumps(content))
@@ -184,27 +190,27 @@ def test_a_sweep_with_text_for_numbers_is_refused(change: dict[str, Any], tmp_pa
         compare(folders)
 
 
-def test_where_nothing_is_is_said(tmp_path: Path) -> None:
+def test_paths_without_results_are_refused(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"holds no results_\*\.json and no sweep\.json"):
         compare([tmp_path])
     with pytest.raises(OutputError, match=r"nowhere does not exist"):
         compare([tmp_path / "nowhere"])
     (tmp_path / "samples.jsonl").write_text("{}")
-    with pytest.raises(OutputError, match=r"is no results file"):
+    with pytest.raises(OutputError, match=r"is not a results file"):
         compare([tmp_path / "samples.jsonl"])
     with pytest.raises(OutputError, match=r"nothing to compare"):
         compare([])
 
 
-def test_a_baseline_is_one_model(tmp_path: Path) -> None:
-    ours, theirs = pair(tmp_path, {})
+def test_a_baseline_must_be_one_model(tmp_path: Path) -> None:
+    ours, theirs = write_pair(tmp_path, {})
     with pytest.raises(
-        OutputError, match=r"stands for 2 models, expected one of: .*ours; .*theirs"
+        OutputError, match=r"holds the results of 2 models; expected one of: .*ours; .*theirs"
     ):
         compare([ours, theirs], baseline=tmp_path / "out")
 
 
-def test_the_command_line_ends_in_one_line(tmp_path: Path) -> None:
+def test_command_line(tmp_path: Path) -> None:
     code = (
         "import sys, typer\n"
         "from lm_eval_lora_boundary.cli import compare\n"

@@ -1,4 +1,4 @@
-"""Markdown, HTML and CSV say the same and let no name break them."""
+"""Markdown, HTML and terminal show the same text, whatever a name contains."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from rich.console import Console
 from lm_eval_lora_boundary.compare import Comparison, compare
 from lm_eval_lora_boundary.compare.terminal import parts
 
-EVIL = 'a|b_c_ *d* <script>x <b>y "q" &amp; `x` [l](u) ~~s~~ $m$ [red]r[bold]'
+TRICKY = 'a|b_c_ *d* <script>x <b>y "q" &amp; `x` [l](u) ~~s~~ $m$ [red]r[bold]'
 
 
 @pytest.fixture
-def found(tmp_path: Path) -> Comparison:
-    for name, rate in ((EVIL, 0.3), ("plain", 0.8)):
+def comparison(tmp_path: Path) -> Comparison:
+    for name, rate in ((TRICKY, 0.3), ("plain", 0.8)):
         write(
             tmp_path / name[:5].replace("|", "-"),
             {
@@ -33,7 +33,7 @@ def found(tmp_path: Path) -> Comparison:
 
 
 class Page(HTMLParser):
-    """Collects tags and the text of table cells."""
+    """Collects tags, attributes and the text of table cells."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -52,55 +52,57 @@ class Page(HTMLParser):
             self.cells[-1] += data.strip("\n")
 
 
-def texts(found: Comparison) -> list[str]:
+def texts(comparison: Comparison) -> list[str]:
     return [
         "".join(cell.lines)
-        for grid in found.grids
-        for row in (grid.headings, *grid.rows)
+        for table in comparison.tables
+        for row in (table.headings, *table.rows)
         for cell in row
     ]
 
 
-def test_a_browser_reads_the_cells_and_no_markup_of_names(found: Comparison) -> None:
+def test_names_are_not_markup_in_html(comparison: Comparison) -> None:
     page = Page()
-    page.feed(found.to_html().partition("</table>")[0])
-    assert page.cells == texts(found)
+    page.feed(comparison.to_html().partition("</table>")[0])
+    assert page.cells == texts(comparison)
     assert "script" not in page.tags
     loaded = [value for name, value in page.attributes if name in ("src", "href")]
-    assert not loaded  # nothing is fetched from elsewhere
+    assert not loaded  # the page is self-contained
     titles = [value for name, value in page.attributes if name == "title" and value]
-    assert any(f"model={EVIL}" in title for title in titles)
+    assert any(f"model={TRICKY}" in title for title in titles)
 
 
-def test_github_reads_the_cells_and_no_markup_of_names(found: Comparison) -> None:
-    tokens = MarkdownIt("commonmark", {"html": True}).enable("table").parse(found.to_markdown())
+def test_names_are_not_markup_in_markdown(comparison: Comparison) -> None:
+    tokens = (
+        MarkdownIt("commonmark", {"html": True}).enable("table").parse(comparison.to_markdown())
+    )
     cells = [
         token.children or []
         for i, token in enumerate(tokens)
         if token.type == "inline" and tokens[i - 1].type in ("td_open", "th_open")
     ]
-    said = ["".join(part.content for part in cell if part.type == "text") for cell in cells]
-    assert said == texts(found)
+    actual = ["".join(part.content for part in cell if part.type == "text") for cell in cells]
+    assert actual == texts(comparison)
     kinds = {part.type for cell in cells for part in cell}
     assert kinds <= {"text", "html_inline", "strong_open", "strong_close"}
     markup = {part.content for cell in cells for part in cell if part.type == "html_inline"}
     assert markup == {"<br>"}
 
 
-def test_a_terminal_shows_names_as_they_are(found: Comparison) -> None:
+def test_names_are_not_markup_in_the_terminal(comparison: Comparison) -> None:
     console = Console(record=True, width=400, file=io.StringIO())
-    for part in parts(found):
+    for part in parts(comparison):
         console.print(part)
     shown = console.export_text()
-    for grid in found.grids:
-        for cell in (cell for row in (grid.headings, *grid.rows) for cell in row):
+    for table in comparison.tables:
+        for cell in (cell for row in (table.headings, *table.rows) for cell in row):
             assert all(line in shown for line in cell.lines)
-    assert EVIL in shown
+    assert TRICKY in shown
 
 
-def test_a_page_is_whole(found: Comparison) -> None:
-    page = found.to_html()
-    for line in (*found.legend, *found.warnings):
+def test_the_page_has_legend_warnings_and_styles(comparison: Comparison) -> None:
+    page = comparison.to_html()
+    for line in (*comparison.legend, *comparison.warnings):
         assert f"<li>{escape(line)}</li>" in page
     assert "prefers-color-scheme: dark" in page
     assert 'name="viewport"' in page

@@ -22,7 +22,7 @@ from lm_eval_lora_boundary.train.settings import TrainSettings
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random Llama with a byte-level tokenizer, which begins with <s> and has a chat template."""
+    """A random Llama; its byte-level tokenizer adds <s> and has a chat template."""
     folder = tmp_path_factory.mktemp("base")
     tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -52,11 +52,11 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def only_own_tasks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave lm-eval's thousands of tasks out of the index, which takes seconds to build."""
+def only_test_tasks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave lm-eval's own tasks out of the index, which would take seconds to build."""
     if request.node.name != "test_command_line":
-        own = functools.partial(TaskManager, include_defaults=False)
-        monkeypatch.setattr(task_loading, "TaskManager", own)
+        without_defaults = functools.partial(TaskManager, include_defaults=False)
+        monkeypatch.setattr(task_loading, "TaskManager", without_defaults)
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def write_task(tmp_path: Path) -> WriteTask:
 
 @pytest.fixture
 def settings(base: Path, write_task: WriteTask, tmp_path: Path) -> TrainSettings:
-    """A run of 2 epochs with 3 steps each."""
+    """Settings of a run with 2 epochs of 3 steps."""
     return TrainSettings(
         pretrained=str(base),
         task=write_task(),

@@ -1,4 +1,4 @@
-"""A user's mistakes in training, and the command line."""
+"""Invalid input to training, and the command line."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from lm_eval_lora_boundary.train.settings import TrainSettings
         ({"task": "summs"}, TaskError, r"task summs is unknown; did you mean .*sums"),
         ({"task": "both"}, TaskError, "is a group; training takes one task"),
         ({"task": "no_train"}, TaskError, "has no training split"),
-        ({"task": "choice"}, TaskError, "is of output_type multiple_choice"),
+        ({"task": "choice"}, TaskError, "has output_type multiple_choice"),
         ({"task": "gone"}, TaskError, "task gone: its data cannot be loaded"),
         ({"include_path": "/nowhere"}, TaskError, "include_path=/nowhere is not a folder"),
         ({"pretrained": "/nowhere"}, ModelError, "pretrained=/nowhere cannot be loaded"),
         ({"model_args": {"nonsense": 1}}, ModelError, "nonsense"),
         ({"boundary": LAYERS}, BoundaryError, f"boundary={LAYERS} is out of range"),
         ({"boundary": -1}, BoundaryError, "boundary=-1 keeps no layer, so there is nothing"),
-        ({"max_length": 2}, TaskError, "no training row is left"),
+        ({"max_length": 2}, TaskError, "no training rows: of 12 documents"),
     ],
 )
-def test_mistakes_leave_no_folder(
+def test_invalid_input_creates_no_folder(
     settings: TrainSettings,
     write_task: WriteTask,
     tmp_path: Path,
@@ -87,13 +87,13 @@ def test_the_boundary_is_checked_before_weights_load(
         {"model_args": {"peft": "x"}},
     ],
 )
-def test_values_that_no_run_can_have(settings: TrainSettings, changes: dict[str, Any]) -> None:
+def test_invalid_settings_are_refused(settings: TrainSettings, changes: dict[str, Any]) -> None:
     (name,) = changes
     with pytest.raises(LoraBoundaryError, match=name):
         replace(settings, **changes)
 
 
-def test_without_a_chat_template(lm: HFLM) -> None:
+def test_a_missing_chat_template_is_refused(lm: HFLM) -> None:
     lm.tokenizer.chat_template = None
     with pytest.raises(ModelError, match="has no chat template; leave out --apply-chat-template"):
         Prompts(SimpleNamespace(**task_stub()), lm, apply_chat_template=True)

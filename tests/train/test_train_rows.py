@@ -1,4 +1,4 @@
-"""What training shows the model: the prompts of evaluation, the loss on the answer."""
+"""Training rows: evaluation prompts, and a loss on the answer only."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from lm_eval_lora_boundary.train.settings import TrainSettings
         (False, {"gen_prefix": "The sum:"}),
         (True, {"gen_prefix": "The sum:"}),
         (False, {"description": "Add.\n"}),
-        (False, {"doc_to_text": "<s>{{question}}"}),  # brings its own <s>
+        (False, {"doc_to_text": "<s>{{question}}"}),  # has its own <s>
     ],
 )
-def test_prompt_tokens_are_those_of_evaluation(
+def test_prompt_tokens_match_evaluation(
     lm: HFLM,
     write_task: WriteTask,
     tmp_path: Path,
@@ -77,7 +77,7 @@ def test_prompt_tokens_are_those_of_evaluation(
         (False, {"doc_to_target": 1, "doc_to_choice": ["no", "yes"]}, " yes</s>"),
     ],
 )
-def test_answer(
+def test_answer_text(
     lm: HFLM,
     write_task: WriteTask,
     tmp_path: Path,
@@ -91,7 +91,7 @@ def test_answer(
     assert lm.tokenizer.decode(row.tokens[row.prompt :]) == expected
 
 
-def test_answer_is_tokenised_with_the_prompt_where_the_prompt_stays_the_same(lm: HFLM) -> None:
+def test_prompt_and_answer_are_tokenised_together_if_that_keeps_the_prompt(lm: HFLM) -> None:
     prompts = Prompts(SimpleNamespace(**task_stub()), lm)
     for context, target in [("Answer:", " It is 7."), ("What i", "s 1 plus"), ("ab ", " cd")]:
         row = prompts.row(context, target, 2048)
@@ -107,10 +107,10 @@ def test_answer_is_tokenised_with_the_prompt_where_the_prompt_stays_the_same(lm:
 
 @pytest.mark.parametrize("sampler", ["default", "first_n"])
 @pytest.mark.parametrize("chat", [False, True])
-def test_examples_are_never_the_document_itself(
+def test_few_shot_examples_never_include_the_document(
     lm: HFLM, write_task: WriteTask, tmp_path: Path, sampler: str, chat: bool
 ) -> None:
-    docs = DOCS[:4] + DOCS[:1]  # the first one twice
+    docs = DOCS[:4] + DOCS[:1]  # the first one appears twice
     name = write_task(docs, fewshot_split="train", fewshot_config={"sampler": sampler})
     task = load_task(name, str(tmp_path / "tasks"))
     prompts = Prompts(task, lm, num_fewshot=2, apply_chat_template=chat, seed=3)
@@ -125,7 +125,7 @@ def test_examples_are_never_the_document_itself(
 
 
 class PythonTask(Task):
-    """A task written in Python, which brings its own delimiter."""
+    """A task written in Python, whose targets contain their own delimiter."""
 
     OUTPUT_TYPE = "generate_until"
 
@@ -161,7 +161,7 @@ def test_a_task_written_in_python(lm: HFLM) -> None:
         assert text.count(doc["question"]) == 1
 
 
-def test_num_fewshot_as_in_lm_eval(
+def test_num_fewshot_follows_lm_eval(
     lm: HFLM, write_task: WriteTask, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     two = load_task(write_task(num_fewshot=2), str(tmp_path / "tasks"))
@@ -179,14 +179,14 @@ def test_loss_is_on_the_answer_only(settings: TrainSettings, lm: HFLM, tmp_path:
     rows = build_rows(Prompts(task, lm), task.training_docs(), 2048)
     model = add_lora(lm.model, settings)
     trainer = make_trainer(model, lm, rows, settings, tmp_path / "checkpoints")
-    rows_of = {row.tokens.tobytes(): row for row in rows.rows}
+    rows_by_tokens = {row.tokens.tobytes(): row for row in rows.rows}
     seen = 0
     for batch in trainer.get_train_dataloader():
         for ids, labels, mask in zip(
             batch["input_ids"], batch["labels"], batch["attention_mask"], strict=True
         ):
             length = int(mask.sum())
-            row = rows_of[ids[:length].int().numpy().tobytes()]
+            row = rows_by_tokens[ids[:length].int().numpy().tobytes()]
             assert labels[: row.prompt].eq(IGNORED).all()
             assert labels[row.prompt : length].tolist() == row.tokens[row.prompt :].tolist()
             assert labels[length - 1] == lm.tokenizer.eos_token_id
@@ -194,18 +194,18 @@ def test_loss_is_on_the_answer_only(settings: TrainSettings, lm: HFLM, tmp_path:
             seen += 1
     assert seen == len(DOCS)
 
-    # the trainer's own loss is the mean over exactly these labels
+    # the trainer's loss is the mean over exactly these labels
     batch = trainer.data_collator([trainer.train_dataset[i] for i in range(4)])
     with torch.no_grad():
         logits = trainer.model.eval()(batch["input_ids"], batch["attention_mask"]).logits
-        found = trainer.compute_loss(trainer.model, dict(batch))
+        loss = trainer.compute_loss(trainer.model, dict(batch))
     expected = torch.nn.functional.cross_entropy(
         logits[:, :-1].flatten(0, 1), batch["labels"][:, 1:].flatten(), ignore_index=IGNORED
     )
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(loss, expected)
 
 
-def test_long_prompts_lose_their_left_end_and_long_answers_are_dropped(
+def test_long_prompts_lose_their_beginning_and_long_answers_are_left_out(
     lm: HFLM, write_task: WriteTask, tmp_path: Path
 ) -> None:
     docs = [
@@ -216,12 +216,12 @@ def test_long_prompts_lose_their_left_end_and_long_answers_are_dropped(
     ]
     task = load_task(write_task(docs), str(tmp_path / "tasks"))
     rows = build_rows(Prompts(task, lm), task.training_docs(), max_length=40)
-    facts = rows.facts()
-    assert (facts["documents"], facts["used"]) == (4, 2)
-    assert (facts["dropped_too_long"], facts["dropped_empty_target"]) == (1, 1)
-    assert facts["truncated_prompts"] == 1
-    cut, whole = rows.rows
-    assert (len(cut.tokens), cut.truncated, whole.truncated) == (40, True, False)
-    assert lm.tokenizer.decode(cut.tokens).endswith("x \nAnswer: It is 1.</s>")
-    with pytest.raises(TaskError, match="no training row is left: of 4 documents, 1 have no targe"):
+    summary = rows.summary()
+    assert (summary["documents"], summary["used"]) == (4, 2)
+    assert (summary["dropped_too_long"], summary["dropped_empty_target"]) == (1, 1)
+    assert summary["truncated_prompts"] == 1
+    truncated, complete = rows.rows
+    assert (len(truncated.tokens), truncated.truncated, complete.truncated) == (40, True, False)
+    assert lm.tokenizer.decode(truncated.tokens).endswith("x \nAnswer: It is 1.</s>")
+    with pytest.raises(TaskError, match="no training rows: of 4 documents, 1 without a target"):
         build_rows(Prompts(task, lm), task.training_docs(), max_length=2)

@@ -1,4 +1,4 @@
-"""What is trained, and that an interrupted run ends with the same adapter."""
+"""What is trained, and how interrupted runs resume."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from lm_eval_lora_boundary.train.run import train
 from lm_eval_lora_boundary.train.settings import TrainSettings
 
 
-def test_training_lowers_the_loss_and_writes_an_ordinary_adapter(
+def test_training_lowers_the_loss_and_writes_a_peft_adapter(
     settings: TrainSettings, base: Path, tmp_path: Path
 ) -> None:
     output = train(replace(settings, epochs=8), tmp_path / "out", command="lora-boundary train …")
@@ -58,26 +58,28 @@ def test_training_lowers_the_loss_and_writes_an_ordinary_adapter(
     )
     model = transformers.AutoModelForCausalLM.from_pretrained(base)
     loaded = peft.PeftModel.from_pretrained(model, str(output))
-    ours = peft.get_peft_model_state_dict(loaded, save_embedding_layers=False)
-    assert ours.keys() == tensors(output).keys()
-    assert len(ours) == LAYERS * 7 * 2
-    assert all(tensor.abs().max() > 0 for tensor in ours.values())
+    state = peft.get_peft_model_state_dict(loaded, save_embedding_layers=False)
+    assert state.keys() == tensors(output).keys()
+    assert len(state) == LAYERS * 7 * 2
+    assert all(tensor.abs().max() > 0 for tensor in state.values())
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gpt2", "opt", "gpt_neox", "phi3", "gemma2"])
-def test_boundary_trains_the_layers_below_only(settings: TrainSettings, architecture: str) -> None:
+def test_boundary_trains_only_the_layers_up_to_it(
+    settings: TrainSettings, architecture: str
+) -> None:
     model = tiny_model(architecture)
-    full = add_lora(copy.deepcopy(model), settings)
-    names = {name for name, p in full.named_parameters() if p.requires_grad}
+    whole = add_lora(copy.deepcopy(model), settings)
+    names = {name for name, p in whole.named_parameters() if p.requires_grad}
     for boundary in (0, 2):
         cut = add_lora(copy.deepcopy(model), replace(settings, boundary=boundary))
-        found = {name for name, p in cut.named_parameters() if p.requires_grad}
+        trained = {name for name, p in cut.named_parameters() if p.requires_grad}
         layers = range(boundary + 1)
-        assert found == {n for n in names if any(f".{i}." in n for i in layers)}
-        assert len(found) == len(names) * (boundary + 1) // LAYERS
+        assert trained == {n for n in names if any(f".{i}." in n for i in layers)}
+        assert len(trained) == len(names) * (boundary + 1) // LAYERS
 
 
-def test_boundary_with_named_modules_end_to_end(settings: TrainSettings, tmp_path: Path) -> None:
+def test_boundary_with_target_modules(settings: TrainSettings, tmp_path: Path) -> None:
     targets = ("q_proj", "self_attn.v_proj")
     output = train(replace(settings, boundary=1, target_modules=targets), tmp_path / "out")
     modules = open_adapter(output).lora_modules()
@@ -89,14 +91,20 @@ def test_boundary_with_named_modules_end_to_end(settings: TrainSettings, tmp_pat
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"target_modules": ("q_proj", "nonsense")}, "nonsense matches no module up to layer 3"),
+        (
+            {"target_modules": ("q_proj", "nonsense")},
+            "nonsense does not match any module in layers 0 to 3",
+        ),
         ({"target_modules": ("nonsense",)}, r"target_modules=nonsense: .*not found"),
         ({"target_modules": ("input_layernorm",)}, r"input_layernorm: .*not supported"),
         ({"target_modules": ("lm_head",)}, "output embeddings"),
-        ({"target_modules": ("q_proj", "embed_tokens"), "boundary": 1}, "embed_tokens matches no"),
+        (
+            {"target_modules": ("q_proj", "embed_tokens"), "boundary": 1},
+            "embed_tokens does not match any",
+        ),
     ],
 )
-def test_target_modules_that_cannot_be_had(
+def test_unusable_target_modules_are_refused(
     settings: TrainSettings, changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(AdapterError, match=message):
@@ -113,9 +121,14 @@ def test_bfloat16_on_cpu(settings: TrainSettings, dtype: str, tmp_path: Path) ->
     assert {tensor.dtype for tensor in tensors(output).values()} == {torch.float32}
 
 
-def test_chat_template_end_to_end(settings: TrainSettings, tmp_path: Path) -> None:
+def test_chat_template(
+    settings: TrainSettings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     chat = replace(settings, apply_chat_template=True, num_fewshot=1, limit=5)
-    output = train(chat, tmp_path / "out")
+    with caplog.at_level(logging.INFO, "lm_eval.lora_boundary"):
+        output = train(chat, tmp_path / "out")
+    assert "training on 5 rows (" in caplog.text
+    assert "left out" not in caplog.text
     facts = record(output)
     assert facts["rows"]["documents"] == 5
     assert facts["task"]["num_fewshot"] == 1
@@ -136,16 +149,16 @@ def test_gguf_base(settings: TrainSettings, tmp_path: Path) -> None:
 
 
 class Interrupted(Exception):
-    """Stands for a kill."""
+    """Simulates a kill."""
 
 
 @pytest.fixture
 def interrupt_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    def after(forwards: int) -> None:
+    def after(forward_passes: int) -> None:
         original, count = trl.SFTTrainer.training_step, iter(range(10**6))
 
         def step(self: Any, *args: Any, **kwargs: Any) -> Any:
-            if next(count) == forwards:
+            if next(count) == forward_passes:
                 monkeypatch.setattr(trl.SFTTrainer, "training_step", original)
                 raise Interrupted
             return original(self, *args, **kwargs)
@@ -155,8 +168,8 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     return after
 
 
-@pytest.mark.parametrize("forwards", [1, 7, 9])  # before the first checkpoint; in each epoch
-def test_a_resumed_run_ends_with_the_same_adapter(
+@pytest.mark.parametrize("forwards", [1, 7, 9])  # before the first checkpoint, then in epoch 2
+def test_a_resumed_run_gives_the_same_adapter(
     settings: TrainSettings,
     interrupt_after: Callable[[int], None],
     tmp_path: Path,
@@ -170,18 +183,18 @@ def test_a_resumed_run_ends_with_the_same_adapter(
     resumed = tmp_path / "resumed"
     assert record(resumed)["finished"] is False
     assert not (resumed / "adapter_model.safetensors").exists()
-    if forwards > 1:  # a checkpoint that a kill left half-written is not used
+    if forwards > 1:  # an incomplete checkpoint is not used
         (resumed / "checkpoints" / "checkpoint-99").mkdir()
     train(frequent, resumed)
-    expected, found = tensors(whole), tensors(resumed)
-    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+    expected, actual = tensors(whole), tensors(resumed)
+    assert all(torch.equal(actual[name], tensor) for name, tensor in expected.items())
     assert record(resumed)["adapter_sha256"] == record(whole)["adapter_sha256"]
     assert record(resumed)["loss"] == record(whole)["loss"]
     assert record(resumed)["resumed_from_step"] == ((forwards // 2) or None)
     assert not (resumed / "checkpoints").exists()
 
 
-def test_interrupted_after_the_last_step(
+def test_a_run_interrupted_after_the_last_step_resumes(
     settings: TrainSettings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     whole = train(settings, tmp_path / "whole")
@@ -196,7 +209,7 @@ def test_interrupted_after_the_last_step(
     assert record(resumed)["tokens_per_second"] == 0
 
 
-def test_a_finished_run_again_does_nothing(
+def test_repeating_a_finished_run_does_nothing(
     settings: TrainSettings,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -207,16 +220,16 @@ def test_a_finished_run_again_does_nothing(
     monkeypatch.setattr(HFLM, "__init__", lambda *_, **__: pytest.fail("the model was loaded"))
     with caplog.at_level(logging.INFO, "lm_eval.lora_boundary"):
         assert train(settings, output) == output
-    assert "finished already" in caplog.text
+    assert "already finished" in caplog.text
     assert {path: path.stat().st_mtime_ns for path in output.iterdir()} == before
-    with pytest.raises(OutputError, match=r"other settings: lr is 0\.01 there and 0\.02 here"):
+    with pytest.raises(OutputError, match=r"different settings: lr is 0\.01 there and 0\.02 here"):
         train(replace(settings, lr=0.02), output)
     (output / "adapter_model.safetensors").unlink()
-    with pytest.raises(OutputError, match="has lost its adapter"):
+    with pytest.raises(OutputError, match="lacks its adapter"):
         train(settings, output)
 
 
-def test_other_data_or_weights_are_not_mixed_into_a_run(
+def test_a_run_does_not_resume_on_different_data_or_weights(
     settings: TrainSettings,
     base: Path,
     write_task: WriteTask,
@@ -235,23 +248,26 @@ def test_other_data_or_weights_are_not_mixed_into_a_run(
     other = str(folder / "other-train.jsonl")
     config["dataset_kwargs"]["data_files"]["train"] = other
     (folder / "sums.yaml").write_text(yaml.safe_dump(config), "utf-8")
-    with pytest.raises(OutputError, match=r"other training data: .*documents is 12 there and 11"):
+    with pytest.raises(
+        OutputError, match=r"different training data: .*documents is 12 there and 11"
+    ):
         train(frequent, tmp_path / "out")
     write_task()
     model = tiny_model(vocab_size=320)
     model.model.layers[2].mlp.up_proj.weight.data[0, 0] += 1
     model.save_pretrained(own)
-    with pytest.raises(OutputError, match="other base model: weights_sample"):
+    with pytest.raises(OutputError, match="different base model: weights_sample"):
         train(frequent, tmp_path / "out")
 
 
-def test_folders_that_hold_something_else(settings: TrainSettings, tmp_path: Path) -> None:
+def test_folders_with_other_files_are_refused(settings: TrainSettings, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("precious", "utf-8")
-    with pytest.raises(OutputError, match="holds something else"):
+    with pytest.raises(OutputError, match=r"is not empty and has no training\.json"):
         train(settings, tmp_path / "out")
     with pytest.raises(OutputError, match="is a file"):
         train(settings, tmp_path / "out" / "thesis.txt")
-    (tmp_path / "out" / "training.json").write_text("{}", "utf-8")
-    with pytest.raises(OutputError, match="not written by lora-boundary"):
-        train(settings, tmp_path / "out")
+    for content, message in (("{}", "not written by `lora-boundary train`"), ("[]", "JSON object")):
+        (tmp_path / "out" / "training.json").write_text(content, "utf-8")
+        with pytest.raises(OutputError, match=message):
+            train(settings, tmp_path / "out")

@@ -1,4 +1,4 @@
-"""A small task and tokenizer to train on."""
+"""A small task to train on, and readers for what training writes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,6 @@ TASK: dict[str, Any] = {
     "metadata": {"version": 1.5},
 }
 
-
 WriteTask = Callable[..., str]
 
 
@@ -39,8 +38,8 @@ def tensors(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def record(folder: Path) -> dict[str, Any]:
-    result: dict[str, Any] = json.loads((folder / "training.json").read_text("utf-8"))
-    return result
+    content: dict[str, Any] = json.loads((folder / "training.json").read_text("utf-8"))
+    return content
 
 
 def task_stub() -> dict[str, Any]:
