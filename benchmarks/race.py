@@ -1,12 +1,12 @@
-"""How much a race saves, and how often it chooses what the exhaustive sweep chooses.
+"""How many evaluations a race saves, and how often its choice is that of the exhaustive sweep.
 
-Replays races on documents drawn with replacement from finished sweeps, or from a synthetic one
-if no folder is given:
+Replays races on documents drawn with replacement from finished sweeps, or from a synthetic one if
+no folder is given:
 
     python benchmarks/race.py SWEEP_DIR --task lora_boundary_gsm8k --metric exact_match
     python benchmarks/race.py --curve plateau --documents 200
 
-A sweep's folder holds ``boundary=K/samples_TASK_*.jsonl`` for every boundary K.
+A sweep's folder contains ``boundary=K/samples_TASK_*.jsonl`` for every boundary K.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from lm_eval_lora_boundary.sweeps.race import evaluations, finalists
 Matrix = npt.NDArray[np.float64]  # documents × boundaries
 
 SAMPLES = re.compile(r"samples_(.+)_\d{4}-\d\d-\d\dT.*\.jsonl")
-# accuracy by layer: near ties among the top third or among the top two thirds, a slow decline from
-# the top, or one best region
+# Accuracy by layer. plateau: near ties in the top third; early: in the top two thirds; decline: a
+# slow decline near the top; peak: one best region.
 CURVES: dict[str, Callable[[npt.NDArray[np.int_]], Matrix]] = {
     "plateau": lambda layer: 0.1 + 0.5 / (1 + np.exp((16 - layer) / 1.2)),
     "early": lambda layer: CURVES["plateau"](layer + 8),
@@ -41,12 +41,16 @@ CURVES: dict[str, Callable[[npt.NDArray[np.int_]], Matrix]] = {
 def read_sweep(
     folder: Path, task: str | None, metric: str | None, filter_name: str | None
 ) -> tuple[str, list[int], Matrix]:
-    """Read one metric of one task under all boundaries.
+    """Read one metric of one task at all boundaries.
 
-    What is None is the only task, or the first metric or filter of the first row.
+    Args:
+        folder: The folder of the sweep.
+        task: Task; None for the only one.
+        metric: Metric; None for the first one.
+        filter_name: Filter; None for that of the first sample.
 
     Returns:
-        What was read, the boundaries, and the values, shape (documents, boundaries).
+        A title, the boundaries, and the values, shape (documents, boundaries).
     """
     files: dict[str, dict[int, Path]] = {}
     for path in sorted(folder.glob("boundary=*/samples_*.jsonl")):
@@ -54,7 +58,7 @@ def read_sweep(
             boundary = int(path.parent.name.removeprefix("boundary="))
             files.setdefault(match[1], {})[boundary] = path  # the newest, by its name
     if (task is None and len(files) != 1) or (task is not None and task not in files):
-        raise SystemExit(f"{folder}: --task should be one of {', '.join(files) or 'none found'}")
+        raise SystemExit(f"{folder}: expected --task, one of {', '.join(files) or 'none found'}")
     task = task or next(iter(files))
     columns: dict[int, dict[int, float]] = {}
     for boundary, path in sorted(files[task].items()):
@@ -65,7 +69,7 @@ def read_sweep(
         metric = metric or rows[0]["metrics"][0]
         chosen = [row for row in rows if row["filter"] == filter_name]
         if not chosen or metric not in chosen[0]:
-            raise SystemExit(f"{path}: no metric {metric} with the filter {filter_name}")
+            raise SystemExit(f"{path} has no metric {metric} with the filter {filter_name}")
         columns[boundary] = {row["doc_id"]: float(row[metric]) for row in chosen}
     documents = sorted(next(iter(columns.values())))
     if any(sorted(column) != documents for column in columns.values()):
@@ -75,11 +79,11 @@ def read_sweep(
 
 
 def synthetic(curve: str, documents: int = 5000, seed: int = 1) -> tuple[str, list[int], Matrix]:
-    """Make up right and wrong answers of 31 boundaries.
+    """Make up right and wrong answers at 31 boundaries.
 
-    Answers on a document depend on its difficulty and on a walk over the layers, with small steps
-    late: neighbours mostly agree, those at the top (20 and more) differ on about a tenth of the
-    documents.
+    An answer depends on the difficulty of the document and on a random walk over the layers, with
+    smaller steps in the upper layers. So neighbours mostly agree, and boundaries from 20 on differ
+    on about a tenth of the documents.
     """
     rng = np.random.default_rng(seed)
     layers = np.arange(-1, 30)
@@ -98,9 +102,9 @@ def replay(
     """Race on all documents of a matrix.
 
     Returns:
-        Whether the choice is the exhaustive sweep's, how many times fewer evaluations it took
-        (the whole adapter and the base model are evaluated in full whatever the race says), and by
-        how much the exhaustive sweep's choice is better.
+        Whether the choice is that of the exhaustive sweep, by which factor it needed fewer
+        evaluations (the whole adapter and the base model are always evaluated in full), and by how
+        much the exhaustive sweep's choice is better.
     """
     race = Race(
         boundaries,
@@ -130,11 +134,11 @@ def replay(
 def report(
     name: str, boundaries: Sequence[int], matrix: Matrix, options: argparse.Namespace
 ) -> None:
-    """Print what races save on samples of a sweep's documents, by error rate."""
+    """Print how much races save on samples of a sweep's documents, by error rate."""
     documents = options.documents or len(matrix)
     print(f"{name}: {len(boundaries)} boundaries, {options.replays} samples of {documents} of "
           f"{len(matrix)} documents")  # fmt: skip
-    print("error rate   same choice   evaluations saved (median, 5%, 95%)   regret where not same")
+    print("error rate   same choice   evaluations saved (median, 5%, 95%)   regret if not same")
     for error_rate in options.error_rate:
         rng = np.random.default_rng(options.seed)
         same, saved, regret = np.array(
@@ -152,7 +156,7 @@ def report(
         lost = f"{regret[same == 0].mean():.4f}" if (same == 0).any() else "-"
         low, median, high = np.quantile(saved, [0.05, 0.5, 0.95])
         print(f"{error_rate:10g}   {same.mean():10.1%}   {median:6.2f}x, {low:.2f}x, {high:.2f}x"
-              f"{lost:>37}")  # fmt: skip
+              f"{lost:>34}")  # fmt: skip
 
 
 def main() -> None:
@@ -166,7 +170,7 @@ def main() -> None:
     parser.add_argument("--lower-is-better", action="store_true")
     parser.add_argument("--curve", choices=CURVES, default="plateau", help="without SWEEP_DIR")
     parser.add_argument("--replays", type=int, default=200)
-    parser.add_argument("--documents", type=int, help="of a replay; default: as many as there are")
+    parser.add_argument("--documents", type=int, help="documents in a replay; default: all")
     parser.add_argument(
         "--error-rate", type=float, nargs="+", default=[0.02, 0.05, 0.1, 0.2, 0.5, 0.8]
     )

@@ -1,13 +1,14 @@
-"""What the report of a large sweep costs: to write, to store, to load, to search.
+"""The cost of the report of a large sweep: time to write, size, time to load and to search.
 
     python benchmarks/report.py [DOCUMENTS] [BOUNDARIES]
 
-Responses are 60 words, prompts 210, and an answer changes at every third boundary, as in a sweep
-of a summarisation task. The browser's times need `chromium` and `chromedriver` on PATH.
+Responses have 60 words, prompts 210, and responses change at every third boundary, as in a sweep of
+a summarisation task. Needs `chromium` and `chromedriver` on PATH.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 import statistics
@@ -22,10 +23,10 @@ from made_sweeps import made_task, write_sweep
 
 from lm_eval_lora_boundary.report.write import write_report
 
-# a page's own clock, from asking for the file to the end of the load event
+# the page's own clock, from the request for the file to the end of the load event
 LOADED = "const [n] = performance.getEntriesByType('navigation'); return n.loadEventEnd"
 HEAP = "return performance.memory.usedJSHeapSize / 1e6"
-# what a user waits for: the work of an event, and the layout that follows
+# the time that a user waits: the work of an event, and the layout after it
 TIMED = """
 const started = performance.now();
 {};
@@ -40,7 +41,11 @@ box.dispatchEvent(new Event('change'))
 
 
 def main() -> None:
-    documents, boundaries = (int(given) for given in (*sys.argv[1:], "1000", "33")[:2])
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("documents", type=int, nargs="?", default=1000)
+    parser.add_argument("boundaries", type=int, nargs="?", default=33)
+    options = parser.parse_args()
+    documents, boundaries = options.documents, options.boundaries
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         name, layers = "lora_boundary_samsum", boundaries - 1
@@ -89,7 +94,7 @@ def measure(page: Path) -> None:
     print(f"show   {1000 * shown:.0f} ms from scrolling to the first 25 documents")
     print(f"filter median of 8: {statistics.median(changes):.0f} ms")
     print(
-        f"search median of 3: {1000 * statistics.median(searches):.0f} ms, typing and waiting too"
+        f"search median of 3: {1000 * statistics.median(searches):.0f} ms, with typing and waiting"
     )
     print(f"heap   {browser.run(HEAP):.0f} MB")
     print(f"chromium {browser.driver.capabilities['browserVersion']}, headless")

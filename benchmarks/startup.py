@@ -1,6 +1,6 @@
-"""What the discovery backport costs at interpreter start, when lm_eval is not imported.
+"""The cost of the discovery backport at interpreter start, if lm_eval is not imported.
 
-Run it in an environment where this package is installed:
+Run it in an environment in which this package is installed:
 
     python benchmarks/startup.py
 """
@@ -14,7 +14,7 @@ import sys
 
 
 def cost() -> float:
-    """Return the cumulative import time of this package at one interpreter start, in ms."""
+    """Return the cumulative import time of this package at one interpreter start in ms."""
     command = [sys.executable, "-X", "importtime", "-c", "pass"]
     report = subprocess.run(command, capture_output=True, text=True, check=True).stderr
     match = re.search(r"\|\s*(\d+) \|\s+lm_eval_lora_boundary$", report, re.MULTILINE)

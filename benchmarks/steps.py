@@ -1,8 +1,8 @@
-"""What passes of a shared forward cost, by number of rows and against the base model.
+"""The cost of passes in a shared forward by number of rows, compared with the base model alone.
 
 Measures decoding steps of rows under different boundaries, and reading prompts under all
-boundaries, on the 135M model with a random adapter of rank 8 on all linear layers. Run it with
-nothing else running:
+boundaries, on the 135M model with a random adapter of rank 8 on all linear layers. Run it on an
+idle machine:
 
     python benchmarks/steps.py --past 250
 """
@@ -28,7 +28,7 @@ from lm_eval_lora_boundary.forward.split_model import SplitModel
 
 
 def cpu(work: Callable[[], object], repeats: int) -> float:
-    """Return the median CPU time of some work in seconds, after one run to warm up."""
+    """Return the median CPU time in seconds, after one run to warm up."""
     times = []
     for _ in range(repeats + 1):
         before = time.process_time()
@@ -62,7 +62,7 @@ def main() -> None:
         for layer in cache.layers:
             layer.update(*(torch.randn(rows, heads, options.past, size) for _ in range(2)))
         mask = torch.ones(rows, options.past, dtype=torch.long)
-        mask[::2, :5] = 0  # prompts of other lengths
+        mask[::2, :5] = 0  # prompts differ in length
         boundaries = sorted((i % (layers + 1) - 1 for i in range(rows)), reverse=True)
 
         def once() -> None:
@@ -88,8 +88,8 @@ def main() -> None:
         for rows in options.rows:
             seconds = step(model, rows, forked)
             print(
-                f"{rows} rows: {seconds / rows * 1000:.1f} ms of CPU per row, base model alone "
-                f"{alone[rows] / rows * 1000:.1f} ms",
+                f"{rows} rows: {seconds / rows * 1000:.1f} ms of CPU time per row, base model "
+                f"alone {alone[rows] / rows * 1000:.1f} ms",
                 flush=True,
             )
         places = torch.tensor([[row, options.prompt - 1] for row in range(len(prompts))])

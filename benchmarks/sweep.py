@@ -1,18 +1,18 @@
-"""A sweep of all boundaries against the same through lm-eval's ``hf``, on the same documents.
+"""A sweep of all boundaries, compared with evaluating each boundary by lm-eval's ``hf``.
 
-Three sides: (a) one ``lm_eval --model hf,peft=…`` process per boundary, with adapters that were
-cut on disk; (b) one process, HFLM, the boundary moved between evaluations; (c) ``lora-boundary
-sweep --engine fork``. Answers of (c) are compared with those of (a) and (b).
+Three sides, on the same documents: (a) one ``lm_eval --model hf,peft=…`` process per boundary, with
+adapters cut on disk; (b) one process with HFLM that moves the boundary between evaluations;
+(c) ``lora-boundary sweep --engine fork``. Answers of (c) are compared with those of (a) and (b).
 
-Run it where the task finds its data, with nothing else running:
+Run it where the task finds its data, on an idle machine:
 
     python benchmarks/sweep.py --peft ADAPTER --task lora_boundary_samsum --documents 32
 
-(a) and (b) do the same work again for each boundary, so that ``--sample 4`` runs only four of them,
-spread evenly, and multiplies; without it, all are run.
+(a) and (b) do the same work for each boundary. With ``--sample 4`` they run only four evenly spread
+boundaries, and the result is scaled up.
 
-Besides, (c) is compared with its floor: the same layer passes by the base model alone, see
-``floor.py``; and its peak memory with that of ``hf`` on a batch of as many rows.
+(c) is also compared with its floor, which is the same layer passes by the base model alone (see
+``floor.py``), and its peak memory with that of ``hf`` on a batch with the same number of rows.
 """
 
 from __future__ import annotations
@@ -22,14 +22,11 @@ import json
 import os
 import resource
 import shutil
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
-from common import conditions, small_model
+from common import conditions, run_python, small_model
 from peft import LoraConfig
 from safetensors.torch import load_file, save_file
 
@@ -64,7 +61,7 @@ print("ROWS", json.dumps(rows), resource.getrusage(resource.RUSAGE_SELF).ru_maxr
 
 
 def cut_on_disk(adapter: Path, boundary: int, folder: Path) -> Path:
-    """Write an adapter without the layers above a boundary."""
+    """Write a copy of an adapter without the layers above a boundary."""
     config = LoraConfig.from_pretrained(str(adapter))
     config.layers_to_transform = list(range(boundary + 1))
     tensors = load_file(adapter / "adapter_model.safetensors")
@@ -77,19 +74,6 @@ def cut_on_disk(adapter: Path, boundary: int, folder: Path) -> Path:
     config.save_pretrained(str(folder))
     save_file(kept, folder / "adapter_model.safetensors", metadata={"format": "pt"})
     return folder
-
-
-def run(command: list[str]) -> tuple[float, float, str]:
-    """Run a command; return wall and CPU seconds, its children included, and its output."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    started = time.perf_counter()
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    wall = time.perf_counter() - started
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    if done.returncode:
-        raise SystemExit(done.stderr[-3000:])
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return wall, cpu, done.stdout
 
 
 def answers(folder: Path, task: str) -> list[Any]:
@@ -118,7 +102,7 @@ def main() -> None:
     parser.add_argument("--task", required=True)
     parser.add_argument("--documents", type=int, default=32)
     parser.add_argument("--sample", type=int, default=LAYERS + 1)
-    parser.add_argument("--separate", type=int, help="as --sample, for the processes of (a)")
+    parser.add_argument("--separate", type=int, help="like --sample, for the processes of (a)")
     parser.add_argument("--batch-size", type=int, default=8, help="documents, for (a) and (b)")
     parser.add_argument("--rows", type=int, default=496, help="documents × boundaries, for (c)")
     parser.add_argument("--num-fewshot", type=int, default=0)
@@ -126,14 +110,16 @@ def main() -> None:
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--apply-chat-template", action="store_true")
     parser.add_argument("--include-path")
-    parser.add_argument("--skip-memory", action="store_true", help="do not run hf on as many rows")
-    parser.add_argument("--keep", type=Path, help="where to leave the sweep")
+    parser.add_argument(
+        "--skip-memory", action="store_true", help="do not measure the memory of hf"
+    )
+    parser.add_argument("--keep", type=Path, help="folder in which to keep the sweep")
     options = parser.parse_args()
     model = small_model()
     folder = Path(tempfile.mkdtemp(prefix="sweep-"))
     ours = options.keep or folder / "c"
     if ours.exists():
-        raise SystemExit(f"--keep {ours} is there already: the sweep would only resume")
+        raise SystemExit(f"--keep {ours} exists, so the sweep would only resume; give a new folder")
     count = LAYERS + 1
     sample = sorted({round(i * LAYERS / (options.sample - 1)) - 1 for i in range(options.sample)})
     separate = options.separate or options.sample
@@ -145,22 +131,22 @@ def main() -> None:
     more += ["--include_path", options.include_path] if options.include_path else []
     try:
         command = (
-            [sys.executable, "-m", "lm_eval_lora_boundary", "sweep"]
+            ["-m", "lm_eval_lora_boundary", "sweep"]
             + ["--pretrained", model["pretrained"], "--peft", str(options.peft)]
             + ["--tasks", options.task, "--output", str(ours), "--model-args", arguments]
             + ["--limit", str(options.documents), "--dtype", options.dtype, "--device", "cpu"]
             + ["--engine", "fork", "--batch-size", str(options.rows)]
-            + ["--split", "test"]  # what lm-eval evaluates
+            + ["--split", "test"]  # the split that lm-eval evaluates
             + [word.replace("_", "-") if word.startswith("--") else word for word in more]
         )
-        wall_c, cpu_c, _ = run(command)
+        wall_c, cpu_c, _ = run_python(command)
         peak_c = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
         say(f"(c) sweep, {count} boundaries: wall {wall_c:.0f} s, CPU {cpu_c:.0f} s")
-        _, starting, _ = run([*command, "--dry-run"])
+        _, starting, _ = run_python([*command, "--dry-run"])
         job = {"model": model, "folder": str(ours), "task": options.task, "rows": options.rows}
         job |= {"dtype": options.dtype, "boundaries": count}
-        _, _, output = run([sys.executable, str(Path(__file__).parent / "floor.py"), _json(job)])
-        read, wrote, reading, writing = json.loads(_said(output, "FLOOR"))
+        _, _, output = run_python([str(Path(__file__).parent / "floor.py"), _json(job)])
+        read, wrote, reading, writing = json.loads(_line_after(output, "FLOOR"))
         say(
             f"floor by layer passes: {read} tokens read {reading:.0f} s, {wrote} written "
             f"{writing:.0f} s of CPU; (c) without its start-up of {starting:.0f} s over floor: "
@@ -185,7 +171,7 @@ def main() -> None:
                 "fewshot_as_multiturn": options.apply_chat_template,
             },
         }
-        wall_b, cpu_b, output = run([sys.executable, "-c", WORKER, _json(job)])
+        wall_b, cpu_b, output = run_python(["-c", WORKER, _json(job)])
         rows, peak_b = _rows(output)
         startup = wall_b - sum(wall for _, wall, _ in rows), cpu_b - sum(cpu for *_, cpu in rows)
         scale = count / len(sample)
@@ -202,15 +188,15 @@ def main() -> None:
             )
             for boundary in sample
         ]
-        say(f"answers of (b) and (c) that are the same, by boundary: {agree}")
+        say(f"documents with the same answers in (b) and (c), by boundary: {agree}")
 
         walls, cpus = [], []
         for boundary in chosen:
             adapter = cut_on_disk(options.peft, boundary, folder / f"cut-{boundary}")
             words = f"pretrained={model['pretrained']},{arguments},peft={adapter}"
-            wall, cpu, _ = run(
+            wall, cpu, _ = run_python(
                 [
-                    *(sys.executable, "-m", "lm_eval", "--model", "hf", "--tasks", options.task),
+                    *("-m", "lm_eval", "--model", "hf", "--tasks", options.task),
                     *("--model_args", f"{words},dtype={options.dtype}", "--device", "cpu"),
                     *("--batch_size", str(options.batch_size), "--limit", str(options.documents)),
                     *("--output_path", str(folder / f"a-{boundary}"), "--log_samples", *more),
@@ -220,7 +206,7 @@ def main() -> None:
             cpus.append(cpu)
             theirs = answers(folder / f"a-{boundary}", options.task)
             agreeing = same(answers(ours / f"boundary={boundary}", options.task), theirs)
-            say(f"answers of (a) and (c) that are the same at {boundary}: {agreeing}")
+            say(f"documents with the same answers in (a) and (c) at {boundary}: {agreeing}")
         scale = count / len(chosen)
         say(
             f"(a) {len(chosen)} of {count} processes run: wall {scale * sum(walls):.0f} s, CPU "
@@ -230,14 +216,14 @@ def main() -> None:
         say(f"{options}; {conditions()}; {os.getloadavg()}")
         if options.skip_memory:
             return
-        # the same rows in hf: every request asked for as often as there are boundaries
+        # as many rows in hf: every request is repeated once per boundary
         alike = max(1, options.rows // count)
         (folder / "m").mkdir()
         job |= {"boundaries": [LAYERS - 1], "output": str(folder / "m")}
         job["model"] |= {"batch_size": alike * count}
         job["repeats"] = count
         job["evaluate"] |= {"limit": min(alike, options.documents)}
-        _, peak_m = _rows(run([sys.executable, "-c", WORKER, _json(job)])[2])
+        _, peak_m = _rows(run_python(["-c", WORKER, _json(job)])[2])
         say(
             f"peak memory (c) {peak_c:.1f} GB, (b) {peak_b:.1f} GB; hf with batches of "
             f"{alike * count} rows {peak_m:.1f} GB, (c)/hf {peak_c / peak_m:.2f}x"
@@ -247,20 +233,20 @@ def main() -> None:
 
 
 def say(line: str) -> None:
-    print(line, flush=True)  # a run takes long, and what is known is known
+    print(line, flush=True)  # runs are long, so results are printed at once
 
 
 def _json(content: Any) -> str:
     return json.dumps(content, default=str)
 
 
-def _said(output: str, word: str) -> str:
-    """Return what a worker printed after a word."""
+def _line_after(output: str, word: str) -> str:
+    """Return the rest of the line that starts with a word."""
     return next(li for li in output.splitlines() if li.startswith(f"{word} ")).split(" ", 1)[1]
 
 
 def _rows(output: str) -> tuple[list[list[float]], float]:
-    rows, _, peak = _said(output, "ROWS").rpartition(" ")
+    rows, _, peak = _line_after(output, "ROWS").rpartition(" ")
     return json.loads(rows), float(peak)
 
 

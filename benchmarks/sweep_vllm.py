@@ -1,12 +1,12 @@
-"""A sweep in vLLM against one `lm_eval --model vllm` process per boundary, and against `fork`.
+"""A sweep in vLLM, compared with one `lm_eval --model vllm` process per boundary and with `fork`.
 
-Three sides on the same documents, start-up included: (a) one process per boundary, of lm-eval's own
-``vllm`` model, with adapters that `lora-boundary export` cut; (b) ``sweep --engine vllm``; (c)
-``sweep --engine fork``. (a) does the same work again for each boundary, so that ``--sample 3`` runs
-only three of them, spread evenly, and multiplies.
+Three sides on the same documents, including start-up: (a) one process per boundary with lm-eval's
+``vllm`` model and adapters written by `lora-boundary export`; (b) ``sweep --engine vllm``; (c)
+``sweep --engine fork``. (a) does the same work for each boundary. With ``--sample 3`` it runs only
+three evenly spread boundaries, and the result is scaled up.
 
-Run it in the environment of `make test-vllm`, where the task finds its data, with nothing else
-running. vLLM loads no GGUF file as `hf` does, so the base model is a folder in its own format:
+Run it in the environment of `make test-vllm`, where the task finds its data, on an idle machine.
+vLLM cannot load GGUF files as `hf` does, so the base model must be a folder in another format:
 
     python benchmarks/sweep_vllm.py --pretrained BASE --peft ADAPTER --task lora_boundary_demo
 """
@@ -16,14 +16,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import shutil
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
+
+from common import run_python
 
 # a quick start on a small CPU machine, for all sides
 SETTINGS = {
@@ -36,25 +34,12 @@ SETTINGS = {
 
 
 def run(words: list[str]) -> tuple[float, float]:
-    """Run a Python command line; return wall and CPU seconds, its children included."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    started = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, *words],
-        env=SETTINGS | os.environ,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    wall = time.perf_counter() - started
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    if done.returncode:
-        raise SystemExit(done.stderr[-4000:])
-    return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    """Run Python with the settings above; return its wall and CPU time in seconds."""
+    return run_python(words, SETTINGS | os.environ)[:2]
 
 
 def answers(folder: Path, task: str) -> list[Any]:
-    """Return the responses to every document."""
+    """Return the responses to every document, in order."""
     (file,) = folder.rglob(f"samples_{task}_*.jsonl")
     rows = map(json.loads, file.read_text("utf-8").splitlines())
     return [row["resps"] for row in sorted(rows, key=lambda row: (row["filter"], row["doc_id"]))]
@@ -144,7 +129,7 @@ def main() -> None:
                 f"({letter}) sweep --engine {side}: wall {wall:.0f} s, CPU {cpu:.0f} s; "
                 f"(a)/({letter}) wall {a[0] / wall:.2f}x, CPU {a[1] / cpu:.2f}x"
             )
-        print(f"answers that are those of (a), by boundary: {agree}")
+        print(f"documents with the same answers as in (a), by boundary: {agree}")
         print(f"{options}; {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     finally:
         shutil.rmtree(folder)

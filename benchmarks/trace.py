@@ -1,9 +1,9 @@
-"""Reading every layer out, against one plain forward plus one head product per layer.
+"""A trace of every layer, compared with a plain forward pass plus one head product per layer.
 
 Both sides run the same batches of GSM8K questions with their worked answers. The floor runs the
-decoder once, and the head once per layer on as many states as there are answer tokens.
+decoder once, and the head once per layer on one hidden state per answer token.
 
-Run it in a folder where ``load_dataset("openai/gsm8k", "main")`` works, with nothing else running:
+Run it in a folder where ``load_dataset("openai/gsm8k", "main")`` works, on an idle machine:
 
     python benchmarks/trace.py --documents 32
 """
@@ -28,7 +28,7 @@ ADAPTER = Path(lm_eval_lora_boundary.__file__).parent / "demo_adapter"
 
 
 def gold(lm: TraceLM, documents: int) -> list[Gold]:
-    """Return questions and answers, longest first, as the reader orders them."""
+    """Return questions and answers, longest first, as a trace orders them."""
     rows = datasets.load_dataset("openai/gsm8k", "main", split="test").select(range(documents))
     pairs = [lm.pair(f"Question: {row['question']}\nAnswer:", f" {row['answer']}") for row in rows]
     pairs.sort(key=lambda pair: -len(pair[0]) - len(pair[1]))
@@ -36,12 +36,12 @@ def gold(lm: TraceLM, documents: int) -> list[Gold]:
 
 
 def floor(lm: TraceLM, documents: list[Gold], rows: int) -> None:
-    """Run decoder and head as often as nothing could do without."""
+    """Run decoder and head no more often than any trace must."""
     decoder: Any = lm.model.get_decoder()
     head = lm.model.get_output_embeddings()
     with torch.no_grad():
         for start in range(0, len(documents), rows):
-            pairs = [(each.context, each.answer) for each in documents[start : start + rows]]
+            pairs = [(row.context, row.answer) for row in documents[start : start + rows]]
             batch = Batch(pairs, lm.max_length, lm.device)
             states = decoder(input_ids=batch.inputs, use_cache=False).last_hidden_state
             states = states[batch.rows, batch.positions]
@@ -60,10 +60,10 @@ def main() -> None:
     lm = TraceLM(**small_model(), peft=str(options.peft), dtype=options.dtype, device="cpu")
     documents = gold(lm, options.documents)
     reader = Reader(lm)
-    tokens = sum(len(each.context) + len(each.answer) for each in documents)
-    answers = sum(len(each.answer) for each in documents)
+    tokens = sum(len(document.context) + len(document.answer) for document in documents)
+    answers = sum(len(document.answer) for document in documents)
     print(
-        f"{len(documents)} documents, {tokens} tokens, {answers} of them answers; {lm.layers} "
+        f"{len(documents)} documents, {tokens} tokens, {answers} of them in answers; {lm.layers} "
         f"layers, {options.dtype}, batch size {options.batch_size}"
     )
     compare(

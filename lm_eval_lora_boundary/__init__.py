@@ -4,8 +4,8 @@ A LoRA-tuned model often answers better when the LoRA modules of its upper decod
 dropped at inference (Chen et al., arXiv 2503.23360). The last layer whose LoRA is kept is the
 *boundary*.
 
-Importing this package is cheap: nothing below is imported before it is asked for, because a
-``.pth`` line of the wheel imports it at interpreter start (see :mod:`.discovery`).
+Importing this package is cheap: public names are imported on first use. A ``.pth`` line of the
+wheel imports the package at interpreter start (see :mod:`.discovery`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LoraBoundaryLM", "apply_boundary", "export", "sweep", "trace"]
 
-_HOME = {
+_MODULES = {
     "LoraBoundaryLM": "harness.model",
     "apply_boundary": "cuts.cut",
     "export": "exports.api",
@@ -36,10 +36,10 @@ discovery.activate()
 
 def __getattr__(name: str) -> object:
     """Import a public name when it is first used (PEP 562)."""
-    if name in _HOME:
+    if name in _MODULES:
         from importlib import import_module
 
-        return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
     if name == "__version__":
         from importlib.metadata import version
 

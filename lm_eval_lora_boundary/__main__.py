@@ -1,4 +1,4 @@
-"""``python -m lm_eval_lora_boundary``: the command line, for launchers that start modules."""
+"""``python -m lm_eval_lora_boundary``, for launchers that start modules."""
 
 from .cli import main
 

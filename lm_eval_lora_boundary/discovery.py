@@ -1,16 +1,16 @@
-"""Let a released lm-eval find this plugin: a backport of its plugin discovery.
+"""Let lm-eval find the models and tasks of this package: a backport of its plugin discovery.
 
-From the release after 0.4.13 on, lm-eval reads the entry-point group ``lm_eval.models`` by itself
+The release after lm-eval 0.4.13 will read the entry-point group ``lm_eval.models`` by itself
 (``lm_eval.api.registry.load_plugins``). Version 0.4.13 does not, and no version looks for tasks
-outside its own folder and ``--include_path``. This module is imported at interpreter start (a
-``.pth`` line of the wheel) and does two things, each only when lm-eval itself is imported:
+outside its own folder and ``--include_path``. A ``.pth`` line of the wheel imports this module at
+interpreter start. It does two things, both only once lm-eval itself is imported:
 
-* right after ``lm_eval.models`` has registered its own models, ours are registered too, lazily
-  and never over a built-in one; not at all where lm-eval discovers plugins by itself;
-* ``TaskManager`` also searches the folder of the bundled tasks, after lm-eval's own and before
-  any ``--include_path``.
+* After ``lm_eval.models`` has registered its own models, it registers ours, lazily and never in
+  place of a built-in one. It does nothing if lm-eval discovers plugins by itself.
+* It makes ``TaskManager`` search the bundled tasks too, after lm-eval's own and before any
+  ``--include_path``.
 
-It is the only place of this package that changes the behaviour of another one.
+Nothing else in this package changes the behaviour of another package.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-# the same as the entry points in pyproject.toml; a test compares the two
+# The same as the entry points in pyproject.toml. A test compares the two.
 MODELS = {
     "lora_boundary": "lm_eval_lora_boundary.harness.model:LoraBoundaryLM",
     "lora_boundary_vllm": "lm_eval_lora_boundary.vllm.model:LoraBoundaryVLLM",
@@ -37,7 +37,7 @@ def tasks_folder() -> Path:
     from pathlib import Path
 
     package = Path(__file__).resolve().parent
-    inside = package / "tasks"  # in a wheel; beside the package in a checkout
+    inside = package / "tasks"  # in a wheel; in a checkout, tasks/ is beside the package
     return inside if inside.is_dir() else package.parent / "tasks"
 
 
@@ -45,7 +45,7 @@ _active = False
 
 
 def activate() -> None:
-    """Arrange for the two steps above; call it as often as you like."""
+    """Arrange for the two steps above. Calling it again does nothing."""
     global _active
     if _active:
         return
@@ -61,7 +61,7 @@ def activate() -> None:
 
 
 class _AfterImport:
-    """A meta path finder that lets others find a module and acts once it has been executed."""
+    """A meta path finder that runs an action after a module has been imported."""
 
     def __init__(self, pending: dict[str, Callable[[ModuleType], None]]) -> None:
         self._pending = pending
@@ -83,7 +83,7 @@ class _AfterImport:
 
 
 def _call_after(loader: Any, name: str, action: Callable[[ModuleType], None]) -> None:
-    """Make ``loader`` run ``action`` after it has executed the module ``name``, once."""
+    """Make ``loader`` run ``action`` once, after it has executed the module ``name``."""
     execute = loader.exec_module
 
     def exec_module(module: ModuleType) -> None:
@@ -96,15 +96,15 @@ def _call_after(loader: Any, name: str, action: Callable[[ModuleType], None]) ->
 
 
 def _run(action: Callable[[ModuleType], None], module: ModuleType) -> None:
-    """Run an action; whatever goes wrong, lm-eval must still work for everybody else."""
+    """Run an action; if it fails, warn, so that lm-eval still works without this package."""
     try:
         action(module)
-    except Exception as error:  # noqa: BLE001 - an unknown lm-eval may lack anything
+    except Exception as error:  # noqa: BLE001 - a future lm-eval may lack anything
         import logging
 
         logging.getLogger("lm_eval").warning(
-            "lm-eval-lora-boundary could not register with this lm-eval (%s: %s); "
-            "if a task is missing, pass --include_path with what `lora-boundary tasks` prints.",
+            "lm-eval-lora-boundary could not register with this lm-eval (%s: %s); if a task is "
+            "missing, pass --include_path with the folder that `lora-boundary tasks` prints",
             type(error).__name__,
             error,
         )
@@ -136,7 +136,7 @@ def _add_tasks_folder(manager: ModuleType) -> None:
         if bound.arguments.get("include_defaults", True):
             paths = list(given) if isinstance(given, (list, tuple)) else [given] if given else []
             if tasks_folder() not in [Path(path).resolve() for path in paths]:
-                # before the user's own folders: where two define a task, the later one wins
+                # before the user's own folders: if two define a task, the later one wins
                 bound.arguments["include_path"] = [tasks_folder(), *paths]
         original(*bound.args, **bound.kwargs)
         args[0].include_path = given

@@ -1,4 +1,4 @@
-"""The files of a sweep and a trace: their names, and writing and reading them safely."""
+"""The files of a sweep and a trace: names, and safe writing and reading."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from .errors import OutputError
 SWEEP = "sweep.json"
 TRACE = "trace.json"
 REPORT = "report.html"
-PLOTS = "plots"  # folder of plots
-CONFIRMED = "test"  # folder of what the choice scored on the test split
+PLOTS = "plots"  # folder
+CONFIRMED = "test"  # folder with the results of the choice on the test split
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file in one step, so that a reader sees the old one or the new one.
+    """Write a file atomically: a reader sees the old content or the new one.
 
     Raises:
-        OutputError: It cannot be written.
+        OutputError: The file cannot be written.
     """
     write_bytes(path, text.encode())
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file in one step, as :func:`write_text` does.
+    """Write a file atomically, as :func:`write_text` does.
 
     Raises:
-        OutputError: It cannot be written.
+        OutputError: The file cannot be written.
     """
     temporary = path.with_name(f".{path.name}.writing")
     try:
@@ -41,24 +41,24 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def file_name(name: str) -> str:
-    """Return the name of a task in a form that is safe as the name of a file or folder."""
+    """Return the name of a task as a safe name for a file or folder."""
     return re.sub(r"[^\w.,=+-]", "_", name).lstrip(".") or "task"
 
 
 def boundary_folder(folder: Path, boundary: int) -> Path:
-    """Return the folder of lm-eval's files of a boundary."""
+    """Return the folder with lm-eval's files of a boundary."""
     return folder / f"boundary={boundary}"
 
 
 def read_object(path: Path, remedy: str) -> dict[str, Any]:
-    """Return the object that a JSON file holds.
+    """Return the object in a JSON file.
 
     Args:
         path: The file.
-        remedy: What the user can do if it cannot be used.
+        remedy: What to do if the file is damaged; the end of the error message.
 
     Raises:
-        OutputError: The file cannot be read, or holds something else.
+        OutputError: The file cannot be read, or does not contain a JSON object.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -72,14 +72,14 @@ def read_object(path: Path, remedy: str) -> dict[str, Any]:
 
 
 def read_samples(path: Path, remedy: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the samples of a file of lm-eval, each with what to call its place.
+    """Yield the samples in a file of lm-eval, each after its place (file and line) for messages.
 
     Args:
         path: The file.
-        remedy: What the user can do if it cannot be used.
+        remedy: What to do if the file is damaged; the end of the error message.
 
     Raises:
-        OutputError: The file cannot be read, or a line is no sample.
+        OutputError: The file cannot be read, or a line is not a sample.
     """
     try:
         with path.open(encoding="utf-8", newline="\n") as file:
@@ -88,20 +88,20 @@ def read_samples(path: Path, remedy: str) -> Iterator[tuple[str, dict[str, Any]]
     except OSError as error:
         raise OutputError(f"{path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise OutputError(f"{path} is no UTF-8 text; {remedy}") from error
+        raise OutputError(f"{path} is not UTF-8 text; {remedy}") from error
 
 
 def _sample(line: str, where: str, remedy: str) -> tuple[str, dict[str, Any]]:
     try:
         sample = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise no_sample(where, error, remedy) from error
+        raise invalid_sample(where, error, remedy) from error
     number = sample.get("doc_id") if isinstance(sample, dict) else None
     if isinstance(number, bool) or not isinstance(number, int):
-        raise no_sample(where, "its doc_id is no whole number", remedy)
+        raise invalid_sample(where, "its doc_id is not a whole number", remedy)
     return where, sample
 
 
-def no_sample(where: str, reason: object, remedy: str) -> OutputError:
-    """Return the error for a line that is not as lm-eval logs samples."""
+def invalid_sample(where: str, reason: object, remedy: str) -> OutputError:
+    """Return the error for a line that is not a sample as lm-eval logs it."""
     return OutputError(f"{where}: not a sample as lm-eval logs it ({reason}); {remedy}")

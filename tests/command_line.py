@@ -1,4 +1,4 @@
-"""The command line ``lora-boundary``, in this process."""
+"""Runs the command line ``lora-boundary`` in this process."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from lm_eval_lora_boundary import cli
 
 
 @dataclass(frozen=True)
-class Done:
-    """What a command left."""
+class CommandResult:
+    """Exit status and output of a command."""
 
     code: int
     out: str
     err: str
 
 
-def command_line(*arguments: str) -> Done:
-    """Run a command; a traceback is a failure of the test."""
+def command_line(*arguments: str) -> CommandResult:
+    """Run a command. Errors that would end in a traceback are raised."""
     out, err = io.StringIO(), io.StringIO()
     code = 0
     root = logging.getLogger()
@@ -39,4 +39,4 @@ def command_line(*arguments: str) -> Done:
         code = int(stopped.code or 0)
     finally:
         root.removeHandler(handler)
-    return Done(code, out.getvalue(), err.getvalue())
+    return CommandResult(code, out.getvalue(), err.getvalue())

@@ -1,11 +1,11 @@
-"""What all tests share: no network, and tiny models on disk."""
+"""Set-up for all tests: no network, and tiny models on disk."""
 
 from __future__ import annotations
 
 import os
 import tempfile
 
-# before anything imports huggingface_hub or datasets
+# Set before anything imports huggingface_hub or datasets.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ.setdefault("HF_DATASETS_CACHE", tempfile.mkdtemp(prefix="datasets-"))
@@ -22,7 +22,7 @@ pytest_plugins = ["sweep_fixtures"]
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[Path, Path]]:
-    """Return a function that writes a tiny base model and an adapter for it, once each."""
+    """Return a function that returns the folders of a tiny base model and of its adapter."""
     written: dict[str, tuple[Path, Path]] = {}
 
     def write(

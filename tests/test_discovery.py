@@ -1,7 +1,7 @@
-"""Discovery on a released lm-eval: from a wheel, from an editable install, after uninstall.
+"""Discovery by a released lm-eval: from a wheel, from an editable install, after uninstalling.
 
-Every case runs in its own virtual environment that sees the packages of this one, so that the
-interpreter start is the one that users have.
+Tests run in virtual environments that see the packages of this one, so that Python starts there as
+it does for users.
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Environment:
-    """A fresh virtual environment with lm-eval visible and this package installed or not."""
+    """A fresh virtual environment that sees lm-eval, but not this package."""
 
     def __init__(self, folder: Path) -> None:
         venv.create(folder, symlinks=True)
         self.python = folder / "bin" / "python"
         version = f"python{sys.version_info.major}.{sys.version_info.minor}"
         self.packages = folder / "lib" / version / "site-packages"
-        # paths only: a .pth file here would let this environment's own .pth files run as well
+        # Through PYTHONPATH: through a .pth file, the .pth files of these packages would run too.
         self.path = os.pathsep.join(site.getsitepackages())
 
     def pip(self, *arguments: str, build: bool = False) -> None:
         pip = [sys.executable, "-m", "pip", "--python", str(self.python)]
-        # the build backend is in the environment of the tests, as lm-eval is
+        # the build backend is installed in the environment of the tests
         env = os.environ | ({"PYTHONPATH": self.path} if build else {})
         subprocess.run([*pip, *arguments], check=True, capture_output=True, env=env)
 
     def install(self, wheel: Path | None) -> None:
-        """Install a wheel, or without one this checkout, editable."""
+        """Install a wheel; if it is None, this checkout in editable mode."""
         if wheel is not None:
             self.pip("install", "--no-deps", str(wheel))
         else:
@@ -77,7 +77,9 @@ def installed(request: Any, wheel: Path, tmp_path_factory: pytest.TempPathFactor
     return environment
 
 
-def test_model_is_found_and_built_ins_stay(installed: Environment, tmp_path: Path) -> None:
+def test_the_model_is_found_and_built_in_models_remain(
+    installed: Environment, tmp_path: Path
+) -> None:
     out = installed.run(
         """
 import sys
@@ -86,7 +88,7 @@ from lm_eval.api.registry import get_model, model_registry
 try: get_model("?")  # fills the registry
 except ValueError: pass
 from lm_eval.models import MODEL_MAPPING
-assert set(MODEL_MAPPING) < set(model_registry), "built-in models stay"
+assert set(MODEL_MAPPING) < set(model_registry), "built-in models remain"
 print(model_registry._objs["lora_boundary"], "lm_eval_lora_boundary.harness.model" in sys.modules)
 print(get_model("lora_boundary").__name__, get_model("hf").__name__)
 """,
@@ -98,7 +100,9 @@ print(get_model("lora_boundary").__name__, get_model("hf").__name__)
     ]
 
 
-def test_tasks_are_found_and_built_ins_stay(installed: Environment, tmp_path: Path) -> None:
+def test_the_tasks_are_found_and_built_in_tasks_remain(
+    installed: Environment, tmp_path: Path
+) -> None:
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "task.yaml").write_text("task: own_task\ndataset_path: nowhere\n")
     out = installed.run(
@@ -131,7 +135,7 @@ def test_lm_eval_ls_tasks(installed: Environment, tmp_path: Path) -> None:
     assert {"gsm8k", "lora_boundary", "lora_boundary_gsm8k", "lora_boundary_wmt23"} <= names
 
 
-def test_interpreter_start_imports_next_to_nothing(installed: Environment, tmp_path: Path) -> None:
+def test_interpreter_start_imports_only_discovery(installed: Environment, tmp_path: Path) -> None:
     out = installed.run(
         "import sys; print(*sorted(m for m in sys.modules if 'lora' in m or m in "
         "('torch', 'lm_eval', 'typing', 'importlib.metadata', 'inspect', 'logging')))",
@@ -140,7 +144,7 @@ def test_interpreter_start_imports_next_to_nothing(installed: Environment, tmp_p
     assert out == "lm_eval_lora_boundary lm_eval_lora_boundary.discovery"
 
 
-def test_steps_aside_where_lm_eval_discovers_by_itself(
+def test_models_are_left_to_an_lm_eval_that_discovers_plugins(
     installed: Environment, tmp_path: Path
 ) -> None:
     out = installed.run(
@@ -155,7 +159,7 @@ print("lora_boundary" in registry.model_registry)
     assert out == "False"
 
 
-def test_built_in_names_win(installed: Environment, tmp_path: Path) -> None:
+def test_built_in_models_are_not_replaced(installed: Environment, tmp_path: Path) -> None:
     out = installed.run(
         """
 import lm_eval_lora_boundary.discovery as discovery
@@ -168,8 +172,8 @@ print(get_model("hf").__name__)
     assert out == "HFLM"
 
 
-def test_an_unknown_lm_eval_gets_a_warning_only(installed: Environment, tmp_path: Path) -> None:
-    """Whatever a future lm-eval looks like, it must still import."""
+def test_an_unknown_lm_eval_only_causes_a_warning(installed: Environment, tmp_path: Path) -> None:
+    """A future lm-eval may look different. It must still be importable."""
     package = tmp_path / "fake" / "lm_eval"
     for name, text in {
         "__init__": "",
@@ -199,7 +203,7 @@ print("alive")
 
 
 @pytest.mark.parametrize("kind", ["wheel", "editable"])
-def test_uninstall_leaves_nothing_behind(wheel: Path, tmp_path: Path, kind: str) -> None:
+def test_uninstalling_leaves_nothing_behind(wheel: Path, tmp_path: Path, kind: str) -> None:
     environment = Environment(tmp_path / "venv")
     before = sorted(environment.packages.rglob("*"))
     environment.install(wheel if kind == "wheel" else None)
@@ -212,7 +216,7 @@ def test_uninstall_leaves_nothing_behind(wheel: Path, tmp_path: Path, kind: str)
     assert not environment.run("pass", cwd=tmp_path)
 
 
-def test_a_half_removed_package_does_not_break_python(wheel: Path, tmp_path: Path) -> None:
+def test_a_partly_deleted_package_does_not_break_python(wheel: Path, tmp_path: Path) -> None:
     environment = Environment(tmp_path / "venv")
     environment.install(wheel)
     for file in (environment.packages / "lm_eval_lora_boundary").glob("*.py"):
@@ -220,14 +224,14 @@ def test_a_half_removed_package_does_not_break_python(wheel: Path, tmp_path: Pat
     assert environment.run("print('fine')", cwd=tmp_path) == "fine"
 
 
-def test_backport_and_entry_points_agree() -> None:
+def test_models_are_those_of_the_entry_points() -> None:
     distribution = importlib.metadata.distribution("lm-eval-lora-boundary")
     points = distribution.entry_points.select(group="lm_eval.models")
     assert {point.name: point.value for point in points} == discovery.MODELS
 
 
-def test_importing_lm_eval_first_works_too(tmp_path: Path) -> None:
-    """Without the .pth line (``PYTHONPATH`` instead of an install)."""
+def test_importing_lm_eval_first_works(tmp_path: Path) -> None:
+    """As without the .pth line, with ``PYTHONPATH`` in place of an installation."""
     code = """
 import lm_eval.models, lm_eval.tasks.manager
 import lm_eval_lora_boundary

@@ -1,4 +1,7 @@
-"""The command line ``lora-boundary``: one module per command, this one for what they share."""
+"""The command line ``lora-boundary``: one module per command.
+
+Commands import what they need when they run, so that ``--help`` is fast.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,15 @@ import typer
 
 from ..errors import LoraBoundaryError
 from ..harness import processes
-from . import compare, demo, export, report, sweep, tasks, trace, train
-from .output import quiet_bars
+from .compare import compare
+from .demo import demo
+from .export import export
+from .output import hide_progress_bars
+from .report import report
+from .sweep import sweep
+from .tasks import tasks
+from .trace import trace
+from .train import train
 
 app = typer.Typer(
     name="lora-boundary",
@@ -18,12 +28,12 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 for command in (train, sweep, trace, report, compare, export, demo, tasks):
-    command.register(app)
+    app.command()(command)
 
 
 def main() -> None:
-    """Run the command line; a user's mistake ends in one line and exit status 2."""
-    quiet_bars()
+    """Run the command line. Bad input ends in one line and exit status 2."""
+    hide_progress_bars()
     try:
         app()
     except LoraBoundaryError as error:

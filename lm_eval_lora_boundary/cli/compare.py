@@ -11,15 +11,12 @@ import typer
 from ..errors import OutputError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from ..compare import Comparison
 
 _FORMATS = ("table", "markdown", "html")
 _SUFFIXES = {".md": "markdown", ".html": "html", ".htm": "html"}
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command to the application."""
-    app.command("compare")(compare)
 
 
 def compare(
@@ -27,7 +24,7 @@ def compare(
         list[str],
         typer.Argument(
             metavar="RESULT",
-            help="Results files of lm-eval, folders that hold some, or folders of sweeps.",
+            help="Results files of lm-eval, folders that contain some, or folders of sweeps.",
         ),
     ],
     baseline: Annotated[
@@ -40,60 +37,65 @@ def compare(
         list[str] | None,
         typer.Option(
             metavar="M[,FILTER]",
-            help="What to show, of all tasks that have it; may be repeated. "
+            help="Metric to show, for all tasks that have it; may be repeated. "
             "Default: the first metric of each task.",
         ),
     ] = None,
     tasks: Annotated[
         str | None,
-        typer.Option(help="Tasks or groups, comma-separated, `*` for any text. Default: all."),
+        typer.Option(help="Tasks or groups, comma-separated; `*` matches any text. Default: all."),
     ] = None,
     format_name: Annotated[
         str | None,
         typer.Option(
             "--format",
             metavar="FORMAT",
-            help="`table`, `markdown` or `html`. Default: what the suffix of `--output` "
-            "says, else a table in a terminal and Markdown elsewhere.",
+            help="`table`, `markdown` or `html`. Default: by the suffix of `--output`; without "
+            "`--output` a table in a terminal, and Markdown elsewhere.",
         ),
     ] = None,
     output: Annotated[
         Path | None, typer.Option(metavar="FILE", help="File to write, .md or .html.")
     ] = None,
 ) -> None:
-    """Compare lm-eval results of any model, or see how far sweeps agree on a boundary.
+    """Compare lm-eval results of any models, or see how far sweeps agree on a boundary.
 
-    Results give models × tasks with 95 % intervals and, with `--baseline`, paired differences and
-    tests on the same documents (lm-eval's `--log_samples`). A sweep among them stands for its base
-    model, its best boundaries and the whole adapter. Sweeps alone, two or more: where their best
-    boundaries are, and which boundaries are as good in all of them.
+    Prints a table of models × tasks with 95 % intervals. With `--baseline`, it adds paired
+    differences and tests on the same documents, which lm-eval's `--log_samples` records. A sweep
+    stands for its base model, its best boundaries and the whole adapter. If all results are
+    sweeps, two or more, it shows the best boundary of each and which boundaries are as good in all
+    of them.
 
     Example: `lora-boundary compare out/base out/lora samsum-sweep --baseline out/lora
     --metric rouge1 --metric rougeL --output samsum.html`
     """
-    chosen = _format(format_name, output)
+    chosen = _check_format(format_name, output)
     from ..compare import compare as run
 
-    found = run(
+    comparison = run(
         results,
         baseline=baseline,
         metrics=metric or (),
         tasks=[name.strip() for name in (tasks or "").split(",") if name.strip()],
     )
-    if output is None:
-        _show(found, chosen)
-        return
-    from ..files import write_text
+    if output is not None:
+        from ..files import write_text
 
-    write_text(output, _rendered(found, chosen))
-    print(output)
+        write_text(output, _as_text(comparison, chosen))
+        print(output)
+    elif chosen == "table":
+        from rich.console import Console
+
+        _print_table(comparison, Console())
+    else:
+        print(_as_text(comparison, chosen), end="")
 
 
-def _format(name: str | None, output: Path | None) -> str:
-    """Return the format to write, before anything is read.
+def _check_format(name: str | None, output: Path | None) -> str:
+    """Return the format to write.
 
     Raises:
-        OutputError: There is no such format, or a file's suffix does not tell.
+        OutputError: The format is unknown, or the suffix of the file does not tell it.
     """
     if name is not None and name not in _FORMATS:
         raise OutputError(f"format={name} is unknown; expected one of {', '.join(_FORMATS)}")
@@ -103,37 +105,26 @@ def _format(name: str | None, output: Path | None) -> str:
         return "table" if sys.stdout.isatty() else "markdown"
     if output.suffix.lower() not in _SUFFIXES:
         raise OutputError(
-            f"output={output}: the suffix tells no format; expected one of "
-            f"{', '.join(_SUFFIXES)}, or --format"
+            f"output={output} has an unknown suffix; expected one of {', '.join(_SUFFIXES)}, "
+            "or give --format"
         )
     return _SUFFIXES[output.suffix.lower()]
 
 
-def _show(found: Comparison, chosen: str) -> None:
-    """Print a comparison."""
-    if chosen != "table":
-        print(_rendered(found, chosen), end="")
-        return
-    from rich.console import Console
-
+def _print_table(comparison: Comparison, console: Console) -> None:
     from ..compare.terminal import parts
 
-    console = Console()
-    for part in parts(found):
+    for part in parts(comparison):
         console.print(part)
 
 
-def _rendered(found: Comparison, chosen: str) -> str:
-    """Return a comparison as text."""
+def _as_text(comparison: Comparison, chosen: str) -> str:
     if chosen == "markdown":
-        return found.to_markdown()
+        return comparison.to_markdown()
     if chosen == "html":
-        return found.to_html()
+        return comparison.to_html()
     from rich.console import Console
-
-    from ..compare.terminal import parts
 
     console = Console(record=True, quiet=True, width=120)
-    for part in parts(found):
-        console.print(part)
+    _print_table(comparison, console)
     return console.export_text()

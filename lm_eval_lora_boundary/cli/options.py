@@ -1,4 +1,4 @@
-"""Options that several commands have in common."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+# panels of the help
 MODEL = "Model"
 DATA = "Tasks and prompts"
 RUN = "Engine"
@@ -25,7 +26,10 @@ Split = Annotated[
 ]
 Limit = Annotated[
     float | None,
-    typer.Option(help="Use the first N documents of each task.", rich_help_panel=DATA),
+    typer.Option(
+        help="Use the first N documents of each task; below 1, this share of them.",
+        rich_help_panel=DATA,
+    ),
 ]
 Dtype = Annotated[
     str, typer.Option(help="Precision, as for lm-eval's `hf`.", rich_help_panel=MODEL)
@@ -33,32 +37,33 @@ Dtype = Annotated[
 Device = Annotated[
     str | None,
     typer.Option(
-        help="cpu, cuda, cuda:N or mps. Default: the best there is.", rich_help_panel=MODEL
+        help="cpu, cuda, cuda:N or mps. Default: the best one available.", rich_help_panel=MODEL
     ),
 ]
 ModelArgs = Annotated[
     list[str] | None,
     typer.Option(
         metavar="K=V,…",
-        help="Further arguments of lm-eval's `hf` model (with --engine vllm: of its `vllm` model), "
-        "as for `lm_eval`: revision, gguf_file, …",
+        help="More arguments of lm-eval's `hf` model, as for `lm_eval`: revision, gguf_file, …; "
+        "and peft_revision.",
         rich_help_panel=MODEL,
     ),
 ]
 IncludePath = Annotated[
-    str | None, typer.Option(help="Folder with further tasks.", rich_help_panel=DATA)
+    str | None, typer.Option(help="Folder with more tasks.", rich_help_panel=DATA)
 ]
 NumFewshot = Annotated[
     int | None,
     typer.Option(
-        help="Examples in each prompt. Default: what the task says.", rich_help_panel=DATA
+        help="Few-shot examples in each prompt. Default: the task's own number.",
+        rich_help_panel=DATA,
     ),
 ]
 ApplyChatTemplate = Annotated[
     bool,
     typer.Option(
         "--apply-chat-template",
-        help="Use the tokenizer's chat template; examples become turns.",
+        help="Use the tokenizer's chat template; few-shot examples become turns of the chat.",
         rich_help_panel=DATA,
     ),
 ]

@@ -1,4 +1,4 @@
-"""What commands print on the way."""
+"""What commands print: progress, log messages and tables."""
 
 from __future__ import annotations
 
@@ -6,34 +6,36 @@ import logging
 import os
 import sys
 import warnings
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import Any
 
 from ..harness import processes
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
-WIDTH = 160  # of a file or a pipe, where rich would wrap tables at 80 columns
+_WIDTH = 160  # in a file or a pipe, where rich would wrap tables at 80 columns
 
 
-def quiet_bars() -> None:
-    """Show no progress bars where no terminal is; the libraries below show theirs anywhere."""
+def hide_progress_bars() -> None:
+    """Hide progress bars if there is no terminal; the libraries we use show theirs anywhere."""
     if not sys.stderr.isatty():
         os.environ.setdefault("TQDM_DISABLE", "1")  # read when tqdm is imported
 
 
-def wide_console() -> Console:
-    """Return a console for tables."""
+def print_tables(summary: Mapping[str, Any]) -> None:
+    """Print the tables of a ``sweep.json``."""
     from rich.console import Console
 
-    known = sys.stdout.isatty() or "COLUMNS" in os.environ
-    return Console(width=None if known else WIDTH)
+    from ..report.terminal import tables
+
+    knows_width = sys.stdout.isatty() or "COLUMNS" in os.environ
+    console = Console(width=None if knows_width else _WIDTH)
+    for table in tables(summary):
+        console.print(table)
 
 
-def set_up(lm_eval: int = logging.WARNING) -> None:
-    """Print what this package has to say, and of lm-eval what is at least as serious as given.
+def set_up_logging(lm_eval: int = logging.WARNING) -> None:
+    """Print this package's messages, and those of lm-eval from the given level on.
 
-    Of several processes, the first speaks; the others have at most their own troubles to report.
+    With several processes, the first one prints. The others print their own warnings at most.
     """
     logging.basicConfig(format="%(message)s")
     ours = max(logging.INFO, lm_eval - 10)
@@ -44,5 +46,5 @@ def set_up(lm_eval: int = logging.WARNING) -> None:
         disable_progress_bar()  # type: ignore[no-untyped-call]
     logging.getLogger("lm_eval").setLevel(lm_eval)
     logging.getLogger("lm_eval.lora_boundary").setLevel(ours)
-    # from PEFT, about transformers: concerns their developers
+    # PEFT's use of transformers: nothing that a user can change
     warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)

@@ -8,18 +8,13 @@ from typing import Annotated
 import typer
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to the application."""
-    app.command("report")(report)
-
-
 def report(
     folder: Annotated[Path, typer.Argument(help="The --output folder of a finished sweep.")],
 ) -> None:
-    """Draw the plots of a finished sweep and write its `report.html`, anew.
+    """Rebuild the plots and the `report.html` of a finished sweep.
 
-    A sweep does so itself at its end; this is for older folders, or after a trace. The page is
-    one file that needs no network. It holds every prompt and answer of the sweep.
+    A sweep writes them at its end. Use this for older folders, or after a trace. The page is one
+    file that needs no network. It contains every prompt and response of the sweep.
 
     Example: `lora-boundary report samsum-sweep`
     """

@@ -22,12 +22,7 @@ from .options import (
     Split,
     SystemInstruction,
 )
-from .output import set_up, wide_console
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command to the application."""
-    app.command("sweep")(sweep)
+from .output import print_tables, set_up_logging
 
 
 def sweep(
@@ -43,21 +38,20 @@ def sweep(
     ],
     output: Annotated[
         Path,
-        typer.Option(help="Folder to write; the same command again resumes in it."),
+        typer.Option(help="Folder to write. If interrupted, the same command resumes there."),
     ],
     boundaries: Annotated[
         str,
         typer.Option(
             help="`all`, ranges such as `0-29`, or a list such as `10,20`. The base model (-1) "
-            "and the whole adapter (N-1) are always scored, too: the others are compared with "
-            "them."
+            "and the whole adapter (N-1) are always scored too, to compare the others with them."
         ),
     ] = "all",
     candidates: Annotated[
         str,
         typer.Option(
-            help="`all` of these boundaries; or `trace`: first trace the gold answers, then score "
-            "the boundaries around the one that the trace suggests."
+            help="`all`: score all of these boundaries. `trace`: trace the gold answers first, "
+            "and score only the boundaries around the one that the trace suggests."
         ),
     ] = "all",
     split: Split = None,
@@ -65,14 +59,14 @@ def sweep(
         str | None,
         typer.Option(
             metavar="M[,FILTER]",
-            help="What to choose by. Default: the first metric of each task.",
+            help="Metric to choose by. Default: the first metric of each task.",
         ),
     ] = None,
     limit: Limit = None,
     batch_size: Annotated[
         int | None,
         typer.Option(
-            help="Rows (documents × boundaries) in a batch. Default: what memory allows.",
+            help="Rows (documents × boundaries) in a batch. Default: as many as memory allows.",
             rich_help_panel=RUN,
         ),
     ] = None,
@@ -81,8 +75,9 @@ def sweep(
     engine: Annotated[
         str,
         typer.Option(
-            help="`fork`: all boundaries from one shared forward. `toggle`: one after another. "
-            "`auto`: fork where it can. `vllm`: as many adapters in one vLLM engine.",
+            help="`fork`: all boundaries in one shared forward. `toggle`: one after another. "
+            "`auto`: fork if it can. `vllm`: each boundary is an adapter in one vLLM engine, and "
+            "`--model-args` are those of lm-eval's `vllm` model.",
             rich_help_panel=RUN,
         ),
     ] = "auto",
@@ -90,14 +85,14 @@ def sweep(
         bool,
         typer.Option(
             "--race",
-            help="Drop boundaries that are statistically out on the way.",
+            help="Stop scoring a boundary once it has clearly lost.",
             rich_help_panel=RUN,
         ),
     ] = False,
     error_rate: Annotated[
         float,
         typer.Option(
-            help="How often the race may drop the boundary that would have won.",
+            help="Largest probability that the race drops the boundary that would have won.",
             rich_help_panel=RUN,
         ),
     ] = 0.2,
@@ -110,7 +105,7 @@ def sweep(
         list[str] | None,
         typer.Option(
             metavar="K=V,…",
-            help="Generation arguments over those of the tasks, as for `lm_eval`: "
+            help="Generation arguments that override those of the tasks, as for `lm_eval`: "
             '`max_gen_toks=64,until=["Q:"]` or a JSON object.',
             rich_help_panel=DATA,
         ),
@@ -119,46 +114,47 @@ def sweep(
         bool,
         typer.Option(
             "--confirm-run-unsafe-code",
-            help="Evaluate tasks that run what the model wrote.",
+            help="Evaluate tasks that run code written by the model.",
             rich_help_panel=DATA,
         ),
     ] = False,
     confirm: Annotated[
         bool,
         typer.Option(
-            help="After choosing on the validation split, run the choice, the whole adapter and "
-            "the base model on the test split."
+            help="After choosing on the validation split, score the choice, the whole adapter "
+            "and the base model on the test split."
         ),
     ] = True,
     save: Annotated[
         bool,
         typer.Option(
             "--save",
-            help="Write the best boundary into the adapter folder, for boundary=auto; the whole "
-            "adapter if the test split refutes it.",
+            help="Record the best boundary in the adapter folder, for boundary=auto; the whole "
+            "adapter, if the best boundary is significantly worse on the test split.",
         ),
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print what would be done, and stop.")
+        bool, typer.Option("--dry-run", help="Print requests, layer passes and memory, and stop.")
     ] = False,
 ) -> None:
     """Score every boundary of an adapter on lm-eval tasks, from one model load.
 
-    Writes `sweep.json` and, in `boundary=K/`, lm-eval's own results and samples of every boundary
-    (-1 is the base model, N-1 the whole adapter). Interrupted, the same command goes on.
+    Writes `sweep.json`, `report.html` and, in `boundary=K/`, lm-eval's own results and samples of
+    every boundary (-1 is the base model, N-1 the whole adapter). If interrupted, the same command
+    resumes.
 
     Example: `lora-boundary sweep --pretrained meta-llama/Llama-3.1-8B-Instruct --peft samsum-lora
-    --tasks lora_boundary_samsum --split validation --limit 200 --output samsum-sweep`
+    --tasks lora_boundary_samsum --apply-chat-template --split validation --limit 200
+    --output samsum-sweep`
     """
     from ..files import REPORT
     from ..harness import processes
     from ..harness.key_values import read_key_values
     from ..harness.settings import as_names
-    from ..report.terminal import tables
     from ..sweeps.run import plan, run
     from ..sweeps.settings import SweepSettings
 
-    set_up()
+    set_up_logging()
     settings = SweepSettings(
         pretrained=pretrained,
         peft=peft,
@@ -189,10 +185,7 @@ def sweep(
         if processes.rank() == 0:
             print(text)
         return
-    found = run(settings, output.expanduser())
-    if processes.rank() != 0:
-        return
-    console = wide_console()
-    for table in tables(found):
-        console.print(table)
-    print(output / REPORT)
+    summary = run(settings, output.expanduser())
+    if processes.rank() == 0:
+        print_tables(summary)
+        print(output / REPORT)

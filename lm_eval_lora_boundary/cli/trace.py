@@ -22,12 +22,7 @@ from .options import (
     Split,
     SystemInstruction,
 )
-from .output import set_up
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command to the application."""
-    app.command("trace")(trace)
+from .output import set_up_logging
 
 
 def trace(
@@ -40,11 +35,11 @@ def trace(
             rich_help_panel=DATA,
         ),
     ],
-    output: Annotated[Path, typer.Option(help="Folder to write; other files in it stay.")],
+    output: Annotated[Path, typer.Option(help="Folder to write; other files in it are kept.")],
     boundaries: Annotated[
         str,
         typer.Option(
-            help="Cuts to trace beside the full adapter and the base model: a list such as "
+            help="Cuts to trace beside the whole adapter and the base model: a list such as "
             "`10,20`, or ranges."
         ),
     ] = "",
@@ -53,7 +48,7 @@ def trace(
     batch_size: Annotated[
         int | None,
         typer.Option(
-            help="Documents in a batch. Default: up to 16, fewer where memory runs out.",
+            help="Documents in a batch. Default: up to 16, fewer if memory runs out.",
             rich_help_panel=RUN,
         ),
     ] = None,
@@ -72,13 +67,14 @@ def trace(
     apply_chat_template: ApplyChatTemplate = False,
     system_instruction: SystemInstruction = None,
 ) -> None:
-    """Read the probability of the gold answer at every layer, and look for its sharp rise.
+    """Read the probability of the gold answer at every layer, and find where it rises sharply.
 
-    Writes `trace.json` with the candidate boundary and how sure it is, the readings of every
-    document, and plots, for the full adapter, the base model and any cuts side by side.
+    Writes `trace.json` with the candidate boundary and its uncertainty, the values of every
+    document, and plots, for the whole adapter, the base model and any cuts side by side.
 
     Example: `lora-boundary trace --pretrained meta-llama/Llama-3.1-8B-Instruct --peft samsum-lora
-    --tasks lora_boundary_samsum --split validation --limit 200 --output samsum-trace`
+    --tasks lora_boundary_samsum --apply-chat-template --split validation --limit 200
+    --output samsum-trace`
     """
     from ..files import TRACE
     from ..harness.key_values import read_key_values
@@ -86,7 +82,7 @@ def trace(
     from ..traces.run import run
     from ..traces.settings import TraceSettings
 
-    set_up()
+    set_up_logging()
     settings = TraceSettings(
         pretrained=pretrained,
         peft=peft,
@@ -104,7 +100,7 @@ def trace(
         apply_chat_template=apply_chat_template,
         system_instruction=system_instruction,
     )
-    found = run(settings, output.expanduser())
-    for task, entry in found["tasks"].items():
+    summary = run(settings, output.expanduser())
+    for task, entry in summary["tasks"].items():
         print(f"{task}: {entry['verdict']}")
     print(output / TRACE)

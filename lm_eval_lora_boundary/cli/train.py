@@ -18,15 +18,10 @@ from .options import (
     Pretrained,
     SystemInstruction,
 )
-from .output import set_up
+from .output import set_up_logging
 
 _LORA = "LoRA"
 _RUN = "Optimisation"
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command to the application."""
-    app.command("train")(train)
 
 
 def train(
@@ -39,7 +34,8 @@ def train(
         ),
     ],
     output: Annotated[
-        Path, typer.Option(help="Adapter folder to write; the same command again resumes in it.")
+        Path,
+        typer.Option(help="Adapter folder to write. If interrupted, the same command resumes."),
     ],
     model_args: Annotated[
         list[str] | None,
@@ -61,7 +57,8 @@ def train(
     max_length: Annotated[
         int,
         typer.Option(
-            help="Most tokens of a row; prompts are cut on the left.", rich_help_panel=DATA
+            help="Maximum length in tokens; longer prompts lose their beginning.",
+            rich_help_panel=DATA,
         ),
     ] = 2048,
     rank: Annotated[int, typer.Option(help="LoRA rank.", rich_help_panel=_LORA)] = 8,
@@ -81,56 +78,59 @@ def train(
             rich_help_panel=_LORA,
         ),
     ] = None,
-    epochs: Annotated[float, typer.Option(help="Passes over the rows.", rich_help_panel=_RUN)] = 3,
+    epochs: Annotated[float, typer.Option(help="Passes over the data.", rich_help_panel=_RUN)] = 3,
     lr: Annotated[
         float,
-        typer.Option(help="Peak learning rate; falls linearly to zero.", rich_help_panel=_RUN),
+        typer.Option(help="Peak learning rate; it falls linearly to zero.", rich_help_panel=_RUN),
     ] = 1e-4,
     weight_decay: Annotated[
         float, typer.Option(help="Weight decay of AdamW.", rich_help_panel=_RUN)
     ] = 0.0,
     batch_size: Annotated[
-        int, typer.Option(help="Rows per optimizer step.", rich_help_panel=_RUN)
+        int, typer.Option(help="Documents per optimizer step.", rich_help_panel=_RUN)
     ] = 16,
     micro_batch_size: Annotated[
         int | None,
         typer.Option(
-            help="Rows per forward; gradients accumulate up to the batch size. "
-            "Default: its largest divisor up to 4.",
+            help="Documents per forward pass; gradients accumulate up to the batch size. "
+            "Default: the largest divisor of the batch size up to 4.",
             rich_help_panel=_RUN,
         ),
     ] = None,
     dtype: Annotated[
         str,
         typer.Option(
-            help="bfloat16: autocast, also on CPU. float32: weights and computation. "
-            "auto: what fits the stored weights.",
+            help="`bfloat16`: autocast, also on CPU. `float32`: weights and computation. "
+            "`auto`: by the precision of the stored weights.",
             rich_help_panel=_RUN,
         ),
     ] = "auto",
     device: Annotated[
         str | None,
-        typer.Option(help="cpu, cuda or mps. Default: the best there is.", rich_help_panel=_RUN),
+        typer.Option(
+            help="cpu, cuda or mps. Default: the best one available.", rich_help_panel=_RUN
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.", rich_help_panel=_RUN)] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed.", rich_help_panel=_RUN)] = 0,
     save_steps: Annotated[
         int, typer.Option(help="Optimizer steps between checkpoints.", rich_help_panel=_RUN)
     ] = 50,
 ) -> None:
     """Fine-tune a LoRA adapter on an lm-eval task's own prompts and targets.
 
-    The model sees exactly what `lm_eval` will show it, and the loss is on the answer only.
-    The defaults are those of the paper. Interrupted, the same command resumes; what it did is in
-    `training.json` beside the adapter.
+    The model sees exactly what `lm_eval` will show it, and only the target counts in the loss.
+    The defaults are those of the paper. If interrupted, the same command resumes. `training.json`
+    beside the adapter records the run.
 
     Example: `lora-boundary train --pretrained meta-llama/Llama-3.1-8B-Instruct
     --task lora_boundary_samsum --apply-chat-template --output samsum-lora`
     """
     from ..harness.key_values import read_key_values
+    from ..harness.settings import as_names
     from ..train.run import train as run
     from ..train.settings import TrainSettings
 
-    set_up()
+    set_up_logging()
     settings = TrainSettings(
         pretrained=pretrained,
         task=task,
@@ -143,7 +143,7 @@ def train(
         rank=rank,
         alpha=alpha,
         dropout=dropout,
-        target_modules=tuple(name.strip() for name in target_modules.split(",") if name.strip()),
+        target_modules=as_names(target_modules),
         boundary=boundary,
         epochs=epochs,
         lr=lr,

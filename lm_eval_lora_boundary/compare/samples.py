@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OutputError
-from ..files import no_sample, read_samples
+from ..files import invalid_sample, read_samples
 
 _REMEDY = "evaluate again"
 
@@ -58,7 +58,7 @@ def _read(path: Path) -> dict[str, dict[int, Sample]]:
             )
             documents = by_filter.setdefault(content.get("filter", "none"), {})
         except (KeyError, TypeError) as error:
-            raise no_sample(place, error, _REMEDY) from error
+            raise invalid_sample(place, error, _REMEDY) from error
         if doc_id in documents:
             raise OutputError(f"{place}: document {doc_id} appears twice; {_REMEDY}")
         documents[doc_id] = sample

@@ -1,9 +1,8 @@
-"""Questions about a world that does not exist, so that no model can know the answers.
+"""Questions about a fictional world, so that no model can know the answers.
 
-Every document tells of four people where each works and, before or after it, in which town that
-workplace is. A question asks for the town that one of them works in, so that two facts have to be
-combined.
-The splits share no name of a person, workplace or town.
+A document says where each of four people works, and in which town each workplace is. The question
+asks for the town in which one of them works, so the answer combines two facts. The splits share no
+name of a person, workplace or town.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ _PEOPLE = 4
 
 
 def load(**_: Any) -> datasets.DatasetDict:
-    """Return the three splits; the same at every call."""
+    """Return the three splits, the same at every call."""
     return datasets.DatasetDict(
         {
             split: datasets.Dataset.from_list([document(split, i) for i in range(size)])
@@ -38,13 +37,13 @@ def load(**_: Any) -> datasets.DatasetDict:
 
 
 def document(split: str, index: int) -> dict[str, str]:
-    """Return one document: facts, a question, its answer.
+    """Return one document: facts, a question and its answer.
 
     Args:
         split: ``train``, ``validation`` or ``test``.
         index: Number of the document; it seeds the generator.
     """
-    # a string seeds the same on every platform and Python version
+    # a string gives the same random numbers on every platform and Python version
     rng = random.Random(f"{split} {index}")
     syllables = _SYLLABLES[split].split()
     names = _distinct(rng, syllables, 4 * _PEOPLE)
@@ -67,6 +66,6 @@ def document(split: str, index: int) -> dict[str, str]:
 
 
 def _distinct(rng: random.Random, syllables: list[str], count: int) -> list[str]:
-    """Return distinct names of two syllables."""
+    """Draw distinct names of two syllables."""
     pairs = [f"{a}{b}".capitalize() for a in syllables for b in syllables if a != b]
     return rng.sample(pairs, count)

@@ -1,4 +1,4 @@
-"""Metrics of GSM8K: lm-eval's exact match of the extracted number, and the response's length."""
+"""Metrics of GSM8K: lm-eval's exact match of the extracted number, and the length ratio."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from lm_eval.api.metrics import exact_match_hf_evaluate
 
 from lm_eval_lora_boundary.harness.task_metrics import WholeResponse, length_ratio
 
-# What lm-eval's gsm8k 3.0 has in its metric_list: lm-eval ignores such options in a YAML file
-# that sets process_results.
+# The options in the metric_list of lm-eval's gsm8k 3.0. They are here because lm-eval ignores them
+# in a YAML file that sets process_results.
 _EXACT_MATCH = {
     "ignore_case": True,
     "ignore_punctuation": False,
@@ -20,17 +20,17 @@ _EXACT_MATCH = {
 
 
 class WholeResponseFilter(Filter):
-    """Take the first response of each document and mark it as whole."""
+    """Takes the first response to each document and marks it as whole."""
 
     def apply(
         self, resps: Iterable[Sequence[str]], docs: Sequence[dict[str, Any]]
     ) -> list[WholeResponse]:
-        """Return one marked response per document."""
+        """Return the marked response to each document."""
         return [WholeResponse(responses[0]) for responses in resps]
 
 
 def process_results(doc: dict[str, Any], results: list[str]) -> dict[str, float]:
-    """Return the length ratio of a whole response, the exact match of an extracted answer."""
+    """Return the length ratio of a whole response, or the exact match of an extracted answer."""
     response, answer = results[0], doc["answer"]
     if isinstance(response, WholeResponse):
         return {"length_ratio": length_ratio(response, answer)}

@@ -11,7 +11,7 @@ from lm_eval_lora_boundary.harness.task_metrics import length_ratio
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
-# Half of "yes it is" is not half an answer: these are right or wrong, never partly right.
+# "yes it is" for "yes" is not half right: these answers are right or wrong.
 _CLOSED_ANSWERS = {"yes", "no", "noanswer"}
 
 
@@ -39,10 +39,10 @@ def f1(response: str, answer: str) -> float:
 
 
 def subspan_em(response: str, answer: str) -> float:
-    """Return 1 if the answer's tokens stand in the response, next to each other and in order.
+    """Return 1 if the response contains the answer's tokens, next to each other and in order.
 
     The spaces around both keep ``cat`` from being found in ``concatenate``. An answer that
-    normalises to nothing ("The") is found in a response that does so too, as in `exact_match`.
+    normalises to nothing ("The") matches only a response that does too, as in `exact_match`.
     """
     return float(f" {normalize(answer)} " in f" {normalize(response)} ")
 

@@ -16,13 +16,13 @@ _METRICS = ("rouge1", "rouge2", "rougeL")
 
 
 def load(**_metadata: Any) -> DatasetDict:
-    """Return the official splits, each without the dialogues of those that come after it.
+    """Return the official splits without dialogues that are in a later split.
 
-    The corpus repeats some dialogues under new ids, across splits too. The test split is whole;
-    one row of the train split has no dialogue and is dropped.
+    The corpus repeats some dialogues under new ids, also across splits. The test split stays
+    complete. One row of the train split has no dialogue and is left out.
 
     Args:
-        **_metadata: What lm-eval passes on from the task's metadata and ``--metadata``.
+        **_metadata: Arguments that lm-eval adds from the task's metadata and ``--metadata``.
     """
     official = load_dataset("knkarthick/samsum")
     seen: set[str] = set()
@@ -37,20 +37,20 @@ def load(**_metadata: Any) -> DatasetDict:
 
 
 def _key(dialogue: str | None) -> str:
-    """Return the text that two copies have in common: letter case and whitespace apart."""
+    """Return the dialogue without the differences between copies: letter case and whitespace."""
     return " ".join((dialogue or "").casefold().split())
 
 
 @cache
 def _scorer() -> RougeScorer:
-    # rouge-score pulls in nltk: wait until there is something to score
+    # rouge-score imports nltk, which takes time: wait until there is something to score
     from rouge_score.rouge_scorer import RougeScorer
 
     return RougeScorer(_METRICS, use_stemmer=True)
 
 
 def process_results(doc: dict[str, Any], results: list[str]) -> dict[str, float]:
-    """Return the metrics of one document, ROUGE as F-measure between 0 and 1."""
+    """Return the metrics of one document; ROUGE is an F-measure between 0 and 1."""
     response, summary = results[0], doc["summary"]
     scores = _scorer().score(target=summary, prediction=response)
     return {

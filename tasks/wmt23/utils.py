@@ -1,4 +1,4 @@
-"""WMT test sets through sacrebleu's registry, split by whole documents, and their metrics."""
+"""WMT test sets from sacrebleu's registry, split by document, and their metrics."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from lm_eval.api.samplers import ContextSampler
 from sacrebleu import SACREBLEU_DIR
 from sacrebleu.dataset import DATASETS
 
+from lm_eval_lora_boundary.errors import TaskDataError
 from lm_eval_lora_boundary.harness.task_metrics import length_ratio, length_ratio_characters
 
 LANGUAGES = {
@@ -30,7 +31,7 @@ LANGUAGES = {
 Row = dict[str, str]
 
 _HELD_OUT = 5  # one document in five is for validation
-_BLOCK = 10  # segments that stand in for a document where the data names none
+_BLOCK = 10  # segments that are used as a document if the data does not name documents
 
 
 def load(langpair: str, **_metadata: object) -> WMTSplits:
@@ -38,26 +39,26 @@ def load(langpair: str, **_metadata: object) -> WMTSplits:
 
     Args:
         langpair: Source and target language, such as ``"de-en"``.
-        **_metadata: What lm-eval passes on from the task's metadata and ``--metadata``.
+        **_metadata: Arguments that lm-eval adds from the task's metadata and ``--metadata``.
     """
     return WMTSplits(langpair)
 
 
 class WMTSplits(Mapping[str, Dataset]):
-    """The splits of one language pair, each read when it is first asked for.
+    """The splits of one language pair, each read when it is first used.
 
-    ``test`` is WMT23; ``validation`` and ``train`` are WMT22, which a zero-shot evaluation thus
-    never downloads. A pair that WMT22 lacks has no ``train``, and its ``validation`` is taken
-    from WMT23. Splits share neither a document nor a source text.
+    ``test`` is WMT23. ``validation`` and ``train`` are WMT22, so a zero-shot evaluation does not
+    download it. A pair that is not in WMT22 has no ``train``, and its ``validation`` is a part of
+    WMT23. Splits have no document and no source text in common.
     """
 
     def __init__(self, langpair: str) -> None:
-        """Read nothing yet."""
+        """Take a language pair such as ``"de-en"``; nothing is read yet."""
         self._langpair = langpair
         self._has_wmt22 = langpair in DATASETS["wmt22"].langpairs
 
     def __getitem__(self, split: str) -> Dataset:
-        """Return a split, reading and keeping it if need be."""
+        """Return a split, which is read once."""
         if split not in self:
             raise KeyError(split)
         dataset: Dataset = getattr(self, f"_{split}")
@@ -72,7 +73,7 @@ class WMTSplits(Mapping[str, Dataset]):
         return sum(1 for _ in self)
 
     def __contains__(self, split: object) -> bool:
-        """Return whether there is such a split, without reading it."""
+        """Return whether there is such a split; nothing is read."""
         return split in tuple(self)
 
     @cached_property
@@ -101,7 +102,7 @@ class WMTSplits(Mapping[str, Dataset]):
 
 
 def read_test_set(name: str, langpair: str) -> list[Row]:
-    """Return the segments of an official test set; sacrebleu downloads and verifies it.
+    """Return the segments of an official test set, which sacrebleu downloads and verifies.
 
     Raises:
         TaskDataError: The data cannot be downloaded or is damaged.
@@ -113,14 +114,11 @@ def read_test_set(name: str, langpair: str) -> list[Row]:
         columns = [Path(path).read_text(encoding="utf-8").splitlines() for path in paths]
         segments = list(zip(*columns, strict=True))
         if not segments:
-            raise ValueError("the files hold no segment")
-    # sacrebleu ends the process on a wrong checksum, and lets all else through: network, archive,
-    # XML, file system
+            raise ValueError("the files contain no segments")
+    # sacrebleu exits on a wrong checksum, and raises any other error: network, archive, XML, files
     except (Exception, SystemExit) as error:
-        from lm_eval_lora_boundary.errors import TaskDataError
-
         reason = (
-            "sacrebleu gave up on the download, most likely over its checksum"
+            "sacrebleu stopped the download, probably because of a wrong checksum"
             if isinstance(error, SystemExit)
             else " ".join(f"{type(error).__name__}: {error}".split())
         )
@@ -144,10 +142,11 @@ def read_test_set(name: str, langpair: str) -> list[Row]:
 
 
 def split_documents(rows: list[Row]) -> tuple[list[Row], list[Row]]:
-    """Return the rows of one document in five, chosen by a hash of its id, and the other rows.
+    """Return the rows of one document in five, and the other rows.
 
-    Language pairs of the same documents thus hold out the same ones. Where the data gives all
-    segments one document id, blocks of about ten neighbouring segments stand in for documents.
+    Documents are chosen by a hash of their id, so language pairs with the same documents hold out
+    the same ones. If all segments have the same document id, blocks of about ten neighbouring
+    segments are used as documents.
     """
     keys = [row["docid"] for row in rows]
     if len(set(keys)) == 1:
@@ -162,10 +161,10 @@ def split_documents(rows: list[Row]) -> tuple[list[Row], list[Row]]:
 
 
 def without_sources(rows: list[Row], other_rows: Iterable[Row]) -> list[Row]:
-    """Return the rows that have both texts and whose source stands in none of the others.
+    """Return the rows that have both texts and whose source is not in the other rows.
 
-    Short segments ("Thank you.") return in many documents; letter case and whitespace apart, none
-    may be seen in training and then be scored.
+    Short segments ("Thank you.") are in many documents. None may be in training and then be scored.
+    Letter case and whitespace are ignored.
     """
     seen = {_key(row["source"]) for row in other_rows}
     return [
@@ -180,10 +179,10 @@ def _key(text: str) -> str:
 
 
 class TrainSplitSampler(ContextSampler):
-    """Draws few-shot examples from the train split, read when the first one is asked for.
+    """Draws few-shot examples from the train split, which is read when it is first used.
 
-    lm-eval reads ``fewshot_split`` while it builds a task, which would download WMT22 for
-    zero-shot runs too. Here the task's ``samples`` hold the arguments of `load` instead.
+    lm-eval reads ``fewshot_split`` when it builds a task, and so would download WMT22 for zero-shot
+    runs too. Here the task's ``samples`` are the arguments of `load` instead.
     """
 
     def fewshot_docs(self) -> list[Row]:
@@ -193,21 +192,21 @@ class TrainSplitSampler(ContextSampler):
         return self.df
 
     def replace_df(self, df: list[Row]) -> TrainSplitSampler:
-        """Draw from these documents from now on."""
+        """Draw from the given documents from now on."""
         self.df = df
         self._loaded = True
         return self
 
 
 def process_results(doc: Row, results: list[str]) -> dict[str, Any]:
-    """Return what the corpus metrics need of one document, and its length ratio in words."""
+    """Return the reference and response for the corpus metrics, and the length ratio in words."""
     response = results[0].strip()
     item = (doc["reference"], response)
     return {"bleu": item, "chrf": item, "length_ratio": length_ratio(response, doc["reference"])}
 
 
 def process_results_characters(doc: Row, results: list[str]) -> dict[str, Any]:
-    """Return the same with the length ratio in characters, for Chinese and Japanese."""
+    """Return the same, with the length ratio in characters, for Chinese and Japanese."""
     return {
         **process_results(doc, results),
         "length_ratio": length_ratio_characters(results[0], doc["reference"]),

@@ -1,4 +1,4 @@
-"""Every command runs where there is no GPU, and refuses devices and precisions that are not."""
+"""Commands run without a GPU, and refuse unknown or missing devices and unknown precisions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BEST = usable_device(None)
 
 @pytest.fixture
 def arguments(tiny: Any, task_folder: Path, tmp_path: Path) -> Arguments:
-    """Return a command, whole but for the device."""
+    """Return a function that returns the arguments of a command, without a device."""
 
     def arguments(command: str) -> list[str]:
         base, adapter = map(str, tiny())
@@ -37,7 +37,7 @@ def arguments(tiny: Any, task_folder: Path, tmp_path: Path) -> Arguments:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_without_a_device_it_runs(command: str, arguments: Arguments, tmp_path: Path) -> None:
+def test_commands_run_without_device(command: str, arguments: Arguments, tmp_path: Path) -> None:
     done = command_line(*arguments(command))
     assert done.code == 0, done.err
     assert any((tmp_path / "out").iterdir())
@@ -61,7 +61,7 @@ MISTAKES = [
 
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize(("wrong", "message"), MISTAKES)
-def test_what_is_not_there_is_refused_in_one_line(
+def test_unusable_devices_and_precisions_are_refused_in_one_line(
     command: str, wrong: tuple[str, ...], message: str, arguments: Arguments
 ) -> None:
     done = command_line(*arguments(command), *wrong)
@@ -70,10 +70,10 @@ def test_what_is_not_there_is_refused_in_one_line(
     assert "Traceback" not in done.err
 
 
-def test_from_python_the_best_device_is_taken(tiny: Any) -> None:
+def test_python_uses_the_best_device_by_default(tiny: Any) -> None:
     lm = make(*tiny(), LoraBoundaryLM, device=None)
     assert lm.device.type == torch.device(BEST).type
-    # what lm-eval's own command line gives where no device is given
+    # the device that lm-eval's own command line passes if none is given
     lm = LoraBoundaryLM.create_from_arg_obj({"pretrained": str(tiny()[0])}, {"device": "cuda:0"})
     assert lm.device.type == torch.device(BEST).type
     for wrong in ({"device": "nope"}, {"softmax_dtype": "float99"}, {"dtype": "int8"}):
@@ -83,7 +83,7 @@ def test_from_python_the_best_device_is_taken(tiny: Any) -> None:
 
 @pytest.mark.parametrize("boundary", [-1, 1])
 @pytest.mark.parametrize(
-    "placed",
+    "placement",
     [
         {"device_map": "cpu"},
         {"device_map": "auto"},
@@ -91,22 +91,21 @@ def test_from_python_the_best_device_is_taken(tiny: Any) -> None:
     ],
     ids=str,
 )
-def test_a_placed_model(
-    tiny: Any, placed: dict[str, Any], boundary: int, monkeypatch: pytest.MonkeyPatch
+def test_arguments_that_place_the_model_reach_transformers(
+    tiny: Any, placement: dict[str, Any], boundary: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base, adapter = tiny()
-    # what lm-eval puts together must reach transformers, with the adapter left to us
-    asked: dict[str, Any] = {}
+    passed: dict[str, Any] = {}
     load = LoraBoundaryLM._create_model
 
     def create(self: Any, *args: Any, **kwargs: Any) -> None:
-        asked.update(kwargs)
+        passed.update(kwargs)
         load(self, *args, **kwargs)
 
     monkeypatch.setattr(LoraBoundaryLM, "_create_model", create)
-    lm = make(base, adapter, boundary=boundary, **placed)
-    assert {**asked, **placed} == asked
-    assert asked["peft"] is None
+    lm = make(base, adapter, boundary=boundary, **placement)
+    assert {**passed, **placement} == passed
+    assert passed["peft"] is None  # we load the adapter ourselves
     plain = make(base, adapter, boundary=boundary)
     assert torch.equal(logits(lm), logits(plain))
     assert lm.get_model_info()["dropped_modules"] == plain.get_model_info()["dropped_modules"] > 0

@@ -216,7 +216,7 @@ def test_command_line(tmp_path: Path) -> None:
         "from lm_eval_lora_boundary.cli import compare\n"
         "from lm_eval_lora_boundary.errors import LoraBoundaryError\n"
         "app = typer.Typer(pretty_exceptions_enable=False)\n"
-        "compare.register(app)\n"
+        "app.command()(compare)\n"
         "try:\n    app(sys.argv[1:])\n"
         "except LoraBoundaryError as error:\n    raise SystemExit(f'error: {error}')\n"
     )

@@ -16,7 +16,7 @@ from huggingface_hub import ModelCard
 from tiny_models import LAYERS, tiny_tokenizer
 from typer.testing import CliRunner
 
-from lm_eval_lora_boundary.cli.export import register
+from lm_eval_lora_boundary.cli import export as command
 from lm_eval_lora_boundary.errors import OutputError
 from lm_eval_lora_boundary.exports import api
 from lm_eval_lora_boundary.exports import atomic_folder as folder
@@ -27,7 +27,7 @@ HERE = Path(__file__).resolve().parent
 KILLED = """
 import os, sys
 sys.path[:0] = {paths!r}
-from lm_eval_lora_boundary.exports import adapter, folder
+from lm_eval_lora_boundary.exports import adapter, atomic_folder as folder
 from export_helpers import run
 def die(*_):
     os._exit(9)
@@ -196,7 +196,7 @@ def test_the_command_line(tiny: Any, tmp_path: Path) -> None:
 
     base, adapter = tiny()
     app = typer.Typer()
-    register(app)
+    app.command()(command)
     app.callback()(lambda: None)
     arguments = ["--pretrained", str(base), "--peft", str(adapter), "--boundary", "1"]
     options = ["--check", "vllm", "--dtype", "float32", "--device", "cpu"]

@@ -85,10 +85,10 @@ MISTAKES: dict[str, tuple[Any, str]] = {
         "each document",
     ),
     "a broken line": (lambda f: samples(f, 2).write_text('{"doc_id": 0'), "line 1: not a sample"),
-    "no text": (lambda f: samples(f, 2).write_bytes(b"\xff\xfe"), "is no UTF-8 text"),
+    "no text": (lambda f: samples(f, 2).write_bytes(b"\xff\xfe"), "is not UTF-8 text"),
     "no number": (
         lambda f: samples(f, 2).write_text('{"doc_id": {}}\n'),
-        "its doc_id is no whole number",
+        "its doc_id is not a whole number",
     ),
     "settings in a list": (
         lambda f: rewrite(f / "sweep.json", lambda c: c.update(settings=[1])),
@@ -123,7 +123,7 @@ def test_a_damaged_folder_is_refused_in_one_line(mistake: str, copied: Path) -> 
 
 def test_the_command_writes_the_page_and_prints_its_path(copied: Path) -> None:
     app = typer.Typer()
-    command.register(app)
+    app.command()(command)
     result = CliRunner().invoke(app, [str(copied)])
     assert result.exit_code == 0, result.output
     assert result.output.strip() == str(copied / "report.html")

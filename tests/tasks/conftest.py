@@ -1,7 +1,7 @@
-"""Data for the tests of the bundled tasks: made-up rows always, official ones where at hand.
+"""Data for the tests of the bundled tasks: made-up rows, and official rows if they are available.
 
-A folder with the hub's layout as current directory stands in for the hub, a sacrebleu cache for
-the official WMT files. Neither needs the network.
+The current directory is a folder with the hub's layout, which replaces the hub. A sacrebleu cache
+replaces the download of the WMT files. Neither needs the network.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from task_helpers import SHARED
 def use_data(monkeypatch, hub: Path, sacrebleu_cache: Path, datasets_cache: Path) -> None:
     monkeypatch.chdir(hub)
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", datasets_cache)
-    for name in ("wmt22", "wmt23"):  # sacrebleu reads $SACREBLEU once, when it is imported
+    for name in ("wmt22", "wmt23"):  # sacrebleu reads $SACREBLEU only when it is imported
         monkeypatch.setattr(DATASETS[name], "_outdir", str(sacrebleu_cache / name))
         monkeypatch.setattr(DATASETS[name], "_rawdir", str(sacrebleu_cache / name / "raw"))
 
@@ -34,7 +34,7 @@ def made_up_root(tmp_path_factory):
 
 @pytest.fixture
 def made_up(made_up_root, monkeypatch):
-    """Made-up rows of every data set, as if they came from the hub and from WMT."""
+    """Use made-up rows of every data set, as if they came from the hub and from WMT."""
     root = made_up_root
     use_data(monkeypatch, root / "hub", root / "sacrebleu", root / "datasets_cache")
     return root
@@ -51,7 +51,7 @@ def official_root(tmp_path_factory):
 
 @pytest.fixture
 def official(official_root, monkeypatch):
-    """Official rows, in the folder that development machines have beside the repository."""
+    """Use official rows, from a folder beside the repository."""
     root = official_root
     use_data(monkeypatch, SHARED / "hub", root / "sacrebleu", root / "datasets_cache")
     return root

@@ -1,4 +1,4 @@
-"""The metrics once more, written another way, straight from their definitions."""
+"""A second implementation of the metrics, written from their definitions."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def rouge_l(response: str, summary: str) -> float:
 
 
 def matches(got, gold, n: int) -> tuple[int, int, int]:
-    """Return how many n-grams the two share, and how many each has."""
+    """Return the number of n-grams that the two share, and the number in each."""
     grams = [[tuple(x[i : i + n]) for i in range(len(x) - n + 1)] for x in (got, gold)]
     rest, shared = list(grams[1]), 0
     for gram in grams[0]:
@@ -81,7 +81,7 @@ def matches(got, gold, n: int) -> tuple[int, int, int]:
 
 
 def bleu_13a(items: list[tuple[str, str]]) -> float:
-    """Return corpus BLEU; some 4-gram must match, so that nothing needs smoothing."""
+    """Return corpus BLEU without smoothing; at least one 4-gram must match."""
     tokenize = Tokenizer13a()
     pairs = [(tokenize(got).split(), tokenize(gold).split()) for gold, got in items]
     log_precision = 0.0
@@ -106,7 +106,7 @@ def chrf(items: list[tuple[str, str]]) -> float:
 
 
 def perturb(text: str, i: int, other: str) -> str:
-    """Return a response whose score against the text depends on i."""
+    """Return a variant of the text, the i-th of ten, as a response."""
     words = text.split()
     return (
         text,

@@ -1,4 +1,4 @@
-"""Writes made-up data in the hub's and in sacrebleu's own formats."""
+"""Writes made-up data in the formats of the hub and of sacrebleu."""
 
 from __future__ import annotations
 
@@ -70,17 +70,17 @@ def write_hub(root: Path) -> None:
 
 
 def wmt_documents(name: str, langpair: str) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Return documents with some segments that stand in others too."""
+    """Return documents, some of which share segments."""
     documents = []
     for d in range(15):
-        # test sets differ in size, so that a weighted and an unweighted mean differ too
+        # test sets differ in size, so that weighted and unweighted means differ
         more = (3 * ord(langpair[0]) + ord(langpair[3])) % 7 if d == 1 else 0
         segments = [
             (f"{name} source {d}.{s} {langpair[:2]}", f"{name} {langpair[3:]} text {d}.{s}")
             for s in range(2 + d % 3 + 5 * more)
         ]
         if d % 4 == 0:
-            # in several documents of WMT22, and in WMT23
+            # these segments are in several documents of WMT22, and in WMT23
             segments.append((("Thank you!", "THANK  you!")[d % 8 == 0], "thanks"))
         documents.append((f"{name}-doc{d}", segments))
     return documents
@@ -109,7 +109,7 @@ def write_xml(path: Path, langpair: str, translator: str, documents) -> None:
 
 
 def wmt_file(test_set, langpair: str) -> tuple[str, str]:
-    """Return the path of a pair's XML file below ``raw/`` and the translator sacrebleu asks for."""
+    """Return the path of a pair's XML file in ``raw/``, and the translator that sacrebleu uses."""
     entry = test_set.langpairs[langpair]
     default = test_set.kwargs["refs"]
     if isinstance(entry, dict):
@@ -118,7 +118,7 @@ def wmt_file(test_set, langpair: str) -> tuple[str, str]:
 
 
 def write_wmt(root: Path) -> None:
-    """Write a sacrebleu cache with every WMT23 pair and those that WMT22 has of them."""
+    """Write a sacrebleu cache with all language pairs of WMT23, in WMT22 too if it has them."""
     pairs = DATASETS["wmt23"].langpairs
     for name in ("wmt22", "wmt23"):
         test_set = DATASETS[name]

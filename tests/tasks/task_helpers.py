@@ -1,4 +1,4 @@
-"""What the tests of the bundled tasks share."""
+"""Helpers of the tests of the bundled tasks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SHARED = ROOT.parent / "shared"
 
 
 class ScriptedLM(LM):
-    """Answers each document with what a function makes of it."""
+    """A model whose response is a function of the document."""
 
     def __init__(self, answer):
         super().__init__()
@@ -29,7 +29,7 @@ class ScriptedLM(LM):
         return [self.answer(request.doc) for request in requests]
 
     def loglikelihood(self, requests, disable_tqdm=False):
-        raise AssertionError("no bundled task asks for likelihoods")
+        raise AssertionError("bundled tasks do not request log-likelihoods")
 
     loglikelihood_rolling = loglikelihood
 
@@ -66,5 +66,5 @@ def load_task(name: str):
 
 needs_official = pytest.mark.skipif(
     not (SHARED / "hub").is_dir() or not (SHARED / "sacrebleu").is_dir(),
-    reason="no official rows beside the repository",
+    reason="there are no official rows beside the repository",
 )

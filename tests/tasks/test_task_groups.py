@@ -1,4 +1,4 @@
-"""The groups: their members, and the numbers lm-eval makes of them."""
+"""The groups: their members, and the numbers that lm-eval aggregates."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SINGLE = ["lora_boundary_hotpotqa", "lora_boundary_gsm8k", "lora_boundary_samsum
 
 
 def answer(doc):
-    """Return the reference or a worse text, depending on the document."""
+    """Return the reference or a worse text, by document."""
     reference = next(doc[key] for key in ("reference", "summary", "answer") if key in doc)
     return second.perturb(reference, sum(map(ord, reference)), "Some other text.")
 
@@ -31,7 +31,7 @@ def evaluate(model, *names, **options):
 
 
 def assert_aggregates(results, groups):
-    """Check every metric of the groups against a plain mean over their leaf tasks."""
+    """Check that every metric of a group is the plain mean over its tasks."""
     assert set(results["groups"]) == set(groups)
     for group, (leaves, metrics) in groups.items():
         row = results["groups"][group]
@@ -59,13 +59,13 @@ def test_default_group(made_up, caplog):
         "lora_boundary_wmt23": FOUR,
     }
     assert_aggregates(results, DEFAULT)
-    # one line per language pair that lm-eval logs for every task with a custom_dataset
+    # lm-eval logs this line for every task with a custom_dataset
     warnings = [record for record in caplog.records if record.name.startswith("lm_eval")]
     assert all("Custom kwargs can be passed" in record.message for record in warnings)
 
 
 def test_numbers_of_each_task(made_up):
-    """Every number of the results file, from the logged samples, by the second implementation."""
+    """Results equal those of the second implementation on the logged samples."""
     results = evaluate(ScriptedLM(answer), "lora_boundary", num_fewshot=1, apply_chat_template=True)
 
     def samples(name):

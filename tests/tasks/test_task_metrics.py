@@ -1,4 +1,4 @@
-"""Every metric against a second implementation, on made-up and on official rows."""
+"""Every metric equals a second implementation, on made-up and on official rows."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def score_samsum(response, summary):
         ("Eiffel", "Eiffel tower", (0, 2 / 3, 0)),
         ("concatenate", "cat", (0, 0, 0)),
         ("yes", "yes", (1, 1, 1)),
-        ("yes it is", "yes", (0, 0, 1)),  # token overlap, yet no F1
+        ("yes it is", "yes", (0, 0, 1)),  # tokens overlap, but F1 is 0
         ("yes", "yes it is", (0, 0, 0)),
         ("no", "yes", (0, 0, 0)),
         ("yes indeed", "no", (0, 0, 0)),
@@ -66,7 +66,7 @@ def score_samsum(response, summary):
         ("tower Eiffel", "Eiffel tower", (0, 1, 0)),
     ],
 )
-def test_hotpotqa_by_hand(response, answer, expected):
+def test_hotpotqa_on_examples(response, answer, expected):
     scores = score_hotpotqa(response, answer)
     assert (scores["exact_match"], scores["f1"], scores["subspan_em"]) == pytest.approx(expected)
 
@@ -84,7 +84,7 @@ def test_hotpotqa_agrees_with_second_implementation(response, answer):
 
 @quick
 @given(texts)
-def test_hotpotqa_identity_and_normalisation(text):
+def test_hotpotqa_on_equal_texts(text):
     normal = hotpotqa.normalize(text)
     assert hotpotqa.normalize(normal) == normal
     scores = score_hotpotqa(text, text)
@@ -112,7 +112,7 @@ def test_rouge_scorer_is_built_once():
     [
         ("a b c", "x y", 1.5, 1.5),
         ("", "x y", 0, 0),
-        ("a bc\n", "", 2, 3),  # an empty reference counts as one
+        ("a bc\n", "", 2, 3),  # an empty reference has length one
         ("绝地 武士", "绝地武士的", 2, 0.8),
     ],
 )
@@ -135,12 +135,12 @@ def test_gsm8k_scores_either_exact_match_or_length():
     assert filtered == ["Five pears, #### 5", ""]
     assert gsm8k.process_results(row, filtered[:1]) == {"length_ratio": 1}
     assert gsm8k.process_results(row, filtered[1:]) == {"length_ratio": 0}
-    copy = pickle.loads(pickle.dumps(filtered[0]))  # data-parallel runs gather what was filtered
+    copy = pickle.loads(pickle.dumps(filtered[0]))  # data-parallel runs send filtered responses
     assert type(copy) is task_metrics.WholeResponse
 
 
 def corpora(rows):
-    """Return items whose responses are perturbed references."""
+    """Return pairs of a reference and a perturbed response."""
     references = [row["reference"] for row in rows]
     return [
         (gold, second.perturb(gold, i, references[i - 1]).strip())
@@ -164,7 +164,7 @@ def test_corpus_metrics_agree_with_second_implementation():
 
 
 @pytest.mark.parametrize("metric", ["bleu", "bleu_zh", "bleu_ja", "chrf"])
-def test_corpus_metrics_of_identity_and_of_nothing(metric):
+def test_corpus_metrics_of_equal_and_of_empty_responses(metric):
     function = getattr(task_metrics, metric)
     texts = [
         "绝地武士的破解版崩溃了。",
@@ -234,7 +234,7 @@ def test_wmt23_on_official_rows(official, tmp_path, langpair, metric, tokenizer)
     assert 5 < value < 95
     if tokenizer == "13a":
         assert_corpus_metrics(items)
-    # sacrebleu as everybody runs it, told the language pair instead of the tokenizer
+    # sacrebleu's command line, with the language pair in place of the tokenizer
     for name, lines in (("ref", references), ("hyp", responses)):
         (tmp_path / name).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     command = [sys.executable, "-m", "sacrebleu", "ref", "-i", "hyp", "-l", langpair, "-b"]

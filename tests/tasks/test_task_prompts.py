@@ -1,4 +1,4 @@
-"""Every prompt, letter by letter: zero-shot, two-shot, and under a chat template."""
+"""The exact text of every prompt: zero-shot, two-shot, and with a chat template."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from task_helpers import ScriptedLM, load_task, load_utils
 
 WMT23_PAIRS = sorted(DATASETS["wmt23"].langpairs)
 
-# task: prompt of the first test document, prompt and target of the first two training documents
+# by task: the prompt of the first test document, then prompt and target of two training documents
 LITERAL = {
     "lora_boundary_hotpotqa": (
         "[House 0] House 0 is red. It is old.\n[Paint] Paint dries.\n\n"
@@ -88,7 +88,7 @@ def test_prompt(made_up, monkeypatch, name):
 
 
 @pytest.mark.parametrize("langpair", WMT23_PAIRS)
-def test_every_wmt23_pair(made_up, langpair):
+def test_prompts_of_every_wmt23_pair(made_up, langpair):
     languages = load_utils("wmt23").LANGUAGES
     source, target = (languages[code] for code in langpair.split("-"))
     task = load_task(f"lora_boundary_wmt23_{langpair}")
@@ -112,10 +112,10 @@ def test_every_wmt23_pair(made_up, langpair):
 
 
 @pytest.mark.parametrize("name", LITERAL)
-def test_runtime_options(made_up, name):
+def test_generation_options(made_up, name):
     task = load_task(name)
     config = task.config
-    assert config.num_fewshot is None  # lm-eval would refuse to override a 0
+    assert config.num_fewshot is None  # lm-eval does not let users override 0
     assert config.metadata["version"] == task.VERSION == 1.0
     assert not config.generation_kwargs["do_sample"]
     expected = {

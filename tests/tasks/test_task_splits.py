@@ -1,4 +1,4 @@
-"""Sizes of the splits, and that no document stands in two of them."""
+"""The splits have the expected sizes and no document in common."""
 
 from __future__ import annotations
 
@@ -19,17 +19,13 @@ def splits(task):
     return {"train": task.training_docs(), **docs} if task.has_training_docs() else docs
 
 
-def shared(parts, column):
-    """Return, for each two splits, the texts that stand in both, case and whitespace apart."""
-    texts = {
-        name: {" ".join(text.casefold().split()) for text in docs[column]}
-        for name, docs in parts.items()
-    }
-    return {(a, b): texts[a] & texts[b] for a, b in combinations(texts, 2)}
-
-
 def assert_disjoint(parts, column):
-    assert not any(shared(parts, column).values())
+    """Check that no two splits share a text, ignoring letter case and whitespace."""
+    texts = [
+        {" ".join(text.casefold().split()) for text in docs[column]} for docs in parts.values()
+    ]
+    for one, other in combinations(texts, 2):
+        assert one.isdisjoint(other)
 
 
 @pytest.mark.parametrize(
@@ -37,7 +33,7 @@ def assert_disjoint(parts, column):
     [
         ("hotpotqa", "question", {"train": 36, "validation": 4, "test": 8}),
         ("gsm8k", "question", {"train": 36, "validation": 4, "test": 9}),
-        # one more in train has no dialogue
+        # train has one more row, without a dialogue
         ("samsum", "dialogue", {"train": 40, "validation": 8, "test": 9}),
     ],
 )
@@ -62,11 +58,11 @@ def test_wmt23_splits(made_up, langpair):
         assert set(parts["train"]["docid"]) <= set(dict(wmt_documents("wmt22", langpair)))
         rows = [segment for segments in documents.values() for segment in segments]
         official = list(zip(parts["test"]["source"], parts["test"]["reference"], strict=True))
-        # sacrebleu collapses whitespace; else the official test set is whole and in order
+        # the official test set is complete and in order; sacrebleu only collapses whitespace
         assert official == [(" ".join(source.split()), reference) for source, reference in rows]
 
 
-def test_a_document_falls_on_the_same_side_in_every_pair(made_up):
+def test_every_pair_holds_out_the_same_documents(made_up):
     sides = {
         frozenset(load_task(f"lora_boundary_wmt23_{pair}").validation_docs()["docid"])
         for pair in PAIRS
@@ -75,7 +71,7 @@ def test_a_document_falls_on_the_same_side_in_every_pair(made_up):
     assert len(sides) == 1
 
 
-def test_zero_shot_reads_no_wmt22(made_up, monkeypatch):
+def test_zero_shot_does_not_read_wmt22(made_up, monkeypatch):
     read = []
     original = type(DATASETS["wmt22"]).get_files
 
@@ -95,7 +91,7 @@ def test_zero_shot_reads_no_wmt22(made_up, monkeypatch):
 
 
 @pytest.mark.parametrize("size", [2, 3, 9, 10, 49, 50, 51, 1000])
-def test_blocks_stand_in_for_documents_where_the_data_names_none(size):
+def test_blocks_of_segments_replace_missing_documents(size):
     rows = [{"docid": "all", "id": str(i)} for i in range(size)]
     held_out, rest = wmt23.split_documents(rows)
     ids = [int(row["id"]) for row in held_out]
@@ -123,7 +119,7 @@ def test_splits_behave_like_a_mapping(made_up):
     [
         ("hotpotqa", "question", (463, 52, 306)),
         ("gsm8k", "question", (6726, 747, 1119)),
-        # 14731 and 818 rows, less the dialogues that stand in a later split
+        # 14731 and 818 rows, without the dialogues that are in a later split
         ("samsum", "dialogue", (14648, 814, 669)),
         ("wmt23_de-en", "source", (1592, 390, 549)),
         ("wmt23_en-de", "source", (1574, 402, 557)),

@@ -318,7 +318,7 @@ def test_the_command_writes_the_files_and_prints_the_verdict(
     import typer
 
     app = typer.Typer()
-    command.register(app)
+    app.command()(command)
     base, adapter = map(str, tiny())
     words = [
         *("--pretrained", base, "--peft", adapter, "--tasks", "tiny_words,tiny_choices"),

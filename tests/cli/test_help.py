@@ -1,0 +1,36 @@
+"""The help of every command, and its example."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+import pytest
+import typer
+from command_line import command_line
+
+from lm_eval_lora_boundary import cli
+
+COMMANDS = sorted(typer.main.get_group(cli.app).commands)
+
+
+def test_the_commands_are_those_of_the_documentation() -> None:
+    assert COMMANDS == ["compare", "demo", "export", "report", "sweep", "tasks", "trace", "train"]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_shows_an_example(name: str) -> None:
+    done = command_line(name, "--help")
+    assert done.code == 0, done.err
+    assert "Example: " in done.out
+    assert f"lora-boundary {name}" in done.out
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "tasks"])
+def test_the_example_is_a_valid_command(name: str) -> None:
+    command = typer.main.get_group(cli.app).commands[name]
+    (example,) = re.findall(r"Example: `(.+?)`", command.help or "", re.DOTALL)
+    program, used, *arguments = shlex.split(example)
+    assert (program, used) == ("lora-boundary", name)
+    with command.make_context(name, arguments) as context:  # parses, and does not run
+        assert context.params
