@@ -15,7 +15,7 @@ from . import discovery
 # typing.TYPE_CHECKING would import typing at every interpreter start
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .cuts.cut import apply_boundary
+    from .cuts.apply import apply_boundary
     from .exports.api import export
     from .harness.model import LoraBoundaryLM
     from .sweeps.api import sweep
@@ -25,7 +25,7 @@ __all__ = ["LoraBoundaryLM", "apply_boundary", "export", "sweep", "trace"]
 
 _MODULES = {
     "LoraBoundaryLM": "harness.model",
-    "apply_boundary": "cuts.cut",
+    "apply_boundary": "cuts.apply",
     "export": "exports.api",
     "sweep": "sweeps.api",
     "trace": "traces.api",

@@ -1,4 +1,4 @@
-"""Models as lm-eval loads them, and requests for them."""
+"""Models as lm-eval loads them, and requests to them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def logits(lm: Any) -> torch.Tensor:
 
 
 def requests(kind: str) -> list[Instance]:
-    """Mixed lengths, shared contexts, one-token and longer continuations."""
+    """Return requests of mixed lengths, with shared contexts and continuations of any length."""
     words = [f"w{i}" for i in range(40)]
     if kind == "generate_until":
         arguments: list[tuple[Any, ...]] = [

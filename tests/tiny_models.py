@@ -14,7 +14,7 @@ from peft.tuners.lora import LoraLayer
 VOCABULARY = 64
 LAYERS = 4
 
-# what differs from the common settings below
+# settings that differ from the common ones below
 ARCHITECTURES: dict[str, dict[str, Any]] = {
     "llama": {},
     "mistral": {},
@@ -55,7 +55,7 @@ def tiny_model(architecture: str = "llama", *, tied: bool = False, **overrides: 
 
 
 def randomise(model: Any, seed: int = 1, scale: float = 0.3) -> Any:
-    """Give every adapter tensor random values; PEFT starts B at zero."""
+    """Give every adapter tensor random values, since PEFT starts with B = 0."""
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in model.named_parameters():
         if "lora_" in name or "modules_to_save" in name or "trainable_tokens" in name:
@@ -68,14 +68,14 @@ def lora_config(architecture: str = "llama", **config: Any) -> peft.LoraConfig:
     """Return a small LoRA config; keyword arguments as in ``peft.LoraConfig``."""
     settings: dict[str, Any] = {"r": 4, "lora_alpha": 8, "target_modules": "all-linear"}
     settings |= {"task_type": "CAUSAL_LM", "fan_in_fan_out": architecture == "gpt2"}
-    if architecture == "mixtral":  # its experts are 3-D parameters, no linear modules
+    if architecture == "mixtral":  # its experts are 3-D parameters, not linear modules
         settings["target_modules"] = ["q_proj", "o_proj"]
         settings["target_parameters"] = ["experts.gate_up_proj", "experts.down_proj"]
     return peft.LoraConfig(**(settings | config))
 
 
 def save_adapter(folder: Path, base: Any, **config: Any) -> Path:
-    """Write a random LoRA adapter for ``base``, which is changed; returns its folder."""
+    """Write a random LoRA adapter for ``base``, which is changed, and return its folder."""
     model = peft.get_peft_model(base, lora_config(base.config.model_type, **config))
     randomise(model).save_pretrained(folder)
     return folder
@@ -99,7 +99,7 @@ def tiny_tokenizer() -> transformers.PreTrainedTokenizerFast:
 
 
 def disable_above(model: Any, boundary: int) -> None:
-    """Second implementation: PEFT's switch on every layer whose name has a deeper index."""
+    """Cut in another way: by PEFT's switch in every layer whose name has a deeper index."""
     for name, module in model.named_modules():
         if isinstance(module, LoraLayer):
             side = 0 if name.endswith("project_in") else LAYERS - 1
@@ -107,8 +107,20 @@ def disable_above(model: Any, boundary: int) -> None:
             module.enable_adapters(layer <= boundary)
 
 
+def cut_by_hand(adapter: Path, boundary: int, **model: Any) -> Any:
+    """Cut in another way: PEFT, with modules of a fresh base model in place of dropped ones."""
+    cut = peft.PeftModel.from_pretrained(tiny_model(**model), adapter).eval()
+    base, fresh = cut.get_base_model(), tiny_model(**model)
+    for name in [name for name, module in base.named_modules() if isinstance(module, LoraLayer)]:
+        layer = next((int(part) for part in name.split(".") if part.isdigit()), LAYERS - 1)
+        if layer > boundary:
+            parent, _, attribute = name.rpartition(".")
+            setattr(base.get_submodule(parent), attribute, fresh.get_submodule(name))
+    return cut
+
+
 def grown_adapter(folder: Path, *, tied: bool, save: bool = True, **config: Any) -> Any:
-    """Train an adapter on a base with three more tokens; return it as trained."""
+    """Save an adapter trained on a base with three more tokens, and return the model."""
     model = tiny_model(tied=tied)
     model.resize_token_embeddings(VOCABULARY + 3, mean_resizing=False)
     trained = randomise(peft.get_peft_model(model, lora_config(**config))).eval()

@@ -9,19 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from peft import LoraConfig
-from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
 
-from ..errors import AdapterError
+from ..errors import AdapterError, first_line
+from .base_model import local_folder
 from .cut import check_supported
+from .fingerprint import json_sha256
 
 CONFIG = "adapter_config.json"
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 RECORD = "lora_boundary.json"
 _PREFIX = "base_model.model."
-# what of a config decides, with the tensors, what the adapter does to a model
+# the part of a config that decides, with the tensors, what the adapter computes
 _DECIDING = (
     *("r", "lora_alpha", "use_rslora", "use_dora", "rank_pattern", "alpha_pattern", "bias"),
     *("lora_bias", "fan_in_fan_out", "init_lora_weights", "target_modules", "exclude_modules"),
@@ -37,9 +37,9 @@ class AdapterFolder:
     Attributes:
         path: The local folder.
         config: Its PEFT config.
-        shapes: Shape of every tensor, by the name in the file without ``base_model.model.``.
-        sha256: SHA-256 over name, dtype, shape and bytes of all tensors in the order of their
-            names: the same adapter gives the same hash, however the file was written.
+        shapes: Shape of every tensor, by its name in the file without ``base_model.model.``.
+        sha256: SHA-256 over name, dtype, shape and bytes of all tensors, sorted by name. The
+            format of the file does not change it.
     """
 
     path: Path
@@ -49,50 +49,56 @@ class AdapterFolder:
 
     @property
     def config_sha256(self) -> str:
-        """SHA-256 over what in the config decides what the adapter does, scaling for one.
+        """SHA-256 over the part of the config that decides what the adapter computes.
 
-        What is not set is left out, so that other versions of PEFT give the same.
+        Unset options are left out, so that other versions of PEFT give the same hash.
         """
         values = {name: getattr(self.config, name, None) for name in _DECIDING}
-        ordered = {
-            name: sorted(value) if isinstance(value, set) else value
-            for name, value in values.items()
-            if value
-        }
-        return hashlib.sha256(json.dumps(ordered, sort_keys=True, default=str).encode()).hexdigest()
+        return json_sha256(
+            {
+                name: sorted(value) if isinstance(value, set) else value
+                for name, value in values.items()
+                if value
+            }
+        )
 
     def lora_modules(self) -> set[str]:
-        """Return the names of the modules that the file holds LoRA tensors for."""
+        """Return the modules for which the file holds LoRA tensors."""
         return {name.partition(".lora_")[0] for name in self.shapes if ".lora_" in name}
 
     def whole_tensors(self) -> dict[str, tuple[int, ...]]:
-        """Return name and shape of the base tensors that the file holds whole.
+        """Return the shapes of the base tensors that the file holds whole, by name.
 
-        These are saved copies of modules, trained biases and embeddings that PEFT saved because
-        the vocabulary was resized.
+        These are copies of trained modules, trained biases, and the embeddings of a resized
+        vocabulary.
         """
         adapter_only = (".lora_", ".trainable_tokens_", ".modules_to_save.", ".original_module.")
         return {
-            name.replace(".token_adapter.", ".").replace(".base_layer.", "."): shape
+            base_name(name): shape
             for name, shape in self.shapes.items()
             if not any(part in name for part in adapter_only)
         }
 
     def saved_originals(self) -> set[str]:
-        """Return the names of base tensors that PEFT saved although a copy was trained."""
+        """Return the base tensors that PEFT saved although it trained a copy of them."""
         part = ".original_module."
         return {name.replace(part, ".") for name in self.shapes if part in name}
 
 
+def base_name(name: str) -> str:
+    """Return the name in the base model of a tensor that PEFT has wrapped."""
+    return name.replace(".token_adapter.", ".").replace(".base_layer.", ".")
+
+
 def open_adapter(source: str | Path, revision: str | None = None) -> AdapterFolder:
-    """Open a LoRA adapter and check that it is whole.
+    """Open a LoRA adapter and check that it is complete.
 
     Args:
-        source: A local folder, or the id of a repository on the hub.
+        source: Local folder or hub id.
         revision: Branch, tag or commit on the hub.
 
     Raises:
-        AdapterError: There is no adapter there, it is not a LoRA adapter, or its weights are
+        AdapterError: The adapter does not exist, is not a LoRA adapter, or its weights are
             missing or damaged.
     """
     path = _local(source, revision)
@@ -100,7 +106,7 @@ def open_adapter(source: str | Path, revision: str | None = None) -> AdapterFold
     weights = next((path / name for name in WEIGHTS if (path / name).is_file()), None)
     if weights is None:
         raise AdapterError(
-            f"{path} has an {CONFIG} but no weights; expected {' or '.join(WEIGHTS)}. Save the "
+            f"{path} holds {CONFIG} but no weights; expected {' or '.join(WEIGHTS)}. Save the "
             "adapter with model.save_pretrained()."
         )
     digest = hashlib.sha256()
@@ -109,7 +115,7 @@ def open_adapter(source: str | Path, revision: str | None = None) -> AdapterFold
     for name in sorted(tensors):
         if not isinstance(tensors[name], torch.Tensor):
             raise AdapterError(
-                f"{weights} holds {name}, which is no tensor; save the adapter again"
+                f"{weights} holds {name}, which is not a tensor; save the adapter again"
             )
         tensor = tensors[name].contiguous()
         shapes[name.removeprefix(_PREFIX)] = tuple(tensor.shape)
@@ -121,29 +127,16 @@ def open_adapter(source: str | Path, revision: str | None = None) -> AdapterFold
 
 
 def _local(source: str | Path, revision: str | None) -> Path:
-    path = Path(source).expanduser()
-    if path.is_dir():
-        if not (path / CONFIG).is_file():
-            raise AdapterError(
-                f"peft={source} is a folder without {CONFIG}, so not a PEFT adapter; expected a "
-                "folder written by save_pretrained()"
-            )
-        return path
-    if path.is_file():
+    if Path(source).expanduser().is_file():
         raise AdapterError(f"peft={source} is a file; give the folder that holds {CONFIG}")
-    try:
-        folder = snapshot_download(
-            str(source), revision=revision, allow_patterns=[CONFIG, RECORD, "adapter_model.*"]
-        )
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().partition("\n")[0]
+    files = [CONFIG, RECORD, "adapter_model.*"]
+    folder = local_folder("peft", source, revision, files, AdapterError)
+    if not (folder / CONFIG).is_file():
         raise AdapterError(
-            f"peft={source} is neither a local folder nor an adapter that the hub gave "
-            f"({type(error).__name__}: {reason}); check the path, the name or your access"
-        ) from error
-    if not (Path(folder) / CONFIG).is_file():
-        raise AdapterError(f"the hub repository {source} has no {CONFIG}, so is not a PEFT adapter")
-    return Path(folder)
+            f"peft={source} comes without {CONFIG}, so it is not a PEFT adapter; expected what "
+            "save_pretrained() writes"
+        )
+    return folder
 
 
 def _read_config(path: Path) -> LoraConfig:
@@ -154,29 +147,24 @@ def _read_config(path: Path) -> LoraConfig:
     kind = raw.get("peft_type") if isinstance(raw, dict) else None
     if kind != "LORA":
         raise AdapterError(
-            f"{path} is an adapter of peft_type={kind}; a boundary needs LoRA modules in the "
+            f"{path} is an adapter with peft_type={kind}; a boundary needs LoRA modules in the "
             "decoder layers (peft_type=LORA). Use --model hf for other adapters."
         )
     try:
         config = LoraConfig.from_pretrained(str(path))
     except (TypeError, ValueError) as error:
-        raise AdapterError(f"{path / CONFIG} is no LoRA config of this PEFT: {error}") from error
+        raise AdapterError(f"{path / CONFIG} is not a LoRA config of this PEFT: {error}") from error
     check_supported(config)
     return config
 
 
 def _read_tensors(weights: Path) -> dict[str, torch.Tensor]:
-    remedy = "the file is truncated or damaged; copy or download it again"
-    if weights.suffix == ".safetensors":
-        try:
-            with safe_open(weights, framework="pt") as file:
-                return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError) as error:
-            raise AdapterError(f"{weights} cannot be read ({error}); {remedy}") from error
     try:
-        tensors: dict[str, torch.Tensor] = torch.load(
-            weights, map_location="cpu", weights_only=True
-        )
-    except Exception as error:  # unpickling damaged bytes raises anything
-        raise AdapterError(f"{weights} cannot be read ({error}); {remedy}") from error
-    return tensors
+        if weights.suffix == ".safetensors":
+            return load_file(weights)
+        return dict(torch.load(weights, map_location="cpu", weights_only=True))
+    except Exception as error:  # unpickling damaged bytes can raise anything
+        raise AdapterError(
+            f"{weights} cannot be read ({first_line(error)}); the file is truncated or damaged: "
+            "copy or download it again"
+        ) from error

@@ -1,4 +1,4 @@
-"""Base models without weights: their structure tells what fits, what is kept and dropped."""
+"""Base models: loading them without weights, and refusing those that an adapter is already in."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from typing import Any
 
 import torch
 import transformers
-from huggingface_hub.errors import StrictDataclassError
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, StrictDataclassError
 from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors import SafetensorError
 from torch import nn
 from transformers import PreTrainedModel
 from transformers.utils.peft_utils import find_adapter_config_file
 
-from ..errors import LoraBoundaryError, ModelError
+from ..errors import LoraBoundaryError, ModelError, first_line
 
 # what transformers raises for names, configs, weights and arguments that it cannot use
 _UNUSABLE = (
@@ -27,16 +28,36 @@ _UNUSABLE = (
     *(SafetensorError, StrictDataclassError, pickle.UnpicklingError),
 )
 
-USED = "_lora_boundary_merged"  # attribute of a model whose weights an adapter is merged into
+USED = "_lora_boundary_merged"  # attribute of a model that has an adapter merged into its weights
+
+
+def local_folder(
+    argument: str,
+    source: str | Path,
+    revision: str | None,
+    patterns: list[str],
+    error: type[LoraBoundaryError],
+) -> Path:
+    """Return a local folder, or one with these files of a hub repository.
+
+    Raises:
+        error: The source is neither; ``argument`` is the user's name for it.
+    """
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        return folder
+    try:
+        return Path(snapshot_download(str(source), revision=revision, allow_patterns=patterns))
+    except (HfHubHTTPError, HFValidationError, OSError) as problem:
+        raise error(
+            f"{argument}={source} is neither a local folder nor a repository that can be "
+            f"downloaded ({type(problem).__name__}: {first_line(problem)}); check the path, the "
+            "name or your access"
+        ) from problem
 
 
 def load_config(pretrained: str, revision: str | None, *, trust_remote_code: bool) -> Any:
-    """Return the config of a base model.
-
-    Args:
-        pretrained: Hub id or local folder.
-        revision: Branch, tag or commit on the hub.
-        trust_remote_code: Whether to run code that comes with the model.
+    """Return the config of a base model, given by hub id or local folder.
 
     Raises:
         ModelError: It cannot be loaded, or an adapter comes with it.
@@ -49,14 +70,10 @@ def load_config(pretrained: str, revision: str | None, *, trust_remote_code: boo
 
 
 def empty_model(config: Any, *, trust_remote_code: bool = False) -> Any:
-    """Return a causal language model on the meta device: all modules, no values.
-
-    Args:
-        config: Its config, which is left as it is.
-        trust_remote_code: Whether to run code that comes with the model.
+    """Return the causal language model of a config without weights, on the meta device.
 
     Raises:
-        ModelError: It is no causal language model, or cannot be built.
+        ModelError: It is not a causal language model, or cannot be built.
     """
     with loading_base(getattr(config, "_name_or_path", "")), torch.device("meta"):
         return transformers.AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
@@ -65,16 +82,16 @@ def empty_model(config: Any, *, trust_remote_code: bool = False) -> Any:
 
 
 def weightless(model: nn.Module) -> bool:
-    """Tell whether a model has no weights at all, and not only some that are offloaded."""
+    """Return whether all weights of a model are missing, not only some that are offloaded."""
     return all(parameter.is_meta for parameter in model.parameters())
 
 
 @contextmanager
 def loading_base(pretrained: str) -> Iterator[None]:
-    """Turn what goes wrong while a base model is loaded into one line.
+    """Turn the errors of loading a base model into one line.
 
     Raises:
-        ModelError: It cannot be loaded.
+        ModelError: The model cannot be loaded.
     """
     try:
         yield
@@ -83,58 +100,57 @@ def loading_base(pretrained: str) -> Iterator[None]:
     except _UNUSABLE as error:
         if isinstance(error, TypeError) and "unexpected keyword argument" not in str(error):
             raise  # a bug, not an argument that the model does not have
-        first, _, rest = str(error).strip().partition("\n")
-        reason = f"{first} {rest.strip().partition(chr(10))[0]}" if first.endswith(":") else first
         raise ModelError(
-            f"pretrained={pretrained} cannot be loaded ({type(error).__name__}: {reason}); check "
-            "the name, your access, its files and the model arguments"
+            f"pretrained={pretrained} cannot be loaded ({type(error).__name__}: "
+            f"{first_line(error)}); check the name, your access, its files and the model arguments"
         ) from error
 
 
 def refuse_adapter_folder(
     pretrained: str, revision: str | None, subfolder: str = "", *, takes_adapter: bool = True
 ) -> None:
-    """Refuse a base model that is an adapter, or has one beside its checkpoint.
+    """Refuse a base model that is an adapter, or has one next to its checkpoint.
 
-    transformers would load the adapter without a word, and every number would be another model's.
+    transformers would silently load the adapter, and every score would be that of another model.
 
     Args:
-        pretrained: Hub id or local folder. Of a local folder, the hub is not asked.
+        pretrained: Hub id or local folder.
         revision: Branch, tag or commit on the hub.
-        subfolder: Folder of the model inside.
-        takes_adapter: Whether the user can give an adapter beside the base model.
+        subfolder: The model's folder in the repository.
+        takes_adapter: Whether the user can also give an adapter.
 
     Raises:
         ModelError: There is an adapter.
     """
-    # transformers looks in the subfolder, too, but not only there
-    for folder in dict.fromkeys(("", subfolder or "")):
-        found = find_adapter_config_file(pretrained, revision=revision, subfolder=folder)
-        if found is not None:
-            break
-    else:
-        return
-    named = _named_base(Path(found), pretrained)
-    base = named or "BASE"
-    remedy = (
-        f"give pretrained={base},peft={pretrained}" if takes_adapter else f"give pretrained={base}"
+    # transformers looks in the subfolder and at the top
+    folders = dict.fromkeys(("", subfolder or ""))
+    configs = (
+        find_adapter_config_file(pretrained, revision=revision, subfolder=folder)
+        for folder in folders
     )
-    if named is None:
+    path = next((path for path in configs if path is not None), None)
+    if path is None:
+        return
+    config = Path(path)
+    base = _named_base(config, pretrained)
+    remedy = f"give pretrained={base or 'BASE'}"
+    if takes_adapter:
+        remedy += f",peft={pretrained}"
+    if base is None:
         remedy += ", where BASE is the model that the adapter was trained on"
-    if not Path(pretrained).is_dir() or not _holds_model(Path(found).parent):
+    if Path(pretrained).is_dir() and _holds_model(config.parent):
         raise ModelError(
-            f"pretrained={pretrained} is an adapter ({Path(found).name}); expected a base model: "
-            f"{remedy}"
+            f"pretrained={pretrained} holds an adapter ({config.name}) beside its checkpoint, and "
+            f"transformers would load both; expected a base model alone: {remedy}. To use the "
+            "checkpoint without the adapter, move the adapter_* files out of the folder."
         )
     raise ModelError(
-        f"pretrained={pretrained} holds an adapter ({Path(found).name}) beside its checkpoint, and "
-        f"transformers would load both; expected a base model alone: {remedy}. To use the "
-        "checkpoint without the adapter, move the adapter_* files out of the folder."
+        f"pretrained={pretrained} is an adapter ({config.name}); expected a base model: {remedy}"
     )
 
 
 def _named_base(config: Path, pretrained: str) -> str | None:
-    """Return the base model that an adapter's config names, if it is another one."""
+    """Return the base model that an adapter's config names, unless it is the adapter itself."""
     try:
         content = json.loads(config.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -149,10 +165,10 @@ def _holds_model(folder: Path) -> bool:
 
 
 def loaded_model(pretrained: Any) -> PreTrainedModel | None:
-    """Return the model that was passed instead of a name, or None if it is a name.
+    """Return ``pretrained`` if it is a model, or None if it is a name.
 
     Raises:
-        ModelError: A model was passed that is not transformers' own, such as one in PEFT.
+        ModelError: It is a model, but not a transformers model (for example, one in PEFT).
     """
     if isinstance(pretrained, PreTrainedModel):
         return pretrained
@@ -166,10 +182,10 @@ def loaded_model(pretrained: Any) -> PreTrainedModel | None:
 
 
 def refuse_loaded_adapter(model: nn.Module, pretrained: str) -> None:
-    """Refuse a model that was just loaded by name and carries an adapter all the same.
+    """Refuse a model that transformers has just loaded with an adapter.
 
     Raises:
-        ModelError: It does.
+        ModelError: It has an adapter.
     """
     if _adapted(model):
         raise ModelError(
@@ -180,10 +196,10 @@ def refuse_loaded_adapter(model: nn.Module, pretrained: str) -> None:
 
 
 def refuse_adapted(model: PreTrainedModel) -> None:
-    """Refuse a loaded model that carries an adapter, or has one merged into it.
+    """Refuse a loaded model that has an adapter, or has one merged into it.
 
     Raises:
-        ModelError: It does.
+        ModelError: It has one.
     """
     if _adapted(model) or getattr(model, USED, False):
         raise ModelError(

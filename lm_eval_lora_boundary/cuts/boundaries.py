@@ -1,30 +1,29 @@
-"""What a user may write for a boundary, or for several."""
+"""How a user may write a boundary, or several."""
 
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 
 from ..errors import BoundaryError
 
 
 def parse_boundary(value: object) -> int | str | None:
-    """Return a boundary as given by a user: an integer, ``"auto"`` or None for the full adapter.
+    """Return a boundary given by a user: an integer, ``"auto"``, or None for the whole adapter.
 
     Raises:
         BoundaryError: It is anything else.
     """
-    if value is None or value == "auto":
-        return None if value is None else "auto"
-    if isinstance(value, str):
-        try:
-            return int(value)
-        except ValueError:
-            pass
-    elif isinstance(value, int) and not isinstance(value, bool):
+    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
         return value
-    elif isinstance(value, float) and value < 0 and value.is_integer():
+    if isinstance(value, float) and value < 0 and value.is_integer():
         # lm-eval's command line reads digits as an integer, but "-1" as the float -1.0
         return int(value)
+    if isinstance(value, str):
+        if value == "auto":
+            return value
+        with suppress(ValueError):
+            return int(value)
     given = "empty" if value == "" else repr(value)
     raise BoundaryError(
         f"boundary is {given}; expected an integer (the last layer whose LoRA is kept, -1 for "
@@ -33,7 +32,7 @@ def parse_boundary(value: object) -> int | str | None:
 
 
 def check_boundary(boundary: int, layers: int) -> int:
-    """Return ``boundary`` if it is one of ``-1..layers-1``.
+    """Return ``boundary`` if it is an integer in ``-1..layers-1``.
 
     Raises:
         BoundaryError: It is not.
@@ -52,21 +51,14 @@ def check_boundary(boundary: int, layers: int) -> int:
 
 
 def parse_boundaries(text: str, layers: int) -> list[int]:
-    """Return the boundaries that ``all``, a list such as ``-1,10,20`` or ranges ``0-29`` name.
-
-    Args:
-        text: What the user wrote.
-        layers: Number of decoder layers, N.
-
-    Returns:
-        Distinct boundaries of ``-1..N-1``, ascending.
+    """Return the boundaries written as ``all``, a list ``-1,10,20`` or ranges ``0-29``, ascending.
 
     Raises:
-        BoundaryError: A part is no integer and no range, or out of range.
+        BoundaryError: A part is neither an integer nor a range, or is out of range.
     """
     if text.strip() == "all":
         return list(range(-1, layers))
-    found: set[int] = set()
+    boundaries: set[int] = set()
     for part in text.split(","):
         match = re.fullmatch(r"\s*(-?\d+)(?:\s*-\s*(-?\d+))?\s*", part)
         if match is None:
@@ -80,5 +72,5 @@ def parse_boundaries(text: str, layers: int) -> list[int]:
                 f"boundaries={text!r}: {part.strip()} is not within -1 to {layers - 1}, the "
                 f"boundaries of a model with {layers} layers"
             )
-        found.update(range(first, last + 1))
-    return sorted(found)
+        boundaries.update(range(first, last + 1))
+    return sorted(boundaries)

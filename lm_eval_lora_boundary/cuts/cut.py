@@ -1,14 +1,14 @@
 """Keep the LoRA modules of layers ``0..K`` of a PEFT model and drop the others.
 
-A dropped module is physically replaced by its base layer, so that no LoRA arithmetic and no LoRA
-memory is left. One rule decides for LoRA modules, ``modules_to_save``, trainable tokens and base
-tensors that the adapter file overwrites alike: what sits deeper than the boundary is dropped.
+A dropped module is physically replaced by its base layer, so no LoRA arithmetic and no LoRA memory
+is left. The same rule holds for LoRA modules, ``modules_to_save``, trainable tokens and overwritten
+base tensors: what is deeper than the boundary is dropped.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from peft import LoraConfig, PeftModel
 from peft.tuners.lora import LoraLayer
@@ -21,22 +21,18 @@ from .boundaries import check_boundary
 from .layers import DecoderStack, depths, find_decoder_stack
 from .modules import AdaptedModule, Overwrite, merge_modules, replace_module
 
-if TYPE_CHECKING:
-    from types import TracebackType
-
-# initialisations that leave the base weights alone; others (pissa, olora, corda, lora_ga, loftq,
-# ...) subtract the adapter's initial product from them when the adapter is loaded
+# Initialisations that leave the base weights alone. Others (pissa, olora, corda, lora_ga, loftq,
+# ...) subtract the adapter's initial product from them when the adapter is loaded.
 KEEPS_BASE = (True, False, "gaussian", "orthogonal", "eva")
 
-
-_CUT = "_lora_boundary_cut"  # attribute of a PEFT model: the cut in force
+CUT = "_lora_boundary_cut"  # attribute of a PEFT model: its cut
 
 
 def rewrites_base(config: LoraConfig) -> str:
     """Return the setting that may make PEFT change base weights when it loads an adapter, or "".
 
-    This is what can be said without the weights from before. Where an adapter is loaded onto a
-    base model by :func:`.loading.load_adapter`, the weights themselves are compared.
+    :func:`.load_adapter` compares the weights themselves. This is for when the weights from
+    before are not known.
     """
     if getattr(config, "kasa_config", None) is not None:
         return "kasa_config"
@@ -53,26 +49,26 @@ def check_supported(config: LoraConfig) -> None:
     """
     if config.layer_replication:
         raise AdapterError(
-            "layer_replication repeats layers of the base model, so that its modules have no "
-            "single depth; boundaries are not defined for this adapter"
+            "layer_replication repeats layers of the base model, so its modules have no single "
+            "depth; boundaries are not defined for this adapter"
         )
     if getattr(config, "arrow_config", None) is not None:
         raise AdapterError(
-            "arrow_config routes tokens between several adapters, and a boundary needs one; give "
-            "one of those that it routes between"
+            "arrow_config routes tokens between several adapters, and a boundary needs one "
+            "adapter; give one of those it routes between"
         )
 
 
 class LoraCut:
-    """A LoRA-adapted model whose boundary can be moved.
+    """A model with a LoRA adapter whose boundary can be moved.
 
-    Use it as a context manager to go back to what was before at the end.
+    As a context manager, it goes back to the previous boundary at the end.
 
     Attributes:
         model: The PEFT model.
         stack: Decoder layers of the base model.
-        modules: What the adapter changes, in the model's own order.
-        boundary: The boundary in force; N-1 for the full adapter.
+        modules: What the adapter changes, in the order of the model.
+        boundary: The current boundary; N-1 for the whole adapter.
     """
 
     def __init__(
@@ -82,21 +78,21 @@ class LoraCut:
         *,
         lowest: int = -1,
     ) -> None:
-        """Find what the adapter changes; changes nothing.
+        """Find what the adapter changes, and change nothing.
 
         Args:
             model: A PEFT model with one unmerged LoRA adapter.
-            overwrites: Base tensors that loading the adapter changed, so that they can be put
-                back above the boundary (see :func:`.loading.load_adapter`). None: not recorded.
-            lowest: The lowest boundary that ``overwrites`` were recorded for.
+            overwrites: Base tensors that loading the adapter changed (see :func:`.load_adapter`),
+                to be restored above the boundary. None: not recorded.
+            lowest: The lowest boundary for which ``overwrites`` were recorded.
 
         Raises:
-            AdapterError: The model holds no LoRA adapter or several, a merged one, or one whose
-                dropped modules cannot be returned to the base model.
+            AdapterError: The model does not have exactly one LoRA adapter, the adapter is merged,
+                or the model has a cut already.
             ModelError: The decoder layers cannot be found.
         """
-        if getattr(model, _CUT, None) is not None:
-            raise AdapterError("this model is cut already; move the boundary of that cut")
+        if getattr(model, CUT, None) is not None:
+            raise AdapterError("this model has a cut already; move the boundary of that cut")
         self.model = model
         self._lowest = lowest
         self._before: list[int] = []
@@ -107,23 +103,26 @@ class LoraCut:
         self.stack: DecoderStack = find_decoder_stack(self._base)
         self.modules: tuple[AdaptedModule, ...] = tuple(self._find_modules())
         if not self.modules:
-            raise AdapterError("the adapter matches no module of this base model")
+            raise AdapterError(
+                "the adapter matches no module of this base model; give the base model that it was "
+                "trained on"
+            )
         self.boundary = self.stack.count - 1
-        setattr(model, _CUT, self)
+        setattr(model, CUT, self)
 
     @property
     def overwrites_base(self) -> bool:
-        """Tell whether loading the adapter changed tensors of the base model."""
+        """Whether loading the adapter changed tensors of the base model."""
         return bool(self._overwrites)
 
     @property
     def rewritten(self) -> list[str]:
         """Names of the base tensors that the adapter's initialisation or variant changed."""
-        return [each.name for each in self._overwrites if each.rewritten]
+        return [overwrite.name for overwrite in self._overwrites if overwrite.rewritten]
 
     def _find_modules(self) -> Iterator[AdaptedModule]:
         found: dict[str, nn.Module] = {}
-        inside = "\n"  # prefix of the adapted module being walked; names hold no newline
+        inside = "\n"  # prefix of the last adapted module; no name has a newline
         for name, module in self._base.named_modules():
             if name.startswith(inside):
                 continue
@@ -140,22 +139,18 @@ class LoraCut:
             yield AdaptedModule(name, where[name], sum(p.numel() for p in own), module, original)
         for overwrite in self._overwrites:
             if overwrite.counts:
+                size = overwrite.trained.numel()
                 yield AdaptedModule(
-                    overwrite.name,
-                    overwrite.depth,
-                    overwrite.trained.numel(),
-                    None,
-                    overwrite.owner,
-                    overwrite,
+                    overwrite.name, overwrite.depth, size, None, overwrite.owner, overwrite
                 )
 
     def kept(self, boundary: int | None = None) -> list[AdaptedModule]:
-        """Return the modules that ``boundary`` (default: the one in force) keeps."""
+        """Return the modules that ``boundary`` (default: the current one) keeps."""
         limit = self.boundary if boundary is None else boundary
         return [module for module in self.modules if module.depth <= limit]
 
     def dropped(self, boundary: int | None = None) -> list[AdaptedModule]:
-        """Return the modules that ``boundary`` (default: the one in force) drops."""
+        """Return the modules that ``boundary`` (default: the current one) drops."""
         limit = self.boundary if boundary is None else boundary
         return [module for module in self.modules if module.depth > limit]
 
@@ -164,13 +159,13 @@ class LoraCut:
 
         Raises:
             BoundaryError: The boundary is not in ``-1..N-1``.
-            AdapterError: The base weights above the boundary cannot be had back.
+            AdapterError: The base weights above the boundary cannot be restored.
         """
         check_boundary(boundary, self.stack.count)
         if self._overwrites and boundary < self._lowest:
             raise AdapterError(
-                f"the base tensors that this adapter overwrites were kept for boundary="
-                f"{self._lowest} and above only; load the adapter again to go lower"
+                "the base tensors that this adapter overwrites were kept only for "
+                f"boundary={self._lowest} and above; load the adapter again to go lower"
             )
         self._refuse_lost_base(boundary)
         for module in self.modules:
@@ -183,56 +178,54 @@ class LoraCut:
         self.boundary = boundary
 
     def _refuse_lost_base(self, boundary: int) -> None:
-        """Refuse to drop modules whose base weights the adapter changed and nobody kept."""
+        """Refuse to drop modules whose base weights the adapter changed and that are lost."""
         dropped = [m for m in self.dropped(boundary) if isinstance(m.adapted, LoraLayer)]
         if self._base_kept or not dropped:
             return
-        name = dropped[0].name
-        if setting := rewrites_base(self._config):
+        setting = rewrites_base(self._config)
+        if not setting and self._config.bias != "none":
+            setting = f"bias={self._config.bias!r}"
+        if setting:
             raise AdapterError(
-                f"{setting} makes PEFT rewrite base weights when it loads the adapter, so dropping "
-                f"{name} would not give the base model back. Load the adapter through "
-                "LoraBoundaryLM, which keeps the original weights."
+                f"{setting} makes PEFT rewrite base tensors when it loads the adapter, so dropping "
+                f"{dropped[0].name} would not restore the base model. Load the adapter with "
+                "LoraBoundaryLM, which keeps the original tensors."
             )
-        if self._config.bias != "none":
-            raise AdapterError(
-                f"bias={self._config.bias!r} trained biases of the base model in place, so "
-                f"dropping {name} would not give the base model back. Load the adapter through "
-                "LoraBoundaryLM, which keeps the original biases."
-            )
+
+    def push(self, boundary: int) -> None:
+        """Move the boundary, and come back to this one at the end of a ``with`` block.
+
+        See :meth:`move` for the errors.
+        """
+        before = self.boundary
+        self.move(boundary)
+        self._before.append(before)
 
     def __enter__(self) -> LoraCut:
         """Return the cut itself."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Go back to the boundary before this block."""
         self.move(self._before.pop() if self._before else self.stack.count - 1)
 
     def finish(self, *, merge: bool = False) -> Any:
-        """Make the boundary final and return the model to use from now on.
+        """Make the boundary final, so that the memory of dropped modules can be freed.
 
-        What was dropped is forgotten, so that its memory can be freed; this object must not be
-        used afterwards.
+        The cut cannot be used afterwards.
 
         Args:
             merge: Merge the kept modules into the base weights.
 
         Returns:
-            The PEFT model; the plain base model if nothing is kept or everything is merged.
+            The model to use from now on: the PEFT model, or the plain base model if nothing is
+            kept or all is merged.
         """
         plain = merge or not self.kept()
         if merge:
             merge_modules(self._base, self.kept())
         self.modules = ()
         self._overwrites = ()
-        # a later cut could not know what is gone
-        setattr(self.model, _CUT, self)
         if not plain:
             return self.model
         if hasattr(self._base, "peft_config"):
@@ -240,42 +233,7 @@ class LoraCut:
         return self._base
 
 
-def apply_boundary(model: PeftModel, boundary: int) -> LoraCut:
-    """Keep a model's LoRA in layers ``0..boundary`` and drop it above, in place.
-
-    >>> model = PeftModel.from_pretrained(base, "my-adapter")  # doctest: +SKIP
-    >>> with apply_boundary(model, 20) as cut:  # doctest: +SKIP
-    ...     logits = model(input_ids).logits  # (batch, seq, vocab)
-
-    Args:
-        model: A PEFT model with one unmerged LoRA adapter.
-        boundary: Last layer whose LoRA is kept, ``-1..N-1``; -1 gives the base model, N-1 the
-            full adapter.
-
-    Base tensors that the adapter's file held whole, such as the embeddings of a grown vocabulary,
-    cannot be seen in a loaded model and stay as they are; LoraBoundaryLM puts them back.
-
-    Returns:
-        The cut, the same for every call on a model. ``cut.move(K)`` moves the boundary, leaving a
-        ``with`` block goes back to the boundary before it, ``cut.finish()`` makes the cut final
-        and frees what was dropped.
-
-    Raises:
-        BoundaryError: The boundary is not an integer in ``-1..N-1``.
-        AdapterError: The adapter cannot be cut faithfully; the message says why and what to do.
-        ModelError: The decoder layers cannot be found.
-    """
-    cut: LoraCut = getattr(model, _CUT, None) or LoraCut(model)
-    if not cut.modules:
-        raise AdapterError("the boundary of this model is final; load the adapter again")
-    before = cut.boundary
-    cut.move(boundary)
-    cut._before.append(before)
-    return cut
-
-
 def _original(module: Any) -> Any:
-    """Return the module that the adapter wraps."""
     if isinstance(module, AuxiliaryTrainingWrapper):
         return module.original_module
     return module.get_base_layer()
@@ -286,12 +244,12 @@ def _only_lora_config(model: PeftModel) -> LoraConfig:
     if len(configs) != 1:
         raise AdapterError(
             f"expected a model with one adapter, got {len(configs)} ({', '.join(configs)}); "
-            "delete the others with delete_adapter()"
+            "delete all but one with delete_adapter()"
         )
     config = next(iter(configs.values()))
     if not isinstance(config, LoraConfig):
         raise AdapterError(
-            f"expected a LoRA adapter, got peft_type={getattr(config, 'peft_type', '?')}"
+            f"peft_type={getattr(config, 'peft_type', '?')}; expected LORA, which boundaries need"
         )
     check_supported(config)
     return config

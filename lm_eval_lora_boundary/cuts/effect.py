@@ -1,4 +1,4 @@
-"""Tell whether an adapter, or what a cut keeps of it, changes anything at all."""
+"""Whether an adapter, or what a cut keeps of it, changes anything at all."""
 
 from __future__ import annotations
 
@@ -15,55 +15,43 @@ from .modules import AdaptedModule
 
 
 def has_effect(modules: Iterable[AdaptedModule]) -> bool:
-    """Tell whether any of the modules changes what the base model computes.
+    """Return whether any of the modules changes what the base model computes.
 
-    LoRA adds nothing where its A or its B is all zero; DoRA must also leave the length of the
-    weight's rows as it is. Saved copies, token rows and tensors change something if they differ.
+    LoRA adds nothing if its A or its B is all zero. DoRA must also keep the norms of the weight's
+    rows. Saved copies, token rows and tensors have an effect if they differ from the original.
     """
     return any(_changes(module) for module in modules)
 
 
 def _changes(module: AdaptedModule) -> bool:
-    if module.overwrite is not None:
-        return _differ(module.overwrite.original, module.overwrite.trained)
     adapted: Any = module.adapted
-    if isinstance(adapted, LoraLayer):
+    if module.overwrite is not None:
+        pairs = [(module.overwrite.original, module.overwrite.trained)]
+    elif isinstance(adapted, LoraLayer):
         return any(_adds(layer) for layer in adapted.modules() if isinstance(layer, LoraLayer))
-    if isinstance(adapted, ModulesToSaveWrapper):
+    elif isinstance(adapted, ModulesToSaveWrapper):
         original = dict(adapted.original_module.named_parameters())
-        return any(
-            _differ(original[name], parameter)
-            for copy in adapted.modules_to_save.values()
-            for name, parameter in copy.named_parameters()
-        )
-    if isinstance(adapted, TrainableTokensWrapper):
+        copies = adapted.modules_to_save.values()
+        pairs = [(original[name], p) for copy in copies for name, p in copy.named_parameters()]
+    elif isinstance(adapted, TrainableTokensWrapper):
         tokens = adapted.token_adapter
-        return any(
-            _differ(tokens.trainable_tokens_original[name], rows)
-            for name, rows in tokens.trainable_tokens_delta.items()
-        )
-    return True
-
-
-def _differ(a: torch.Tensor, b: torch.Tensor) -> bool:
-    return a.shape != b.shape or not torch.equal(a.to(b.dtype), b)
+        before, after = tokens.trainable_tokens_original, tokens.trainable_tokens_delta
+        pairs = [(before[name], rows) for name, rows in after.items()]
+    else:
+        return True
+    return any(a.shape != b.shape or not torch.equal(a.to(b.dtype), b) for a, b in pairs)
 
 
 def _adds(layer: LoraLayer) -> bool:
-    pairs = [
-        *((layer.lora_A[name].weight, layer.lora_B[name].weight) for name in layer.lora_A),
-        *(
-            (layer.lora_embedding_A[name], layer.lora_embedding_B[name])
-            for name in layer.lora_embedding_A
-        ),
-    ]
-    if any(bool(a.any()) and bool(b.any()) for a, b in pairs):
+    linear = [(a.weight, layer.lora_B[name].weight) for name, a in layer.lora_A.items()]
+    rows = [(a, layer.lora_embedding_B[name]) for name, a in layer.lora_embedding_A.items()]
+    if any(bool(a.any()) and bool(b.any()) for a, b in linear + rows):
         return True
     weight: Any = getattr(layer.get_base_layer(), "weight", None)
     for magnitude in layer.lora_magnitude_vector.values():
         if weight is None or weight.ndim != 2 or magnitude.weight.ndim != 1:
             return True
-        # DoRA starts from the norm of the weight's rows (arXiv 2402.09353, eq. 5)
+        # DoRA starts from the norms of the weight's rows (arXiv 2402.09353, eq. 5)
         norm = torch.linalg.norm(weight.T if layer.fan_in_fan_out else weight, dim=1)
         if not torch.allclose(norm.to(magnitude.weight.dtype), magnitude.weight):
             return True
@@ -71,10 +59,10 @@ def _adds(layer: LoraLayer) -> bool:
 
 
 def refuse_no_effect(cut: LoraCut, boundary: int) -> None:
-    """Refuse to score an adapter of which nothing works at a boundary, -1 apart.
+    """Refuse a boundary, other than -1, at which the adapter has no effect.
 
     Raises:
-        AdapterError: No module is kept, or all kept ones leave the base model as it is.
+        AdapterError: No module is kept, or no kept module changes the base model.
     """
     if boundary == -1:
         return

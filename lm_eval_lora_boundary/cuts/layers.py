@@ -1,14 +1,16 @@
-"""Where the decoder layers of a model are, and how deep every module sits.
+"""Where the decoder layers of a model are, and how deep every module is.
 
-Nothing here knows an architecture by name. The decoder layers are the one list of modules under
-the text decoder that is as long as the config says; the side of a module outside of it is
-observed by running one token through the model.
+No architecture is known by name. The decoder layers are the one list of modules in the text
+decoder that has the length in the config. For a module outside this list, running one token
+through the model shows whether it comes before or after it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -33,9 +35,9 @@ class DecoderStack:
     count: int
 
     def layer_of(self, name: str) -> int | None:
-        """Return the layer that the module or tensor ``name`` belongs to, or None outside.
+        """Return the layer of the module or tensor ``name``, or None if it is in none.
 
-        The layer is the first index under the decoder: in ``layers.3.mlp.experts.5.w1`` it is 3.
+        The layer is the first index in the decoder: 3 in ``layers.3.mlp.experts.5.w1``.
         """
         head, _, rest = name.partition(f"{self.path}.")
         if head or not rest:
@@ -45,19 +47,22 @@ class DecoderStack:
 
 
 def number_of_layers(config: PretrainedConfig) -> int:
-    """Return the number of decoder layers that a model config states.
+    """Return the number of decoder layers in a model config.
 
     Raises:
-        ModelError: The model is an encoder-decoder, or its config states no number of layers.
+        ModelError: The model is an encoder-decoder, or the config has no number of layers.
     """
     if getattr(config, "is_encoder_decoder", False):
         raise ModelError(
             f"{config.model_type} is an encoder-decoder model; boundaries are defined for "
-            "decoder-only models. Use --model hf for it."
+            "decoder-only models. Use --model hf."
         )
     count = getattr(config.get_text_config(decoder=True), "num_hidden_layers", None)
     if not isinstance(count, int):
-        raise ModelError(f"the config of {config.model_type} states no num_hidden_layers")
+        raise ModelError(
+            f"the config of {config.model_type} has no num_hidden_layers; expected a decoder-only "
+            "language model"
+        )
     return count
 
 
@@ -65,10 +70,10 @@ def find_decoder_stack(model: nn.Module) -> DecoderStack:
     """Find the list of decoder layers of a causal language model.
 
     Args:
-        model: A transformers model, without PEFT around it (adapted layers inside are fine).
+        model: A transformers model, not wrapped in PEFT (its layers may be adapted).
 
     Raises:
-        ModelError: There is no such list, or more than one.
+        ModelError: There is not exactly one such list.
     """
     config: Any = model.config
     count = number_of_layers(config)
@@ -94,32 +99,24 @@ def find_decoder_stack(model: nn.Module) -> DecoderStack:
 
 
 def depths(model: nn.Module, stack: DecoderStack, names: Iterable[str]) -> dict[str, int]:
-    """Return the depth of modules: their layer, or the side of the decoder they are on.
+    """Return the depth of modules.
 
-    A module outside the decoder layers counts as layer 0 if it works before the last layer has
-    finished (embeddings, projections into the decoder, encoders of other modalities) and as layer
-    N-1 if it works after it (final norm, output projections, head). A model names its embeddings
-    and its head; of anything else, which one it is, is observed by running one token through the
-    model, and only if such a module is asked for.
-
-    Args:
-        model: The model that the names belong to.
-        stack: Its decoder layers.
-        names: Module paths in ``model``.
+    Outside the decoder layers, a module counts as layer 0 if it runs before the last layer has
+    finished (embeddings, projections into the decoder, encoders of other modalities), and as layer
+    N-1 if it runs after it (final norm, output projections, head). For modules other than
+    embeddings and head, one token is run through the model to find out.
 
     Raises:
-        ModelError: A module would have to be observed, and the model has no weights.
+        ModelError: The model would have to run, and has no weights.
     """
-    result: dict[str, int | None] = {name: stack.layer_of(name) for name in names}
-    outside = {name for name, depth in result.items() if depth is None}
-    if outside:
-        late = _run_after_decoder(model, stack, outside)
-        result |= {name: stack.count - 1 if name in late else 0 for name in outside}
-    return {name: depth for name, depth in result.items() if depth is not None}
+    layers = {name: stack.layer_of(name) for name in names}
+    late = _run_after_decoder(model, stack, {name for name in layers if layers[name] is None})
+    outer = {name: stack.count - 1 if name in late else 0 for name in layers}
+    return {name: outer[name] if layer is None else layer for name, layer in layers.items()}
 
 
 def _run_after_decoder(model: nn.Module, stack: DecoderStack, names: set[str]) -> set[str]:
-    """Return those of the modules ``names`` that run after the last decoder layer."""
+    """Return the modules among ``names`` that run after the last decoder layer."""
     modules: Mapping[str, nn.Module] = dict(model.named_modules())
     embedding: nn.Module = model.get_input_embeddings()  # type: ignore[operator]
     head: nn.Module | None = model.get_output_embeddings()  # type: ignore[operator]
@@ -129,35 +126,34 @@ def _run_after_decoder(model: nn.Module, stack: DecoderStack, names: set[str]) -
         return late
     if next(model.parameters()).is_meta:
         raise ModelError(
-            f"{min(observed)} is outside of the decoder layers, and on which side of them cannot "
-            "be told without running the model; vLLM cannot be used with this adapter"
+            f"{min(observed)} is outside the decoder layers, and only running the model shows "
+            "on which side; vLLM cannot be used with this adapter"
         )
-    finished = False
+    finished: list[bool] = []
 
-    def finish(*_: Any) -> None:
-        nonlocal finished
-        finished = True
+    def note(name: str, *_: Any) -> None:
+        if finished:
+            late.add(name)
 
-    def note(name: str) -> Any:
-        def hook(*_: Any) -> None:
-            if finished:
-                late.add(name)
-
-        return hook
-
-    last = modules[f"{stack.path}.{stack.count - 1}"]
-    hooks = [last.register_forward_hook(finish)]
-    hooks += [modules[name].register_forward_pre_hook(note(name)) for name in observed]
     training = model.training
     try:
         model.eval()
-        # an offloaded embedding has no device of its own while it rests
-        hook = getattr(embedding, "_hf_hook", None)
-        device = getattr(hook, "execution_device", None) or next(embedding.parameters()).device
-        with torch.no_grad():
-            model(input_ids=torch.zeros((1, 1), dtype=torch.long, device=device), use_cache=False)
+        with ExitStack() as hooks, torch.no_grad():
+            last = modules[f"{stack.path}.{stack.count - 1}"]
+            hooks.enter_context(last.register_forward_hook(lambda *_: finished.append(True)))
+            for name in observed:
+                hooks.enter_context(modules[name].register_forward_pre_hook(partial(note, name)))
+            tokens = torch.zeros((1, 1), dtype=torch.long, device=input_device(model))
+            model(input_ids=tokens, use_cache=False)
     finally:
         model.train(training)
-        for hook in hooks:
-            hook.remove()
     return late
+
+
+def input_device(model: Any) -> torch.device:
+    """Return the device that a model takes its token ids on."""
+    embedding = model.get_input_embeddings()
+    # an offloaded embedding has no device of its own between calls
+    hook = getattr(embedding, "_hf_hook", None)
+    device: torch.device = next(embedding.parameters()).device
+    return getattr(hook, "execution_device", None) or device

@@ -1,7 +1,7 @@
 """Load an adapter onto a base model so that it can be cut at any boundary.
 
-What PEFT writes into the base weights while loading is recorded (see :mod:`.base_tensors`), so
-that a dropped module is the base model's module again.
+What PEFT writes into the base weights is recorded (see :mod:`.base_tensors`), so that dropping a
+module really restores the base model's module.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import nn
 
 from ..errors import AdapterError
 from .activated import refuse_never_active
-from .adapter_folder import AdapterFolder
+from .adapter_folder import AdapterFolder, base_name
 from .base_model import weightless
 from .base_tensors import BaseTensors
 from .cut import LoraCut
@@ -28,36 +28,32 @@ def load_adapter(model: nn.Module, adapter: AdapterFolder, *, boundary: int | No
     """Put an adapter on a base model.
 
     Args:
-        model: The base model, a transformers causal language model. It is changed in place. On the
-            meta device, it shows what a cut keeps, and cannot be run or cut.
+        model: The base model, a transformers causal language model. It is changed in place. On
+            the meta device, the cut shows what is kept, but can be neither run nor moved.
         adapter: The adapter.
-        boundary: The lowest boundary that will be asked for: above it, base weights that the
-            adapter rewrites are kept to be restored. None: the full adapter only.
+        boundary: The lowest boundary that will be used. Above it, base weights that the adapter
+            rewrites are kept, to be restored. None: the whole adapter only.
 
     Returns:
-        The cut, at the full adapter.
+        The cut, at the whole adapter.
 
     Raises:
-        AdapterError: The adapter does not fit the model, or cannot be loaded faithfully.
+        AdapterError: The adapter does not fit the model, or cannot be loaded exactly.
     """
     check_fits(model, adapter)
     stack = find_decoder_stack(model)
-    limit = stack.count - 1 if boundary is None else boundary
-    before = BaseTensors(model, stack, adapter, limit)
+    lowest = stack.count - 1 if boundary is None else boundary
+    before = BaseTensors(model, stack, adapter, lowest)
     grow(model, adapter)
     peft_model = _load(model, adapter)
     _refuse_unused(peft_model, adapter)
     peft_model.eval()
     refuse_never_active(peft_model)
-    return LoraCut(peft_model, before.overwrites(), lowest=limit)
+    return LoraCut(peft_model, before.overwrites(), lowest=lowest)
 
 
 def _load(model: nn.Module, adapter: AdapterFolder) -> PeftModel:
-    """Let PEFT load the adapter; what it refuses, or warns that it misses, is the adapter's fault.
-
-    Raises:
-        AdapterError: PEFT cannot load it, or misses tensors.
-    """
+    """Load the adapter with PEFT, and refuse what PEFT refuses or only warns about."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
@@ -77,18 +73,17 @@ def _load(model: nn.Module, adapter: AdapterFolder) -> PeftModel:
         if match := re.search(r"missing adapter keys.*?: \[(.*)\]", str(warning.message)):
             missing = match[1].split(", ")
             raise AdapterError(
-                f"{adapter.path} holds no tensors for {len(missing)} of the LoRA tensors that its "
-                f"config asks for (first: {missing[0]}); write config and tensors together, as "
-                "save_pretrained does"
+                f"{adapter.path} lacks {len(missing)} of the LoRA tensors that its config asks for "
+                f"(first: {missing[0]}); write config and tensors together, as save_pretrained does"
             )
         warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     return peft_model
 
 
 def _give_values(model: PeftModel, adapter: AdapterFolder) -> None:
-    """Give the LoRA tensors of a weightless model their values; PEFT leaves them where the base is.
+    """Load the LoRA values into a model without weights, where PEFT leaves them empty.
 
-    They tell whether the adapter has an effect.
+    They show whether the adapter has an effect.
     """
     (adapter_name,) = model.peft_config
     modules = dict(model.named_modules())
@@ -102,7 +97,7 @@ def _give_values(model: PeftModel, adapter: AdapterFolder) -> None:
 
 
 def check_fits(model: nn.Module, adapter: AdapterFolder) -> None:
-    """Check an adapter against a base model, which may be on the meta device.
+    """Refuse an adapter that was made for another base model (which may be on the meta device).
 
     Raises:
         AdapterError: The adapter has layers that the model does not have, tensors of other
@@ -111,33 +106,34 @@ def check_fits(model: nn.Module, adapter: AdapterFolder) -> None:
     stack = find_decoder_stack(model)
     modules = dict(model.named_modules())
     names = adapter.lora_modules()
-    present = [name for name in names if name in modules]
+    present = sorted(names & modules.keys())
     base = f"this base model ({type(model).__name__}, {stack.count} layers)"
+    other = f"{adapter.path} was made for another base"
     for name in sorted(names):
         layer = stack.layer_of(name)
         if layer is not None and layer >= stack.count:
             raise AdapterError(
-                f"{adapter.path} was made for another base: it has LoRA in layer {layer}, and "
-                f"{base} ends at layer {stack.count - 1}"
+                f"{other}: it has LoRA in layer {layer}, and {base} ends at layer {stack.count - 1}"
             )
-    if names and not present and not _fused_experts(model):
+    # experts fused into 3-D parameters have other names in older adapters
+    fused = any(parameter.ndim == 3 for parameter in model.parameters())
+    if names and not present and not fused:
         raise AdapterError(
-            f"{adapter.path} was made for another base: none of its {len(names)} modules (such as "
-            f"{min(names)}) is in {base}"
+            f"{other}: none of its {len(names)} modules (such as {min(names)}) is in {base}"
         )
-    for name in sorted(present):
+    for name in present:
         weight = getattr(modules[name], "weight", None)
-        found = _delta_shape(adapter, name)
+        shape = _delta_shape(adapter, name)
         if modules[name] in embeddings(model):
             continue  # its rows may be those of a grown vocabulary
-        # 4-bit weights are packed and say nothing; Conv1D keeps its weight transposed
-        if weight is None or found is None or not torch.is_floating_point(weight):
+        # 4-bit weights are packed, so their shape says nothing
+        if weight is None or shape is None or not torch.is_floating_point(weight):
             continue
-        if weight.ndim == 2 and sorted(found) != sorted(weight.shape):
+        # sorted, since Conv1D stores its weight transposed
+        if weight.ndim == 2 and sorted(shape) != sorted(weight.shape):
             raise AdapterError(
-                f"{adapter.path} was made for another base: its LoRA for {name} is "
-                f"{found[0]}×{found[1]}, and the weight in {base} is "
-                f"{weight.shape[0]}×{weight.shape[1]}"
+                f"{other}: its LoRA for {name} is {shape[0]}×{shape[1]}, and the weight in {base} "
+                f"is {weight.shape[0]}×{weight.shape[1]}"
             )
 
 
@@ -148,37 +144,30 @@ def _delta_shape(adapter: AdapterFolder, name: str) -> tuple[int, int] | None:
     return (b[0], a[1]) if a and b and len(a) == len(b) == 2 else None
 
 
-def _fused_experts(model: nn.Module) -> bool:
-    """Tell whether experts are one 3-D parameter, which adapters of older releases are not."""
-    return any(parameter.ndim == 3 for parameter in model.parameters())
-
-
 def _refuse_unused(model: PeftModel, adapter: AdapterFolder) -> None:
-    """Refuse a file with tensors that nothing in the model uses."""
+    """Refuse a file with tensors that the model does not use."""
     loaded = {
         name.removeprefix("base_model.model.")
         for name in get_peft_model_state_dict(model, save_embedding_layers=False)
     }
-    # PEFT fuses the tensors of single experts, and checks them while doing so
+    # PEFT fuses the tensors of single experts, and checks them itself
     in_file, in_model = (
         {name for name in names if ".lora_" in name and ".experts." not in name}
         for names in (adapter.shapes, loaded)
     )
     unused = sorted(in_file - in_model)
-    if len(in_file) > len(in_model):  # the same number: transformers has renamed modules
+    if len(in_file) > len(in_model):  # with equal numbers, transformers has renamed modules
         raise AdapterError(
             f"{adapter.path}: {len(unused)} of {len(in_file)} LoRA tensors match no module that "
-            f"the config selects in this base model (first: {unused[0]})"
+            f"the config selects in this base model (first: {unused[0]}); check that config and "
+            "tensors belong together"
         )
     if unused:
         return
-    base = {
-        name.replace(".token_adapter.", ".").replace(".base_layer.", ".")
-        for name in model.get_base_model().state_dict()
-    }
+    base = {base_name(name) for name in model.get_base_model().state_dict()}
     strange = sorted(adapter.whole_tensors().keys() - base - loaded)
     if strange:
         raise AdapterError(
             f"{adapter.path}: {len(strange)} tensors match nothing in this base model (first: "
-            f"{strange[0]})"
+            f"{strange[0]}); give the base model that the adapter was trained on"
         )

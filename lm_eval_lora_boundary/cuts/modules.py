@@ -1,4 +1,4 @@
-"""What an adapter changes in a base model, piece by piece, and how to merge a piece."""
+"""The modules and tensors that an adapter changes, how to replace them, and how to merge them."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import torch
 from peft.tuners.tuners_utils import onload_layer
 from torch import nn
 
-from ..errors import AdapterError
+from ..errors import AdapterError, first_line
 
 
 @dataclass(frozen=True)
 class AdaptedModule:
-    """One module of the base model that the adapter changes.
+    """A module of the base model that the adapter changes.
 
     Attributes:
         name: Path in the base model.
         depth: Its decoder layer; 0 on the embedding side, N-1 on the head side.
         parameters: Number of parameters that the adapter adds or replaces here.
-        adapted: The module with the adapter; None where only a tensor is overwritten.
-        original: The module without it.
+        adapted: The module with the adapter; None if only a tensor is overwritten.
+        original: The module without the adapter.
         overwrite: The overwritten tensor, in that case.
     """
 
@@ -35,7 +35,7 @@ class AdaptedModule:
 
     @property
     def module(self) -> str:
-        """Path of the module, also where ``name`` is that of a tensor."""
+        """Path of the module, even if ``name`` is that of a tensor."""
         return self.name if self.overwrite is None else self.name.rpartition(".")[0]
 
 
@@ -47,12 +47,12 @@ class Overwrite:
         name: Path of the tensor in the base model.
         depth: Depth of the module that owns it.
         owner: That module.
-        original: The tensor as it was before the adapter was loaded.
-        trained: The tensor as the adapter left it.
-        counts: Whether the adapter file holds the tensor. If not, it changed because of the
-            adapter's initialisation, and is no parameter of the adapter.
-        rewritten: Whether the adapter's initialisation or variant changed it: neither the file
-            nor a grown vocabulary did, and no tensor that it is tied to.
+        original: The tensor before the adapter was loaded.
+        trained: The tensor after that.
+        counts: Whether the adapter's file holds the tensor, so that it is a parameter of the
+            adapter. If not, loading changed it in another way.
+        rewritten: Whether the adapter's initialisation or variant changed it: not the file or a
+            grown vocabulary, directly or through a tied tensor.
     """
 
     name: str
@@ -64,7 +64,7 @@ class Overwrite:
     rewritten: bool = False
 
     def put(self, parameter: torch.Tensor) -> None:
-        """Let the owner use ``parameter`` (rebinding: a tied tensor changes on one side only)."""
+        """Give the owner ``parameter`` instead. A tensor tied to it stays as it is."""
         setattr(self.owner, self.name.rpartition(".")[2], parameter)
 
 
@@ -75,11 +75,9 @@ def replace_module(model: nn.Module, name: str, module: nn.Module) -> None:
 
 
 def merge_modules(model: Any, modules: Iterable[AdaptedModule]) -> None:
-    """Merge adapted modules into the base weights and leave the plain modules in their place.
+    """Merge adapted modules into the weights of the base model.
 
-    Args:
-        model: The base model that the names belong to.
-        modules: Those to merge; overwritten tensors need no merging and are passed over.
+    Overwritten tensors need no merging and are skipped.
 
     Raises:
         AdapterError: PEFT cannot merge one of them.
@@ -94,7 +92,7 @@ def merge_modules(model: Any, modules: Iterable[AdaptedModule]) -> None:
                 replace_module(model, module.name, _merged(adapted, module.original))
         except (NotImplementedError, RuntimeError, ValueError) as error:
             raise AdapterError(
-                f"{module.name} cannot be merged ({error}); leave out merge=True"
+                f"{module.name} cannot be merged ({first_line(error)}); leave out merge=True"
             ) from error
 
 
@@ -110,19 +108,17 @@ def _merged(adapted: Any, original: nn.Module) -> Any:
 def _untie(model: Any, module: AdaptedModule) -> None:
     """Give a module its own weight before merging, if another module uses the same tensor.
 
-    Merging into a tied embedding would change the output head as well, which the unmerged
-    adapter does not do.
+    Merging into a tied embedding would also change the output head, which the unmerged adapter
+    does not do.
     """
-    tied = [
-        name
-        for name, parameter in module.original.named_parameters()
-        for other_name, other in model.named_parameters(remove_duplicate=False)
-        if other is parameter and not other_name.startswith(f"{module.name}.")
-    ]
-    for name in tied:
-        owner = module.original.get_submodule(name.rpartition(".")[0])
-        attribute = name.rpartition(".")[2]
-        shared = getattr(owner, attribute)
-        setattr(owner, attribute, nn.Parameter(shared.detach().clone(), requires_grad=False))
-    if tied:
-        model.config.tie_word_embeddings = False
+    others = {
+        id(parameter)
+        for name, parameter in model.named_parameters(remove_duplicate=False)
+        if not name.startswith(f"{module.name}.")
+    }
+    for path, parameter in list(module.original.named_parameters()):
+        if id(parameter) in others:
+            owner, _, attribute = path.rpartition(".")
+            own = nn.Parameter(parameter.detach().clone(), requires_grad=False)
+            setattr(module.original.get_submodule(owner), attribute, own)
+            model.config.tie_word_embeddings = False

@@ -16,9 +16,9 @@ class Record:
     """A recorded choice.
 
     Attributes:
-        path: Where it is recorded.
+        path: The file.
         boundary: The boundary.
-        base_sample: What :func:`weights_sample` gave for the base model.
+        base_sample: The :func:`.weights_sample` of the base model that it was chosen for.
     """
 
     path: Path
@@ -26,19 +26,15 @@ class Record:
     base_sample: str
 
     def check_base(self, sample: str) -> None:
-        """Refuse a base model other than the recorded one.
-
-        Args:
-            sample: What :func:`weights_sample` gives for it.
+        """Refuse a base model with another :func:`.weights_sample` than the recorded one.
 
         Raises:
             BoundaryError: It is another one.
         """
         if sample != self.base_sample:
-            raise BoundaryError(
-                f"boundary=auto, but {self.path} was recorded for another base model (weights "
-                f"{self.base_sample[:12]}…, now {sample[:12]}…; quantised weights differ, too); "
-                "run the sweep with this one, or give boundary=K"
+            raise _refusal(
+                f"{self.path} was recorded for another base model (weights "
+                f"{self.base_sample[:12]}…, now {sample[:12]}…; quantised weights differ, too)"
             )
 
 
@@ -46,62 +42,61 @@ def read_record(adapter: AdapterFolder) -> Record:
     """Return the choice that a sweep recorded in the adapter folder.
 
     Raises:
-        BoundaryError: None is recorded, it cannot be read, or it was recorded for other tensors
+        BoundaryError: There is no record, it cannot be read, or it was recorded for other tensors
             or another config.
     """
     path = adapter.path / RECORD
     if not path.is_file():
-        raise BoundaryError(
-            f"boundary=auto, but {adapter.path} has no {RECORD}; record one with "
-            "`lora-boundary sweep … --save`, or give boundary=K"
-        )
+        raise _refusal(f"{adapter.path} has no {RECORD}")
     try:
-        content: Any = json.loads(path.read_text(encoding="utf-8"))
+        content = _read(adapter)
         boundary, sha256 = content["boundary"], content["adapter_sha256"]
         sample = str(content["base_weights_sample"])
         config = content.get("adapter_config_sha256")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BoundaryError(
-            f"boundary=auto, but {path} cannot be read ({type(error).__name__}: {error}); expected "
-            "keys boundary, adapter_sha256 and base_weights_sample. Record it again, or give "
-            "boundary=K."
+        raise _refusal(
+            f"{path} cannot be read ({type(error).__name__}: {error}); expected keys boundary, "
+            "adapter_sha256 and base_weights_sample"
         ) from error
     if sha256 != adapter.sha256:
-        raise BoundaryError(
-            f"boundary=auto, but {path} was recorded for other adapter tensors "
-            f"({str(sha256)[:12]}…, now {adapter.sha256[:12]}…); run the sweep again, or give "
-            "boundary=K"
+        raise _refusal(
+            f"{path} was recorded for other adapter tensors ({str(sha256)[:12]}…, now "
+            f"{adapter.sha256[:12]}…)"
         )
     if config is None:
-        raise BoundaryError(
-            f"boundary=auto, but {path} is of an older version, which did not note the adapter's "
-            "config, so that a change there would go unseen; run `lora-boundary sweep … --save` "
-            "again, or give boundary=K"
+        raise _refusal(
+            f"{path} is from an older version, which did not record the adapter's config, so a "
+            "change there would go unnoticed"
         )
     if config != adapter.config_sha256:
-        raise BoundaryError(
-            f"boundary=auto, but {path} was recorded for another adapter_config.json (lora_alpha, "
-            "ranks or modules have changed since); run the sweep again, or give boundary=K"
+        raise _refusal(
+            f"{path} was recorded for another adapter_config.json (lora_alpha, ranks or modules "
+            "have changed since)"
         )
     if isinstance(boundary, bool) or not isinstance(boundary, int):
-        raise BoundaryError(f"boundary=auto, but {path} records boundary={boundary!r}")
+        raise _refusal(f"{path} records boundary={boundary!r}; expected an integer")
     return Record(path, boundary, sample)
 
 
 def recorded_choice(adapter: AdapterFolder, boundary: int) -> dict[str, Any]:
-    """Return what a sweep recorded about this boundary of an adapter, or nothing.
-
-    Args:
-        adapter: The adapter folder.
-        boundary: The boundary that is exported.
-    """
-    path = adapter.path / RECORD
+    """Return what a sweep recorded about this boundary of an adapter, or {}."""
     try:
-        record: Any = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except (OSError, ValueError):
+        record = _read(adapter)
+        about = record["boundary"], record["adapter_sha256"]
+        # older versions did not record the config
+        config = record.get("adapter_config_sha256", adapter.config_sha256)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
-    if not isinstance(record, dict) or record.get("adapter_sha256") != adapter.sha256:
-        return {}
-    # records of older releases do not note the config
-    config = record.get("adapter_config_sha256", adapter.config_sha256)
-    return record if (record.get("boundary"), config) == (boundary, adapter.config_sha256) else {}
+    matches = (*about, config) == (boundary, adapter.sha256, adapter.config_sha256)
+    return record if matches else {}
+
+
+def _read(adapter: AdapterFolder) -> Any:
+    return json.loads((adapter.path / RECORD).read_text(encoding="utf-8"))
+
+
+def _refusal(reason: str) -> BoundaryError:
+    return BoundaryError(
+        f"boundary=auto, but {reason}; record one with `lora-boundary sweep … --save`, or give "
+        "boundary=K"
+    )

@@ -1,7 +1,7 @@
-"""Grow the vocabulary of a base model to that of an adapter, never the other way round.
+"""Grow the vocabulary of a base model to that of an adapter, and never shrink it.
 
-lm-eval's ``hf`` resizes the embeddings to the tokenizer whenever an adapter is given, which cuts
-padded vocabularies and fills new rows with noise. Here an embedding grows exactly if the adapter's
+lm-eval's ``hf`` resizes the embeddings to the tokenizer whenever an adapter is given. That cuts
+padded vocabularies, and fills new rows with noise. Here an embedding grows only if the adapter's
 file has more rows for it.
 """
 
@@ -17,20 +17,19 @@ from .adapter_folder import AdapterFolder
 
 
 def embeddings(model: Any) -> list[Any]:
-    """Return the input embeddings and the output head, as far as the model names them."""
+    """Return the input embeddings and the output head, if the model names them."""
     return [m for m in (model.get_input_embeddings(), model.get_output_embeddings()) if m]
 
 
 def growing(model: Any, adapter: AdapterFolder) -> list[tuple[str, Any, int]]:
-    """Return the embeddings that the adapter's shapes make grow: name, module, rows.
+    """Return the embeddings that the adapter makes grow: path, module, new number of rows.
 
     Raises:
-        AdapterError: They have fewer rows than those of the model.
+        AdapterError: The adapter has fewer rows than the model.
     """
-    result = []
     whole = adapter.whole_tensors()
-    rows_of: dict[int, int] = {}  # by parameter: tied embeddings grow together
     names = {module: name for name, module in model.named_modules()}
+    rows_of: dict[int, int] = {}  # by parameter: tied embeddings grow together
     for module in embeddings(model):
         name = names[module]
         shapes = {
@@ -40,13 +39,14 @@ def growing(model: Any, adapter: AdapterFolder) -> list[tuple[str, Any, int]]:
         for axis, shape in shapes.items():
             if shape is not None:
                 rows_of.setdefault(id(module.weight), shape[axis])
+    result = []
     for module in embeddings(model):
         current = module.weight.shape[0]
         rows = rows_of.get(id(module.weight), current)
         if rows < current:
             raise AdapterError(
                 f"{adapter.path} was made for another vocabulary: its embeddings have {rows} "
-                f"rows, this base model has {current}. Use the base it was trained on; the "
+                f"rows, this base model has {current}. Use the base model it was trained on; the "
                 "vocabulary is never shrunk to fit."
             )
         if rows > current:
@@ -55,17 +55,16 @@ def growing(model: Any, adapter: AdapterFolder) -> list[tuple[str, Any, int]]:
 
 
 def grow(model: Any, adapter: AdapterFolder) -> None:
-    """Give embeddings the rows that the adapter's tensors for them have.
+    """Give embeddings as many rows as the adapter's tensors for them have.
 
-    Only what the file then overwrites may grow: new rows that nobody trained would be noise in
-    every softmax.
+    The file must overwrite the new rows. Untrained rows would add noise to every softmax.
 
     Raises:
         AdapterError: The file has no tensor for the new rows.
     """
     whole = adapter.whole_tensors()
     larger = growing(model, adapter)
-    trained = {id(m.weight) for name, m, _ in larger if f"{name}.weight" in whole}
+    trained = {id(module.weight) for name, module, _ in larger if f"{name}.weight" in whole}
     grown: dict[int, nn.Parameter] = {}
     for name, module, rows in larger:
         weight: Any = module.weight
@@ -75,27 +74,22 @@ def grow(model: Any, adapter: AdapterFolder) -> None:
                 f"{weight.shape[0]}, and the file holds no {name}.weight for the new ones; save "
                 "the adapter with save_embedding_layers=True"
             )
+        if getattr(module, "bias", None) is not None:
+            raise AdapterError(
+                f"{name} has a bias and cannot grow to {rows} rows; resize the base model first"
+            )
         if id(weight) not in grown:
             new = weight.new_zeros(rows - weight.shape[0], weight.shape[1])
             grown[id(weight)] = nn.Parameter(torch.cat([weight.detach(), new]), requires_grad=False)
-    for name, module, rows in larger:
-        module.weight = grown[id(module.weight)]
-        if getattr(module, "bias", None) is not None:
-            raise AdapterError(f"{name} has a bias, so its vocabulary cannot grow here")
-        setattr(
-            module, "num_embeddings" if hasattr(module, "num_embeddings") else "out_features", rows
-        )
+        module.weight = grown[id(weight)]
+        size = "num_embeddings" if hasattr(module, "num_embeddings") else "out_features"
+        setattr(module, size, rows)
     if larger:
         model.config.get_text_config().vocab_size = max(rows for _, _, rows in larger)
 
 
 def refuse_tokens_without_rows(model: Any, tokens: int, boundary: int) -> None:
-    """Refuse a tokenizer with tokens whose rows a cut has dropped.
-
-    Args:
-        model: The cut model, of an adapter that brought new tokens.
-        tokens: Size of the tokenizer.
-        boundary: The boundary.
+    """Refuse a tokenizer of this many tokens if the boundary drops the embeddings of some.
 
     Raises:
         AdapterError: An embedding has fewer rows than the tokenizer has tokens.

@@ -11,7 +11,7 @@ import transformers
 
 from ..cuts.adapter_folder import AdapterFolder
 from ..cuts.recorded_choice import Record
-from ..errors import ModelError
+from ..errors import ModelError, first_line
 from ..harness.model_info import describe
 from .atomic_folder import writing
 from .fresh_base import Bases, load_cut
@@ -54,9 +54,9 @@ class MergedCut:
             with writing(output):
                 self.model.save_pretrained(str(folder))
         except (ValueError, NotImplementedError) as error:
-            reason = str(error).strip().partition("\n")[0]
             raise ModelError(
-                f"the merged model cannot be saved ({reason}); load the base without quantisation"
+                f"the merged model cannot be saved ({first_line(error)}); load the base without "
+                "quantisation"
             ) from error
         self.model = None
 

@@ -10,7 +10,7 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
 from ..cuts.adapter_folder import AdapterFolder
-from ..errors import AdapterError
+from ..errors import AdapterError, first_line
 from .atomic_folder import writing
 from .fresh_base import Bases
 
@@ -49,10 +49,9 @@ def tokenizer_folder(peft: str | Path, revision: str | None, adapter: AdapterFol
     try:
         return Path(snapshot_download(str(peft), revision=revision, allow_patterns=list(_FILES)))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().partition("\n")[0]
         raise AdapterError(
-            f"the tokenizer files of {peft} cannot be downloaded ({reason}); try again, or give a "
-            "local copy of the adapter"
+            f"the tokenizer files of {peft} cannot be downloaded ({first_line(error)}); try again, "
+            "or give a local copy of the adapter"
         ) from error
 
 

@@ -19,7 +19,7 @@ class Ending(Protocol):
     """When a response ends."""
 
     def reached(self, response: Sequence[int]) -> bool:
-        """Tell whether a response has ended with its last token, and not before."""
+        """Return whether a response ends with its last token."""
 
 
 @dataclass
@@ -28,8 +28,8 @@ class Rows:
 
     Attributes:
         boundaries: Boundary of every row, descending.
-        responses: The tokens written in every row; the last one is not yet in the cache.
-        cache: The model's KV cache, one row each.
+        responses: The tokens written in every row. The last one is not yet in the cache.
+        cache: The model's KV cache, with these rows.
         mask: Attention mask of the cache, shape (rows, seq).
     """
 
@@ -49,14 +49,10 @@ class Rows:
 
 
 def decode_greedily(model: SplitModel, forked: ForkedModel, rows: Rows, ending: Ending) -> None:
-    """Write on in every row until all responses have ended.
+    """Extend the responses of all rows until they have ended.
 
-    Args:
-        model: The model.
-        forked: Its routing.
-        rows: The rows, none of which has ended. Their ``responses`` are extended in place; the
-            rest is used up.
-        ending: When a response ends.
+    None of the rows may have ended. Their ``responses`` are extended in place, and the rest of
+    ``rows`` cannot be used afterwards.
     """
     going = list(range(len(rows.responses)))
     while going:

@@ -27,7 +27,7 @@ _SWITCH = "TRANSFORMERS_SDPA_FORCE_GQA"  # transformers' own, read at every call
 
 
 class Host(Protocol):
-    """What the engine needs from the program around it.
+    """What the engine needs from its caller.
 
     Attributes:
         device: Where token ids go.
@@ -38,13 +38,13 @@ class Host(Protocol):
     softmax_dtype: torch.dtype | None
 
     def precision(self) -> AbstractContextManager[Any]:
-        """Return the context to run the model in, such as autocast."""
+        """Return the context in which the model runs, such as autocast."""
 
     def ending(self, until: Sequence[str], limit: int) -> Ending:
         """Return when a response ends: at one of these strings, or after ``limit`` tokens."""
 
     def text(self, response: list[int], until: Sequence[str]) -> str:
-        """Return token ids as the text of a response."""
+        """Decode the token ids of a response."""
 
 
 class Fork:
@@ -60,30 +60,30 @@ class Fork:
         """Use a model with the whole adapter, which must be in its decoder layers only.
 
         Args:
-            host: The program around the engine.
-            model: The transformers model, with LoRA layers in it.
+            host: The caller.
+            model: The transformers model, with its LoRA layers.
             layers: Its decoder layers.
 
         Raises:
-            ModelError: The model does not name its decoder.
+            ModelError: The decoder cannot be used by itself.
         """
         self._host = host
         self._model = SplitModel(model)
         self._layers = layers
 
     def rows(self, boundaries: int) -> int:
-        """Return how many rows a request takes in a batch."""
+        """Return the number of rows that a request takes in a batch."""
         return boundaries
 
     @torch.no_grad()
     def prepare(
         self, requests: Sequence[Request], boundaries: Sequence[int]
     ) -> Callable[[Sequence[Request]], list[Answers]]:
-        """Read what all requests share, and return what answers batches of them.
+        """Read the beginning that all requests share, and return a function that answers batches.
 
         Args:
-            requests: All requests of one task and kind, so that a resumed run does exactly the
-                same arithmetic.
+            requests: All requests of one task and kind, even those that are answered already, so
+                that a resumed run does exactly the same arithmetic.
             boundaries: The boundaries.
         """
         forked = ForkedModel(self._layers, boundaries)
@@ -124,11 +124,11 @@ class Fork:
 
 
 def _positions_alone(model: SplitModel, length: int) -> bool:
-    """Tell whether, up to a length, positions alone decide which tokens see each other.
+    """Return whether, up to a length, positions alone decide which tokens see each other.
 
-    If so, texts can be read piece by piece. Sliding windows and chunks count padding, and some
-    position embeddings depend on how much is read at once; then a batch is read as ``generate``
-    reads it: the prompts first, in one piece.
+    Then texts can be read piece by piece. But sliding windows and chunks count padding, and some
+    position embeddings depend on how much is read at once. Such models read the prompts in one
+    piece, as ``generate`` does.
     """
     config = model.decoder.config.get_text_config(decoder=True)
     sliding = getattr(config, "use_sliding_window", True)
@@ -146,10 +146,9 @@ def _positions_alone(model: SplitModel, length: int) -> bool:
 def grouped_attention(device: torch.device) -> Iterator[None]:
     """On a CPU, do not copy keys and values for every query head that shares them.
 
-    With a mask and more than one new token, transformers copies all keys and values of a layer
-    once per query head, for the sake of CUDA kernels. torch's CPU kernel needs no copies, and its
-    results are the same to the last bit. Reading a few tokens under many boundaries took several
-    times as long with the copies.
+    With a mask and more than one new token, transformers makes these copies for CUDA kernels.
+    torch's CPU kernel does not need them, and its results are the same bit by bit. With the
+    copies, reading a few tokens under many boundaries took several times as long.
     """
     if device.type != "cpu" or _SWITCH in os.environ:
         yield

@@ -24,16 +24,10 @@ def write_responses(
 ) -> list[list[list[int]]]:
     """Write the responses to a batch of prompts.
 
-    Args:
-        model: The model.
-        forked: Its routing.
-        prefix: The beginning that all prompts share, read as one document.
-        skipped: Number of tokens in it.
-        requests: The prompts.
-        ending: When a response ends.
+    ``prefix`` is the beginning that all prompts share, ``skipped`` tokens read as one document.
 
     Returns:
-        Token ids of the responses, for every boundary (descending) and request.
+        Token ids of the responses, by boundary (descending) and request.
     """
     branches = prefix.select([0] * len(requests))
     prompts = [request.prompt[skipped:] for request in requests]

@@ -1,6 +1,6 @@
-"""A KV cache with spare room, so that new tokens do not copy all that came before.
+"""A KV cache with room to grow, so that adding tokens does not copy all earlier ones.
 
-transformers' own layer makes new tensors for every token; with the many rows of a sweep, on CPU,
+transformers' own layer makes new tensors for every token. With the many rows of a sweep on a CPU,
 that takes as long as the model itself.
 """
 
@@ -30,7 +30,7 @@ def growing_cache(config: Any) -> Any:
 
 
 def reserve(cache: Any, length: int) -> None:
-    """Let a cache make room for ``length`` tokens when it grows next."""
+    """Make a cache allocate room for ``length`` tokens when it next grows."""
     for layer in cache.layers:
         if isinstance(layer, GrowingLayer):
             layer.reserved = length
@@ -43,29 +43,25 @@ def joined(
     past: int,
     length: int,
 ) -> Any:
-    """Put caches of growing layers together; they are emptied.
+    """Join caches of growing layers into one, and empty them.
 
     Args:
-        parts: The caches. A layer has one block of rows, or several, in each of them.
-        rows: Which rows of every block of the result they hold; all of them together hold each
-            row once.
-        columns: Where what comes after the first ``past`` columns goes; what nobody fills is 0.
+        parts: The caches. Each of their layers has one or more blocks of rows.
+        rows: For each part, which rows of every block of the result it fills. Together the parts
+            fill each row once.
+        columns: For each part, where its columns after the first ``past`` go. Gaps are 0.
         past: Number of columns that stay at the beginning.
         length: Columns of the result.
-
-    Returns:
-        The cache.
     """
     whole = copy.copy(parts[0])
     whole.layers = []
-    count = sum(map(len, rows))
     for layers in zip(*(part.layers for part in parts), strict=True):
         layer = copy.copy(layers[0])
         if layer.is_initialized:
-            layer.join(layers, rows, columns, past, length, count)
+            layer.join(layers, rows, columns, past, length)
         whole.layers.append(layer)
-        for each in layers:
-            each.reset()
+        for part in layers:
+            part.reset()
     return whole
 
 
@@ -73,19 +69,19 @@ class GrowingLayer(DynamicLayer):  # type: ignore[no-untyped-call]
     """Keys and values of one decoder layer, shape (rows, heads, seq, head size).
 
     Attributes:
-        reserved: Tokens to make room for when the layer grows next.
+        reserved: Tokens to make room for when the layer next grows.
     """
 
     def __init__(self) -> None:
         """Start empty."""
         super().__init__()  # type: ignore[no-untyped-call]
         self.reserved = 0
-        self._room: Any = None  # what keys and values are the beginning of
+        self._room: Any = None  # longer tensors that begin with the keys and the values
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Append the keys and values of new tokens; returns views of all."""
+        """Append the keys and values of new tokens, and return views of all."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
             self.keys, self.values = key_states[..., :0, :], value_states[..., :0, :]
@@ -108,10 +104,10 @@ class GrowingLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         columns: Sequence[int],
         past: int,
         length: int,
-        count: int,
     ) -> None:
         """Take the content of several layers; see :func:`joined`."""
         blocks = len(layers[0].keys) // len(rows[0])  # type: ignore[arg-type]
+        count = sum(map(len, rows))
         both: list[torch.Tensor] = []
         for contents in zip(*((layer.keys, layer.values) for layer in layers), strict=True):
             _, heads, _, width = contents[0].shape
@@ -128,14 +124,13 @@ class GrowingLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         self.keys, self.values = (room[..., :length, :] for room in both)
 
     def batch_select_indices(self, indices: torch.Tensor) -> None:
-        """Keep some rows only, and the room that they have."""
+        """Keep some rows only, with their room."""
         if self._room is None:
             super().batch_select_indices(indices)
             return
         length = self.keys.shape[-2]  # type: ignore[union-attr]
-        room = tuple(content.index_select(0, indices) for content in self._room)
-        self._room = room
-        self.keys, self.values = (content[..., :length, :] for content in room)
+        self._room = tuple(content.index_select(0, indices) for content in self._room)
+        self.keys, self.values = (content[..., :length, :] for content in self._room)
 
     def reset(self) -> None:
         """Forget everything."""

@@ -1,24 +1,28 @@
-"""Log-likelihoods with logits computed only where a token is scored.
+"""Log-likelihoods, with logits only where a token is scored.
 
 lm-eval's ``hf`` computes logits and their softmax at every position of a prompt, although only
-the continuation is scored. Here the output head sees the scored positions alone; everything else,
-including the order of requests and the sharing of one-token continuations, is lm-eval's.
+the continuation is scored. Here the output head sees only the scored positions.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import nn
 
 from ..errors import ModelError
+from .padding import padded
 
-# lm-eval's command line shows the loggers below "lm_eval" only
+# lm-eval's command line shows only the loggers below "lm_eval"
 logger = logging.getLogger("lm_eval.lora_boundary")
+
+# Scores in fp32 differ by the rounding of sums; those in half precision differ far more.
+_TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-3}
+_LOOSE_TOLERANCE = 0.05
 
 
 def scored_logits(
@@ -35,23 +39,19 @@ def scored_logits(
         logits = forward(batch.inputs)
     if logits.shape[:2] == (1, len(batch.rows)):
         return logits[0]
-    # a model that uses its head without calling it as a module has computed all positions
+    # a model that does not call its head as a module has computed all positions
     return logits[batch.rows.to(logits.device), batch.positions.to(logits.device)]
 
 
-@contextmanager
-def head_at(head: nn.Module, rows: torch.Tensor, positions: torch.Tensor) -> Iterator[None]:
-    """Make a model's output head work on some positions only, as one sequence.
+def head_at(
+    head: nn.Module, rows: torch.Tensor, positions: torch.Tensor
+) -> AbstractContextManager[Any]:
+    """Return a context that applies a model's output head to some positions only.
 
-    Scaling and soft-capping of logits happen after the head, element by element, and stay right.
+    Within it, the model's logits have shape (1, scored, vocab). Scaling and soft-capping come
+    after the head and work element by element, so they stay right.
 
-    Args:
-        head: The model's output embeddings; its input has shape (batch, seq, hidden).
-        rows: Row of every position, shape (scored,).
-        positions: Index in the sequence of every position, shape (scored,).
-
-    Yields:
-        Nothing; within the context the model's logits have shape (1, scored, vocab).
+    Rows and positions have shape (scored,).
     """
 
     def select(_: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
@@ -59,15 +59,11 @@ def head_at(head: nn.Module, rows: torch.Tensor, positions: torch.Tensor) -> Ite
         chosen = hidden[rows.to(hidden.device), positions.to(hidden.device)]
         return (chosen.unsqueeze(0), *rest)
 
-    handle = head.register_forward_pre_hook(select)
-    try:
-        yield
-    finally:
-        handle.remove()
+    return head.register_forward_pre_hook(select)
 
 
 class Batch:
-    """Right-padded inputs of one forward pass, and where their continuations are scored.
+    """Right-padded inputs of one forward pass, and the positions to score.
 
     Attributes:
         inputs: Token ids, shape (batch, seq).
@@ -86,8 +82,8 @@ class Batch:
         """Lay out pairs of context and continuation tokens.
 
         Args:
-            pairs: Non-empty contexts and continuations. What exceeds ``max_length`` is cut from
-                the left, as lm-eval does.
+            pairs: Non-empty contexts and continuations. Longer ones than ``max_length`` are
+                truncated from the left, as in lm-eval.
             max_length: Longest input of the model, in tokens.
             device: Where the tensors go.
             filler: Token for padding.
@@ -95,39 +91,33 @@ class Batch:
         Raises:
             ModelError: A continuation alone is longer than ``max_length``.
         """
-        longest = max(len(rest) for _, rest in pairs)
-        if longest > max_length:
+        self.lengths = [len(continuation) for _, continuation in pairs]
+        if (longest := max(self.lengths)) > max_length:
             raise ModelError(
                 f"a continuation of {longest} tokens cannot be scored with "
                 f"max_length={max_length}; raise max_length"
             )
-        for context, rest in pairs:
-            if (total := len(context) + len(rest)) > max_length + 1:
+        for context, continuation in pairs:
+            if (total := len(context) + len(continuation)) > max_length + 1:
                 logger.warning(
                     "Combined length of context (%d) and continuation (%d) exceeds "
                     "max_length (%d). Truncating %d tokens from the left.",
                     len(context),
-                    len(rest),
+                    len(continuation),
                     max_length,
                     total - max_length - 1,
                 )
-        # the last token is never an input, and the token before the continuation predicts it
+        # the last token is never an input; the token before the continuation predicts its first
         sequences = [(context + rest)[-(max_length + 1) :][:-1] for context, rest in pairs]
-        self.lengths = [len(rest) for _, rest in pairs]
-        width = max(map(len, sequences))
-        # padding on the right is never attended to, so that any id will do for the model itself
-        padded = [sequence + [filler] * (width - len(sequence)) for sequence in sequences]
-        self.inputs = torch.tensor(padded, dtype=torch.long, device=device)
+        self.inputs, _ = padded(sequences, "right", device, filler)
+        rows = torch.arange(len(pairs)).repeat_interleave(torch.tensor(self.lengths))
+        self.rows = rows.to(device)
         positions = [
-            range(len(sequence) - scored, len(sequence))
+            position
             for sequence, scored in zip(sequences, self.lengths, strict=True)
+            for position in range(len(sequence) - scored, len(sequence))
         ]
-        self.rows = torch.repeat_interleave(
-            torch.arange(len(pairs)), torch.tensor(self.lengths)
-        ).to(device)
-        self.positions = torch.tensor(
-            [position for row in positions for position in row], dtype=torch.long, device=device
-        )
+        self.positions = torch.tensor(positions, dtype=torch.long, device=device)
 
     def split(self, scores: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Split scores of all scored positions, shape (scored, …), into rows."""
@@ -139,7 +129,7 @@ def score(log_probs: torch.Tensor, continuation: Sequence[int]) -> tuple[float, 
 
     Args:
         log_probs: Log-probabilities, shape (tokens, vocab).
-        continuation: As many token ids, or fewer, which are then the last of them.
+        continuation: Token ids. If there are fewer than ``tokens``, they are the last ones.
 
     Returns:
         Its log-likelihood (natural logarithm), and whether greedy decoding would produce it.
@@ -157,22 +147,25 @@ def plain_score(
     device: torch.device,
     dtype: torch.dtype | None = None,
 ) -> float:
-    """Score a continuation by calling a model in the ordinary way, to check other ways against.
+    """Score a continuation by an ordinary call of a model, as a reference for other ways.
 
     Args:
         model: A causal language model, with PEFT around it if there is an adapter.
         context: Token ids, at least one.
         continuation: Token ids, at least one.
         device: Where the input goes.
-        dtype: Type to compute log-probabilities in; None for that of the logits.
-
-    Returns:
-        Its log-likelihood (natural logarithm).
+        dtype: Precision of the log-probabilities; None for that of the logits.
     """
     tokens = torch.tensor([[*context, *continuation][:-1]], dtype=torch.long, device=device)
     with torch.no_grad():
         logits = model(input_ids=tokens).logits[0, -len(continuation) :]
     return score(log_softmax(logits, dtype), continuation)[0]
+
+
+def scores_agree(ours: float, reference: float, dtype: torch.dtype) -> bool:
+    """Return whether a score equals a reference, up to the rounding of a model in ``dtype``."""
+    tolerance = _TOLERANCE.get(dtype, _LOOSE_TOLERANCE)
+    return abs(ours - reference) <= tolerance * max(1.0, abs(reference))
 
 
 def log_softmax(logits: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:

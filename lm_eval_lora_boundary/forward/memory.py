@@ -8,20 +8,14 @@ import psutil
 import torch
 
 # On a CPU, more than about 100 rows do not make matrix products faster. But the longest responses
-# of a batch are decoded in few rows, which is slow; in a larger batch more documents share that.
+# of a batch are decoded in few rows, which is slow. In a larger batch, more documents share that.
 _MOST = 512
 _SHARE = 0.5  # of the free memory; the rest is for activations, copies of rows, and others
-_UNKNOWN = 64  # rows where nothing is known about memory
+_UNKNOWN = 64  # rows on devices whose memory is not known
 
 
 def row_bytes(config: Any, dtype: torch.dtype, length: int) -> int:
-    """Return the memory that keys and values of one row take.
-
-    Args:
-        config: The model's config.
-        dtype: Precision of the model.
-        length: Tokens of the row.
-    """
+    """Return the memory that the keys and values of a row of ``length`` tokens take."""
     text = config.get_text_config(decoder=True)
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
     size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
@@ -31,9 +25,7 @@ def row_bytes(config: Any, dtype: torch.dtype, length: int) -> int:
 def free_bytes(device: torch.device, processes: int) -> int | None:
     """Return the free memory of a device, or None if it is not known.
 
-    Args:
-        device: The device.
-        processes: Number of processes that share the memory of a CPU.
+    The processes share the memory of a CPU.
     """
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
@@ -45,14 +37,9 @@ def free_bytes(device: torch.device, processes: int) -> int | None:
 def rows_that_fit(
     config: Any, dtype: torch.dtype, length: int, device: torch.device, processes: int = 1
 ) -> int:
-    """Return the number of rows in a batch.
+    """Return how many rows of ``length`` tokens fit in a batch.
 
-    Args:
-        config: The model's config.
-        dtype: Precision of the model.
-        length: Most tokens in a row.
-        device: Where the model is.
-        processes: Number of processes that share the memory of a CPU.
+    The processes share the memory of a CPU.
     """
     free = free_bytes(device, processes)
     if free is None:

@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 
 
 def padded(
-    rows: Sequence[Sequence[int]], side: str, device: torch.device
+    rows: Sequence[Sequence[int]], side: str, device: torch.device, filler: int = 0
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return rows of token ids as one tensor.
 
     Args:
         rows: Token ids.
-        side: Where to fill up, ``"left"`` or ``"right"``.
-        device: Where to put the tensors.
+        side: Where to pad, ``"left"`` or ``"right"``.
+        device: Where the tensors go.
+        filler: Token for padding.
 
     Returns:
-        Token ids and mask (0 for padding), both of shape (rows, longest row). What stands under
-        the mask's zeros is never attended to.
+        Token ids and mask (0 for padding), both of shape (rows, longest row).
     """
     width = max(map(len, rows))
-    tokens, mask = [], []
-    for row in rows:
-        filling = [0] * (width - len(row))
-        real = [1] * len(row)
-        left = side == "left"
-        tokens.append([*filling, *row] if left else [*row, *filling])
-        mask.append([*filling, *real] if left else [*real, *filling])
-    integers: dict[str, Any] = {"dtype": torch.long, "device": device}
-    return torch.tensor(tokens, **integers), torch.tensor(mask, **integers)
+    tokens = torch.full((len(rows), width), filler, dtype=torch.long)
+    mask = torch.zeros_like(tokens)
+    for row, ids in enumerate(rows):
+        place = slice(width - len(ids), None) if side == "left" else slice(len(ids))
+        tokens[row, place] = torch.tensor(ids, dtype=torch.long)
+        mask[row, place] = 1
+    return tokens.to(device), mask.to(device)

@@ -1,4 +1,4 @@
-"""Documents that are being read under every boundary at once, and the KV cache of that."""
+"""Read documents under every boundary at once, into one KV cache."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from .kv_cache import GrowingLayer, growing_cache, joined, reserve
 from .routing import ForkedModel
 from .split_model import SplitModel
 
-# tokens × rows of the widest layer in one pass: enough to keep matrix products busy, and little
-# enough for activations to stay small, whatever the length of a prompt
+# Tokens × rows of the widest layer in one pass. This is enough to keep matrix products busy, and
+# keeps activations small for any length of prompt.
 _AT_ONCE = 4096
-_PADDING = 0.1  # share of padding in a pass, above which documents are read apart
-_COPIED = 128  # columns of a cache that are copied in the time that it takes to read a token
-_FEW = 64  # tokens in a pass, below which padding does not matter
+_PADDING = 0.1  # largest share of padding in a pass; beyond it, documents are read apart
+_COPIED = 128  # columns of a cache that can be copied in the time it takes to read one token
+_FEW = 64  # tokens in a pass that make padding irrelevant
 
 
 class Branches:
-    """Documents read in forked passes: every cache layer has its own number of rows.
+    """Documents read in forked passes, in which every cache layer has its own number of rows.
 
     Attributes:
         documents: Number of documents, D.
@@ -39,14 +39,9 @@ class Branches:
         *,
         piecewise: bool = True,
     ) -> None:
-        """Start to read.
+        """Start with what has been read before: its mask, of shape (D, past), and its cache.
 
-        Args:
-            model: The model.
-            forked: Its routing.
-            mask: Mask of what has been read, shape (D, past); (D, 0) at the start.
-            cache: What has been read.
-            piecewise: Read long texts piece by piece.
+        ``piecewise`` allows long texts to be read piece by piece.
         """
         self._model = model
         self._forked = forked
@@ -56,20 +51,20 @@ class Branches:
         self.cache = cache or growing_cache(model.decoder.config)
 
     def read(self, tokens: torch.Tensor, mask: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
-        """Read on, in forked passes.
+        """Read more tokens, in forked passes.
 
         Args:
             tokens: Token ids, shape (D, seq).
             mask: 0 for padding, shape (D, seq).
-            places: Where states are wanted: row and column, shape (places, 2).
+            places: Row and column of the states to return, shape (places, 2).
 
         Returns:
-            States for the head, shape (boundaries, places, hidden), boundaries descending.
+            Input of the head, shape (boundaries, places, hidden), boundaries descending.
         """
         groups = self._groups(mask)
         if len(groups) == 1:
             return self._read_together(tokens, mask, places)
-        found: torch.Tensor | None = None
+        result: torch.Tensor | None = None
         parts, columns = [], []
         for group in groups:
             documents = torch.tensor(group, device=tokens.device)
@@ -77,31 +72,30 @@ class Branches:
             first, end = int(used[0]), int(used[-1]) + 1
             part = self.select(group)
             here = torch.isin(places[:, 0], documents).nonzero().squeeze(1)
-            # the group's own numbers of documents, and of columns
+            # rows and columns within the group
             row = (places[here, :1] == documents).nonzero()[:, 1]
             inside = torch.stack([row, places[here, 1] - first], dim=1)
             some = slice(first, end)
             states = part._read_together(tokens[documents, some], mask[documents, some], inside)
-            if found is None:
-                found = states.new_empty((len(states), len(places), states.shape[-1]))
-            found[:, here.to(states.device)] = states
+            if result is None:
+                result = states.new_empty((len(states), len(places), states.shape[-1]))
+            result[:, here.to(states.device)] = states
             parts.append(part.cache)
             columns.append(first)
-        assert found is not None
+        assert result is not None
         past = self.mask.shape[1]
         self.mask = torch.cat([self.mask, mask], dim=1)
         self.cache = joined(parts, groups, columns, past, self.mask.shape[1])
-        return found
+        return result
 
     def _groups(self, mask: torch.Tensor) -> list[list[int]]:
-        """Return documents of about the same length, which are read together.
+        """Group documents of about the same length, which are read together.
 
-        What is read in vain for documents that are shorter than others would be read under all
-        boundaries.
+        Padding costs a lot here, since it is read under all boundaries.
         """
         lengths = mask.sum(dim=1).tolist()
         groups: list[list[int]] = []
-        for document in sorted(range(len(lengths)), key=lambda each: -lengths[each]):
+        for document in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
             if groups:
                 grown = [*groups[-1], document]
                 read = len(grown) * lengths[grown[0]]
@@ -119,30 +113,30 @@ class Branches:
     def _read_together(
         self, tokens: torch.Tensor, mask: torch.Tensor, places: torch.Tensor
     ) -> torch.Tensor:
-        """Read on, all documents at once."""
+        """Read more tokens of all documents at once."""
         width = tokens.shape[1]
         step = max(1, _AT_ONCE // (self.documents * len(self._forked.boundaries)))
         step = step if self._piecewise else width
         reserve(self.cache, self.mask.shape[1] + width)
         index = torch.tensor(self._forked.blocks(self._forked.layers), device=tokens.device)
-        found: torch.Tensor | None = None
+        result: torch.Tensor | None = None
         for start in range(0, width, step):
             piece = slice(start, start + step)
             self.mask = torch.cat([self.mask, mask[:, piece]], dim=1)
             with self._forked.forking(self.documents):
                 states = self._model.hidden(tokens[:, piece], self.mask, self.cache)
             blocks = states.view(-1, self.documents, *states.shape[1:])
-            if found is None:  # the last layer may be on another device than the first
+            if result is None:  # the last layer may be on a different device than the first
                 index, places = index.to(states.device), places.to(states.device)
-                found = states.new_empty((len(index), len(places), states.shape[-1]))
+                result = states.new_empty((len(index), len(places), states.shape[-1]))
             here = ((places[:, 1] >= start) & (places[:, 1] < start + step)).nonzero().squeeze(1)
             rows, columns = places[here, 0], places[here, 1] - start
-            found[:, here] = blocks[:, rows, columns][index]
-        assert found is not None
-        return found
+            result[:, here] = blocks[:, rows, columns][index]
+        assert result is not None
+        return result
 
     def select(self, documents: Sequence[int]) -> Branches:
-        """Return a copy with these documents, repeated as often as they are named."""
+        """Return a copy with these documents, which may be repeated."""
         chosen = torch.tensor(documents)
 
         def rows(_: int, layer: Any) -> torch.Tensor:
@@ -153,14 +147,13 @@ class Branches:
         cache = _selected(self.cache, rows)
         return Branches(self._model, self._forked, mask, cache, piecewise=self._piecewise)
 
-    def rows(
-        self, pairs: Sequence[tuple[int, int]], *, last: bool = True
-    ) -> tuple[Any, torch.Tensor]:
-        """Return cache and mask with one row per pair, to decode with.
+    def rows(self, pairs: Sequence[tuple[int, int]]) -> tuple[Any, torch.Tensor]:
+        """Return cache and mask with one row per pair, for decoding.
+
+        The documents' own cache is emptied layer by layer, so that nothing is in memory twice.
 
         Args:
-            pairs: Which boundary, as an index into those of the forked passes, and which document.
-            last: Forget what has been read, layer by layer, so that it is not in memory twice.
+            pairs: For each row, the index of its boundary (descending) and of its document.
         """
         boundaries = [boundary for boundary, _ in pairs]
         documents = torch.tensor([document for _, document in pairs])
@@ -169,14 +162,14 @@ class Branches:
             blocks = torch.tensor(self._forked.blocks(number))
             return blocks[boundaries] * self.documents + documents
 
-        cache = _selected(self.cache, rows, consume=last)
+        cache = _selected(self.cache, rows, consume=True)
         return cache, self.mask[documents.to(self.mask.device)]
 
 
 def _selected(
     cache: Any, rows: Callable[[int, Any], torch.Tensor], *, consume: bool = False
 ) -> Any:
-    """Return a copy of a cache with the rows that ``rows(number, layer)`` tells for each layer."""
+    """Return a copy of a cache with the rows that ``rows(number, layer)`` gives for each layer."""
     chosen = copy.copy(cache)
     chosen.layers = []
     for number, layer in enumerate(cache.layers):

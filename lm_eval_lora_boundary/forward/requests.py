@@ -1,4 +1,4 @@
-"""What a sweep asks of a model, reduced to tokens, and what comes back."""
+"""The requests of a sweep to a model, reduced to tokens, and their answers."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Score:
-    """How likely is a continuation?
+    """A request for the log-likelihood of a continuation.
 
     Attributes:
-        context: Token ids of the context; not empty.
-        continuation: Token ids of the continuation; not empty.
+        context: Token ids, at least one.
+        continuation: Token ids, at least one.
     """
 
     context: tuple[int, ...]
@@ -23,32 +23,32 @@ class Score:
 
     @property
     def content(self) -> str:
-        """Everything that decides the answer, as text."""
+        """Everything in the request that decides the answer, as text."""
         return json.dumps(["score", self.context, self.continuation])
 
     @property
     def beginning(self) -> tuple[int, ...]:
-        """Return the tokens that are read before any logits are needed."""
+        """The tokens that are read before any logits are needed."""
         return self.context[:-1]
 
     @property
     def length(self) -> int:
-        """Return the number of tokens that are read or written."""
+        """Number of tokens that are read."""
         return len(self.context) + len(self.continuation) - 1
 
 
 @dataclass(frozen=True)
 class Generate:
-    """What does the model write?
+    """A request for a response.
 
     Attributes:
-        prompt: Token ids of the prompt; not empty.
-        until: Strings that end the response; the text of the end-of-text token among them.
+        prompt: Token ids, at least one.
+        until: Strings that end the response, including the text of the end-of-text token.
         max_new_tokens: Most tokens to write.
-        options: lm-eval's other generation arguments, as canonical JSON.
-        text: The prompt before it was tokenised, and perhaps truncated.
-        arguments: lm-eval's generation arguments as they came, as JSON.
-        number: 0, 1, … for the same sampled request asked several times.
+        options: lm-eval's other generation arguments, as JSON with sorted keys.
+        text: The prompt before tokenisation, without truncation.
+        arguments: lm-eval's unchanged generation arguments, as JSON.
+        number: 0, 1, … for repeats of the same sampled request.
     """
 
     prompt: tuple[int, ...]
@@ -61,39 +61,39 @@ class Generate:
 
     @property
     def content(self) -> str:
-        """Everything that decides the answer, as text."""
+        """Everything in the request that decides the answer, as text."""
         settings = [self.until, self.max_new_tokens, self.options, self.number]
         return json.dumps(["generate", self.prompt, *settings], ensure_ascii=False)
 
     @property
     def beginning(self) -> tuple[int, ...]:
-        """Return the tokens that are read before any logits are needed."""
+        """The tokens that are read before any logits are needed."""
         return self.prompt[:-1]
 
     @property
     def length(self) -> int:
-        """Return the largest number of tokens that are read or written."""
+        """Largest number of tokens that are read or written."""
         return len(self.prompt) + self.max_new_tokens
 
     @property
     def is_sampled(self) -> bool:
-        """Tell whether the response is drawn at random."""
+        """Whether the response is sampled."""
         return bool(json.loads(self.options).get("do_sample"))
 
     def repeated(self, number: int) -> Generate:
-        """Return the request as asked for the ``number``-th time."""
+        """Return the repeat of this request with this number."""
         return replace(self, number=number)
 
     @property
     def special_options(self) -> list[str]:
-        """Return the arguments beyond plain greedy decoding."""
+        """The arguments that greedy decoding cannot follow."""
         options: dict[str, Any] = json.loads(self.options)
         plain = {"temperature", "top_p", "top_k", "do_sample"}
         return sorted(options.keys() - plain) + ["do_sample=True"] * self.is_sampled
 
 
 Request = Score | Generate
-# log-likelihood and whether the continuation is the greedy one; or the response
+# the log-likelihood and whether the continuation is the greedy one, or the response
 Answer = tuple[float, bool] | str
 # the answers to one request, by boundary
 Answers = dict[int, Answer]
@@ -102,10 +102,8 @@ Answers = dict[int, Answer]
 def key(request: Request, identity: str) -> bytes:
     """Return the key under which the answers to a request are stored.
 
-    Args:
-        request: The request.
-        identity: Everything else that decides an answer, the boundary apart: model, adapter,
-            precision, versions.
+    ``identity`` is everything else that decides an answer, except the boundary: model, adapter,
+    precision, versions.
     """
     return hashlib.sha256(f"{identity}\n{request.content}".encode()).digest()
 
@@ -113,12 +111,12 @@ def key(request: Request, identity: str) -> bytes:
 def common_beginning(requests: Sequence[Request]) -> tuple[int, ...]:
     """Return the longest beginning that all requests share, before any logits are needed."""
     beginnings = [request.beginning for request in requests]
-    # the first and the last in order differ earliest
+    # of all pairs, the first and the last in sorted order share the least
     first, last = min(beginnings, default=()), max(beginnings, default=())
     return first[: shared_length(first, last)]
 
 
 def shared_length(a: Sequence[object], b: Sequence[object]) -> int:
-    """Return how many items at the beginning of two sequences are the same."""
+    """Return how many items two sequences have in common at the beginning."""
     pairs = enumerate(zip(a, b, strict=False))
     return next((i for i, (x, y) in pairs if x != y), min(len(a), len(b)))

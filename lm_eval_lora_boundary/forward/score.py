@@ -17,11 +17,11 @@ from .split_model import SplitModel
 
 @dataclass
 class _Passage:
-    """Tokens that are read in one row of a pass, and what is scored on the way.
+    """Tokens that are read in one row of a pass, and what is scored there.
 
     Attributes:
         tokens: The tokens.
-        parent: Row of the pass before that this one goes on from.
+        parent: Row of the pass before that this one continues.
         scored: Position, target token and request of everything that is scored.
     """
 
@@ -30,51 +30,39 @@ class _Passage:
     scored: list[tuple[int, int, int]] = field(default_factory=list)
 
 
+@dataclass
 class Scores:
     """Scores continuations under every boundary.
 
     Continuations of the same context are scored from one reading of it.
+
+    Attributes:
+        model: The model.
+        boundaries: The boundaries, descending.
+        dtype: Precision of the softmax; None for that of the logits.
     """
 
-    def __init__(
-        self, model: SplitModel, boundaries: Sequence[int], dtype: torch.dtype | None
-    ) -> None:
-        """Prepare.
-
-        Args:
-            model: The model.
-            boundaries: The boundaries, descending.
-            dtype: Precision of the softmax; None for that of the logits.
-        """
-        self._model = model
-        self._boundaries = boundaries
-        self._dtype = dtype
+    model: SplitModel
+    boundaries: Sequence[int]
+    dtype: torch.dtype | None
 
     def answer(self, prefix: Branches, skipped: int, requests: Sequence[Score]) -> list[Answers]:
-        """Score a batch.
+        """Score a batch, in which requests with the same context are next to each other.
 
-        Args:
-            prefix: What has been read of every request, one document.
-            skipped: How many tokens that is.
-            requests: The requests; those with the same context next to each other.
-
-        Returns:
-            Log-likelihood and whether greedy decoding would give the continuation, by boundary.
+        ``prefix`` is the beginning that all requests share, ``skipped`` tokens read as one
+        document.
         """
         contexts, continuations = _plan(requests, skipped)
-        sums = torch.zeros(len(self._boundaries), len(requests), dtype=torch.float64)
-        greedy = torch.ones(len(self._boundaries), len(requests), dtype=torch.bool)
+        sums = torch.zeros(len(self.boundaries), len(requests), dtype=torch.float64)
+        greedy = torch.ones(len(self.boundaries), len(requests), dtype=torch.bool)
         branches = prefix.select([0] * len(contexts))
         self._read(branches, contexts, "left", sums, greedy)
         if continuations:
             branches = branches.select([passage.parent for passage in continuations])
             self._read(branches, continuations, "right", sums, greedy)
         return [
-            {
-                boundary: (float(sums[i, request]), bool(greedy[i, request]))
-                for i, boundary in enumerate(self._boundaries)
-            }
-            for request in range(len(requests))
+            dict(zip(self.boundaries, zip(logprobs, exact, strict=True), strict=True))
+            for logprobs, exact in zip(sums.T.tolist(), greedy.T.tolist(), strict=True)
         ]
 
     def _read(
@@ -85,33 +73,30 @@ class Scores:
         sums: torch.Tensor,
         greedy: torch.Tensor,
     ) -> None:
-        """Read passages and add what is scored on the way to the sums of the requests."""
+        """Read passages, and add their scores to the sums of the requests."""
         tokens, mask = padded([passage.tokens for passage in passages], side, branches.mask.device)
         width = tokens.shape[1]
-        scored = [
-            (row * width + position, target, request)
-            for row, passage in enumerate(passages)
-            for start in [width - len(passage.tokens) if side == "left" else 0]
-            for position, target, request in [(start + p, t, r) for p, t, r in passage.scored]
-        ]
+        scored = []
+        for row, passage in enumerate(passages):
+            start = row * width + (width - len(passage.tokens) if side == "left" else 0)
+            scored += [(start + position, *rest) for position, *rest in passage.scored]
         where, targets, requests = (torch.tensor(column) for column in zip(*scored, strict=True))
         places, place = torch.unique(where, return_inverse=True)
         wanted_at = torch.stack([places // width, places % width], dim=1).to(tokens.device)
         needed = branches.read(tokens, mask, wanted_at).flatten(0, 1)
         # every target at every boundary: which row of `needed` predicts it
-        count = len(self._boundaries)
+        count = len(self.boundaries)
         row = (torch.arange(count).unsqueeze(1) * len(places) + place).flatten()
         boundary = torch.arange(count).repeat_interleave(len(place))
         target, request = targets.repeat(count), requests.repeat(count)
-        for piece, logits in self._model.pieces(needed):
+        for piece, logits in self.model.pieces(needed):
             here = (row >= piece.start) & (row < piece.stop)
             index = (row[here] - piece.start).to(logits.device)
             wanted = target[here].to(logits.device)
-            log_probs = log_softmax(logits, self._dtype)
+            log_probs = log_softmax(logits, self.dtype)
             values = log_probs[index, wanted].double().cpu()
-            best = (logits.argmax(dim=-1)[index] == wanted).cpu()
             sums.index_put_((boundary[here], request[here]), values, accumulate=True)
-            wrong = ~best
+            wrong = (logits.argmax(dim=-1)[index] != wanted).cpu()
             greedy[boundary[here][wrong], request[here][wrong]] = False
 
 

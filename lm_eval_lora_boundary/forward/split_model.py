@@ -1,14 +1,13 @@
 """A causal language model in two parts: decoder and output head.
 
-A sweep needs logits at few positions but many rows, the trace needs them at every layer. Both run
-the decoder once and then apply the head, with whatever scaling or soft-capping the model does
-after it, to just the states they need, piece by piece.
+A sweep needs logits at few positions of many rows. It runs the decoder once, and then applies the
+head, with any scaling or soft-capping after it, to the states it needs, piece by piece.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,8 +18,8 @@ from transformers.modeling_outputs import BaseModelOutputWithPast
 from ..errors import ModelError
 
 _LOGITS_AT_ONCE = 1 << 24  # elements: 64 MB in fp32
-# what a decoder calls its cache: transformers 5.24 and newer, and older releases; models that come
-# with their own code may keep the old name
+# Transformers 5.24 has renamed the decoder's cache argument. Models that come with their own code
+# may keep the old name.
 _CACHE_NAMES = ("cache", "past_key_values")
 
 
@@ -28,30 +27,32 @@ class SplitModel:
     """Runs a transformers causal language model part by part."""
 
     def __init__(self, model: Any) -> None:
-        """Find the parts; changes nothing.
+        """Find the parts, and change nothing.
 
         Args:
-            model: The model, without PEFT around it (adapted layers inside are fine).
+            model: The model, not wrapped in PEFT (its layers may be adapted).
 
         Raises:
-            ModelError: The model does not name its decoder, or it takes no positions or no cache.
+            ModelError: The model does not name its decoder, or the decoder takes no positions or
+                no cache.
         """
         decoder = model.get_decoder() if hasattr(model, "get_decoder") else None
-        names = [name for name, module in model.named_modules() if name and module is decoder]
-        if decoder is None or not names:
+        paths = [path for path, module in model.named_modules() if path and module is decoder]
+        if decoder is None or not paths:
             raise ModelError(f"{type(model).__name__} does not name its decoder")
         self._model: Any = model
         self.decoder: Any = decoder
-        self._path = names[0]
+        parent, _, self._name = paths[0].rpartition(".")
+        self._parent: Any = model.get_submodule(parent)
         accepted = inspect.signature(decoder.forward).parameters
         if "position_ids" not in accepted:
-            # it counts columns, padding included: texts could not be put together from pieces
+            # it counts columns, padding included, so texts cannot be put together from pieces
             raise ModelError(f"the decoder of {type(model).__name__} takes no position_ids")
         cache_name = next((name for name in _CACHE_NAMES if name in accepted), None)
         if cache_name is None:
             raise ModelError(
-                f"the decoder of {type(model).__name__} takes no cache (none of its arguments is "
-                f"{' or '.join(_CACHE_NAMES)})"
+                f"the decoder of {type(model).__name__} takes no cache; expected one named "
+                f"{' or '.join(_CACHE_NAMES)}"
             )
         self._cache_name = cache_name
 
@@ -62,12 +63,11 @@ class SplitModel:
 
         Args:
             tokens: Token ids, shape (batch, seq).
-            mask: 1 for every token to attend to, what is in the cache included, shape
-                (batch, past + seq).
+            mask: Attention mask of cache and tokens, shape (batch, past + seq).
             cache: A transformers cache, which is extended; None for no past.
 
         Returns:
-            The states that the head sees, after the final norm, shape (rows, seq, hidden).
+            The input of the head, after the final norm, shape (rows, seq, hidden).
         """
         positions = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, -tokens.shape[1] :]
         inputs: dict[str, Any] = {"attention_mask": mask, "position_ids": positions}
@@ -78,41 +78,22 @@ class SplitModel:
         return states
 
     def pieces(self, states: torch.Tensor) -> Iterator[tuple[slice, torch.Tensor]]:
-        """Apply the head piece by piece, so that little of (states, vocab) exists at once.
-
-        Args:
-            states: What the head sees, shape (states, hidden).
-
-        Yields:
-            Which states, and their logits, shape (piece, vocab).
-        """
+        """Apply the head to its input (states, hidden); see :func:`logits_in_pieces`."""
         head = self._model.get_output_embeddings()
         vocabulary = getattr(head, "out_features", None) or head.weight.shape[0]
-        size = max(1, _LOGITS_AT_ONCE // vocabulary)
         with self._head_only() as head_only:
-            for start in range(0, len(states), size):
-                piece = slice(start, min(start + size, len(states)))
-                yield piece, head_only(states[piece])
+            yield from logits_in_pieces(head_only, states, vocabulary)
 
     def greedy(self, states: torch.Tensor) -> torch.Tensor:
-        """Return the most likely token after each state.
-
-        Args:
-            states: What the head sees, shape (states, hidden).
-
-        Returns:
-            Token ids, shape (states,).
-        """
+        """Return the most likely tokens (states,) for inputs of the head (states, hidden)."""
         tokens = torch.empty(len(states), dtype=torch.long, device=states.device)
         for piece, logits in self.pieces(states):
             tokens[piece] = logits.argmax(dim=-1).to(tokens.device)
         return tokens
 
     @contextmanager
-    def _head_only(self) -> Iterator[Any]:
-        """Put a stand-in that returns given states in the decoder's place."""
-        parent = self._model.get_submodule(self._path.rpartition(".")[0])
-        name = self._path.rpartition(".")[2]
+    def _head_only(self) -> Iterator[Callable[[torch.Tensor], torch.Tensor]]:
+        """Replace the decoder by a module that returns given states."""
         stand_in = _StandIn()
 
         def logits(states: torch.Tensor) -> torch.Tensor:
@@ -121,16 +102,33 @@ class SplitModel:
             result: torch.Tensor = self._model(input_ids=ids, use_cache=False).logits
             return result[0]
 
-        setattr(parent, name, stand_in)
+        setattr(self._parent, self._name, stand_in)
         try:
             yield logits
         finally:
-            setattr(parent, name, self.decoder)
+            setattr(self._parent, self._name, self.decoder)
+
+
+def logits_in_pieces(
+    head: Callable[[torch.Tensor], torch.Tensor], states: torch.Tensor, vocabulary: int
+) -> Iterator[tuple[slice, torch.Tensor]]:
+    """Turn states into logits piece by piece, so that few logits exist at once.
+
+    Args:
+        head: Takes states (piece, hidden), returns logits (piece, vocab).
+        states: All states, shape (states, hidden).
+        vocabulary: Number of logits of a state.
+
+    Yields:
+        Which states, and their logits (piece, vocab).
+    """
+    size = max(1, _LOGITS_AT_ONCE // vocabulary)
+    for start in range(0, len(states), size):
+        piece = slice(start, min(start + size, len(states)))
+        yield piece, head(states[piece])
 
 
 class _StandIn(nn.Module):
-    """Returns ``states`` whatever it is given."""
-
     def __init__(self) -> None:
         super().__init__()
         self.states = torch.empty(0)
@@ -140,7 +138,7 @@ class _StandIn(nn.Module):
 
 
 class _Output(BaseModelOutputWithPast):
-    """What every decoder returns; whatever else some return (router logits, …) is None."""
+    """What every decoder returns. Extras of some decoders (router logits, …) are None."""
 
     def __getattr__(self, name: str) -> None:
         if name.startswith("__"):

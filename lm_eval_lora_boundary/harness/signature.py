@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
+from ..cuts.fingerprint import config_content, json_sha256
 from .settings import EvaluationSettings
 from .sweep_model import SweepModel
 from .tasks import LoadedTasks
@@ -25,21 +25,13 @@ def describe_run(lm: SweepModel, settings: EvaluationSettings) -> dict[str, Any]
         "softmax_dtype": str(lm.softmax_dtype),
         "mixed_precision_dtype": str(lm.mixed_precision_dtype),
         "attention": getattr(lm.model.config, "_attn_implementation", None),
-        "config": _content(lm.model.config),
-        "generation_config": _content(lm.model.generation_config),
-        "vocabulary_sha256": hashlib.sha256(
-            json.dumps(sorted(lm.tokenizer.get_vocab().items())).encode()
-        ).hexdigest(),
+        "config": config_content(lm.model.config),
+        "generation_config": config_content(lm.model.generation_config),
+        "vocabulary_sha256": json_sha256(sorted(lm.tokenizer.get_vocab().items())),
         "model_args": dict(settings.model_args),
         "versions": {name: version(name) for name in names},
         **lm.engine_facts,
     }
-
-
-def _content(config: Any) -> dict[str, Any]:
-    """Return a config without what does not decide answers."""
-    content: dict[str, Any] = config.to_dict()
-    return {k: v for k, v in content.items() if k not in ("_name_or_path", "transformers_version")}
 
 
 def signature(

@@ -18,7 +18,7 @@ from lm_eval.evaluator_utils import get_sample_size
 from lm_eval.tasks import TaskManager
 from lm_eval.utils import set_torch_seed
 
-from ..errors import LoraBoundaryError, TaskError
+from ..errors import LoraBoundaryError, TaskError, first_line
 
 SPLITS = ("validation", "test")
 
@@ -73,10 +73,9 @@ def load_tasks(manager: TaskManager, names: Sequence[str]) -> Any:
     except LoraBoundaryError:
         raise
     except (OSError, ValueError, DatasetsError) as error:
-        reason = str(error).strip().partition("\n")[0]
         raise TaskError(
             f"task {', '.join(names)}: its data cannot be loaded ({type(error).__name__}: "
-            f"{reason}); check the network, or the paths in its YAML"
+            f"{first_line(error)}); check the network, or the paths in its YAML"
         ) from error
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import torch
 from peft.tuners.lora import LoraLayer
 
 from ..cuts.activated import special_tokens
 from ..errors import LoraBoundaryError, ModelError
 from ..forward.fork import Fork
-from ..forward.loglikelihood import plain_score
+from ..forward.loglikelihood import plain_score, scores_agree
 from ..forward.requests import Answers, Generate, Score
 from ..harness.sweep_model import SweepModel
 from .toggle import Toggle
@@ -21,11 +20,6 @@ if TYPE_CHECKING:
     from ..harness.sweep_model import SweepModel
     from .toggle import Toggle
 
-
-# logits of a random or real model in fp32 differ by rounding of sums; half precision by far more
-_TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-3}
-
-_LOOSE = 0.05
 
 _SPECIAL = 32  # tokens that the adapter treats unlike others
 
@@ -98,11 +92,10 @@ class Trial:
         return f"{reason} with this architecture" if reason else ""
 
     def _differs(self, found: Sequence[Answers], expected: dict[int, list[float]]) -> str:
-        tolerance = _TOLERANCE.get(self._lm.model.dtype, _LOOSE)
         for boundary, scores in expected.items():
             for answers, score in zip(found, scores, strict=True):
                 ours = _score(answers, boundary)
-                if not abs(ours - score) <= tolerance * max(1.0, abs(score)):
+                if not scores_agree(ours, score, self._lm.model.dtype):
                     return (
                         f"a trial at boundary {boundary} scored {ours:.4f} instead of {score:.4f}"
                     )

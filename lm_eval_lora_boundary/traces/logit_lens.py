@@ -19,8 +19,7 @@ from torch import nn
 
 from ..cuts.layers import DecoderStack
 from ..forward.loglikelihood import Batch, scored_logits
-
-_LOGITS_AT_ONCE = 1 << 24  # elements: 64 MB in fp32
+from ..forward.split_model import logits_in_pieces
 
 
 class LayerReadout:
@@ -75,20 +74,14 @@ class LayerReadout:
         return torch.stack([states.to(device) for states in captured]), logits
 
     def logits(self, states: torch.Tensor) -> Iterator[tuple[slice, torch.Tensor]]:
-        """Apply what follows the last layer, piece by piece, so that few logits exist at once.
+        """Apply what follows the last layer; see :func:`.logits_in_pieces`.
 
         Args:
             states: What layers returned, shape (states, hidden).
-
-        Yields:
-            Which states, and their logits, shape (piece, vocab).
         """
         config = self._model.config.get_text_config(decoder=True)
-        size = max(1, _LOGITS_AT_ONCE // config.vocab_size)
         with self._only_the_end() as end:
-            for start in range(0, len(states), size):
-                piece = slice(start, min(start + size, len(states)))
-                yield piece, end(states[piece])
+            yield from logits_in_pieces(end, states, config.vocab_size)
 
     @contextmanager
     def _only_the_end(self) -> Iterator[Callable[[torch.Tensor], torch.Tensor]]:

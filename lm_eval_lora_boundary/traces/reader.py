@@ -12,7 +12,7 @@ from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
 from ..cuts.activated import on_head
 from ..errors import AdapterError, ModelError
-from ..forward.loglikelihood import Batch, log_softmax, plain_score
+from ..forward.loglikelihood import Batch, log_softmax, plain_score, scores_agree
 from ..forward.memory import rows_that_fit
 from .gold import Gold
 from .lm import TraceLM
@@ -20,9 +20,6 @@ from .logit_lens import LayerReadout, last_of_rows, targets
 
 _ROWS = 16  # documents in a batch by default; more only add padding
 _IN_CACHE = 1 << 19  # logits whose softmax a processor's cache holds: three times as fast
-# between one and many rows of a matrix product, sums are rounded differently
-_TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-3}
-_LOOSE = 0.05
 
 
 @dataclass(frozen=True)
@@ -191,8 +188,7 @@ class Reader:
 
     def _compare(self, ours: float, own: float, whose: str) -> None:
         """Compare what the last layer reads out with what somebody else says."""
-        tolerance = _TOLERANCE.get(self._lm.model.dtype, _LOOSE)
-        if not abs(ours - own) <= tolerance * max(1.0, abs(own)):
+        if not scores_agree(ours, own, self._lm.model.dtype):
             raise ModelError(
                 f"{type(self._model).__name__} cannot be traced with this adapter: its last layer "
                 f"reads out a log-probability of {ours:.4f}, where {whose} says {own:.4f}"

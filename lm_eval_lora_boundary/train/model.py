@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import warnings
 from typing import Any
 
@@ -17,9 +15,9 @@ from transformers.pytorch_utils import Conv1D
 
 from ..cuts.boundaries import check_boundary
 from ..cuts.cut import LoraCut
-from ..cuts.fingerprint import weights_sample
+from ..cuts.fingerprint import config_content, json_sha256, weights_sample
 from ..cuts.layers import DecoderStack, find_decoder_stack, number_of_layers
-from ..errors import AdapterError, BoundaryError
+from ..errors import AdapterError, BoundaryError, first_line
 from ..harness.base_loader import BaseLM
 from ..harness.device import placed
 from .settings import ALL_LINEAR, TrainSettings
@@ -65,17 +63,12 @@ def load_base(settings: TrainSettings) -> HFLM:
 
 def base_identity(base: HFLM, settings: TrainSettings) -> dict[str, Any]:
     """Return what identifies a base model, whatever path it was loaded from."""
-    config = base.config.to_dict()
-    for name in ("_name_or_path", "transformers_version"):
-        config.pop(name, None)
     return {
         "name": settings.pretrained,
         "revision": settings.model_args.get("revision"),
         "commit": getattr(base.config, "_commit_hash", None),
         "gguf_file": settings.model_args.get("gguf_file"),
-        "config_sha256": hashlib.sha256(
-            json.dumps(config, sort_keys=True, default=str).encode()
-        ).hexdigest(),
+        "config_sha256": json_sha256(config_content(base.config)),
         "weights_sample": weights_sample(base.model),
         "dtype": str(base.model.dtype).removeprefix("torch."),
     }
@@ -110,8 +103,7 @@ def add_lora(model: PreTrainedModel, settings: TrainSettings) -> PeftModel:
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
             peft_model = get_peft_model(model, config)
     except ValueError as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise AdapterError(f"target_modules={','.join(targets)}: {reason}") from error
+        raise AdapterError(f"target_modules={','.join(targets)}: {first_line(error)}") from error
     _check_adapted(peft_model, targets, last)
     return peft_model
 

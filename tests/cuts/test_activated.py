@@ -1,4 +1,4 @@
-"""Activated LoRA: what PEFT does outside the layers, in its model's own forward pass."""
+"""Activated LoRA: what PEFT does outside the layers, in the forward pass of its own model."""
 
 from __future__ import annotations
 
@@ -15,9 +15,16 @@ import torch
 import transformers
 from lm_eval.api.instance import Instance
 from model_helpers import make, requests
-from peft.tuners.lora import LoraLayer
 from sweep_helpers import answering
-from tiny_models import LAYERS, lora_config, randomise, save_adapter, tiny_model, tiny_tokenizer
+from tiny_models import (
+    LAYERS,
+    cut_by_hand,
+    lora_config,
+    randomise,
+    save_adapter,
+    tiny_model,
+    tiny_tokenizer,
+)
 
 from lm_eval_lora_boundary import apply_boundary, export
 from lm_eval_lora_boundary.cuts.adapter_folder import open_adapter
@@ -39,17 +46,6 @@ def store(tmp_path: Path) -> Iterator[AnswerStore]:
         yield store
 
 
-def by_hand(adapter: Path, boundary: int) -> Any:
-    """Second implementation: PEFT, with modules of a fresh base model in the place of others."""
-    model = peft.PeftModel.from_pretrained(tiny_model(), adapter).eval()
-    base, fresh = model.get_base_model(), tiny_model()
-    for name, _ in [(n, m) for n, m in base.named_modules() if isinstance(m, LoraLayer)]:
-        if (LAYERS - 1 if name == "lm_head" else int(name.split(".")[2])) > boundary:
-            parent, _, attribute = name.rpartition(".")
-            setattr(base.get_submodule(parent), attribute, fresh.get_submodule(name))
-    return model
-
-
 def score(model: Any, context: list[int], rest: list[int]) -> float:
     """Score one sequence, unpadded."""
     with torch.no_grad():
@@ -61,10 +57,10 @@ def score(model: Any, context: list[int], rest: list[int]) -> float:
 def write(model: Any, prompt: list[int], count: int) -> list[int]:
     """Continue one prompt greedily, unpadded."""
     with torch.no_grad():
-        found = model.generate(
+        output = model.generate(
             input_ids=torch.tensor([prompt]), max_new_tokens=count, do_sample=False, pad_token_id=0
         )
-    return found[0, len(prompt) :].tolist()
+    return output[0, len(prompt) :].tolist()
 
 
 def tokens(request: Instance) -> tuple[list[int], list[int]]:
@@ -73,22 +69,20 @@ def tokens(request: Instance) -> tuple[list[int], list[int]]:
 
 
 def check_scores(ours: list[tuple[float, bool]], adapter: Path, boundary: int) -> None:
-    model = by_hand(adapter, boundary)
-    expected = [score(model, *tokens(each)) for each in requests("loglikelihood")]
-    assert [one for one, _ in ours] == pytest.approx(expected, abs=1e-4)
+    model = cut_by_hand(adapter, boundary)
+    expected = [score(model, *tokens(request)) for request in requests("loglikelihood")]
+    assert [logprob for logprob, _ in ours] == pytest.approx(expected, abs=1e-4)
 
 
 def check_texts(ours: list[str], adapter: Path, boundary: int) -> None:
-    model, tokenizer = by_hand(adapter, boundary), tiny_tokenizer()
-    work = generations()
-    assert len(ours) == len(work)
-    for text, request in zip(ours, work, strict=True):
-        found = write(model, tokenizer.encode(request.args[0]), 8)
-        assert text == tokenizer.decode(found, skip_special_tokens=True)
+    model, tokenizer = cut_by_hand(adapter, boundary), tiny_tokenizer()
+    for text, request in zip(ours, generations(), strict=True):
+        expected = write(model, tokenizer.encode(request.args[0]), 8)
+        assert text == tokenizer.decode(expected, skip_special_tokens=True)
 
 
 def generations() -> list[Instance]:
-    """Prompts of several lengths, with and without the sequence, and more than once."""
+    """Return prompts of several lengths, with the sequence never, once or twice."""
     texts = ["w9 w3 w4 w11 w12", "w20 w21", "w3 w4", "w3 w4 w9 w8 w7 w6 w3 w4 w5", "w4 w9", "w3 w9"]
     arguments = {"until": [], "max_gen_toks": 8}
     return [
@@ -97,9 +91,9 @@ def generations() -> list[Instance]:
     ]
 
 
-# the second and third are found, wholly or in part, in padding
+# the second and third lie in the padding, wholly or in part
 @pytest.mark.parametrize("sequence", [INVOCATION, [0, 8], [7, 0], [0], [6]], ids=str)
-def test_one_boundary(tiny: Tiny, sequence: list[int]) -> None:
+def test_every_boundary_equals_peft(tiny: Tiny, sequence: list[int]) -> None:
     base, adapter = tiny(alora_invocation_tokens=sequence)
     for boundary in EVERY:
         lm = make(base, adapter, boundary=boundary, batch_size=6)
@@ -108,7 +102,7 @@ def test_one_boundary(tiny: Tiny, sequence: list[int]) -> None:
 
 
 @pytest.mark.parametrize("sequence", [INVOCATION, [0, 8], [7, 0]], ids=str)
-def test_sweep(tiny: Tiny, store: AnswerStore, sequence: list[int]) -> None:
+def test_a_sweep_equals_peft(tiny: Tiny, store: AnswerStore, sequence: list[int]) -> None:
     base, adapter = tiny(alora_invocation_tokens=sequence)
     sweep = answering(base, adapter, store, boundaries=EVERY)
     assert sweep.engines.name == "toggle"
@@ -125,7 +119,7 @@ def test_sweep(tiny: Tiny, store: AnswerStore, sequence: list[int]) -> None:
 
 
 @pytest.mark.parametrize("sequence", [INVOCATION, [7, 0]], ids=str)
-def test_trace(tiny: Tiny, sequence: list[int]) -> None:
+def test_a_trace_equals_peft(tiny: Tiny, sequence: list[int]) -> None:
     base, adapter = tiny(alora_invocation_tokens=sequence)
     lm = TraceLM(str(base), peft=str(adapter), device="cpu", dtype="float32")
     pairs = [([9, *sequence, 11, 12], [5, 6]), ([9, 7], [8]), ([20] * 7, [11, 12, 13])]
@@ -136,7 +130,7 @@ def test_trace(tiny: Tiny, sequence: list[int]) -> None:
         with lm.cut:
             lm.cut.move(boundary)
             readings = reader.read(documents, 3)
-        model = by_hand(adapter, boundary)
+        model = cut_by_hand(adapter, boundary)
         ours = [float(reading.logprob[-1].sum()) for reading in readings]
         assert ours == pytest.approx([score(model, *pair) for pair in pairs], abs=1e-4)
 
@@ -144,7 +138,7 @@ def test_trace(tiny: Tiny, sequence: list[int]) -> None:
 def test_a_sweep_that_differs_from_peft_is_refused(
     tiny: Tiny, store: AnswerStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Engines that run the base model inside PEFT's agree with each other, and are both wrong."""
+    """Engines that run only the model inside PEFT's agree with each other, and are all wrong."""
     base, adapter = tiny(alora_invocation_tokens=INVOCATION)
     call = peft.PeftModelForCausalLM.__call__
 
@@ -155,7 +149,7 @@ def test_a_sweep_that_differs_from_peft_is_refused(
     monkeypatch.setattr(peft.PeftModelForCausalLM, "__call__", inside)
     with pytest.raises(ModelError, match=r"cannot be swept .* PEFT's own model"):
         answering(base, adapter, store, boundaries=EVERY)
-    # what is not activated is right all the same
+    # other adapters do not need PEFT's model
     answering(*tiny(), store, boundaries=EVERY)
 
 
@@ -169,7 +163,7 @@ def test_a_trace_that_differs_from_peft_is_refused(tiny: Tiny) -> None:
 
 
 def test_adapters_on_the_head(tmp_path: Path, tiny: Tiny, store: AnswerStore) -> None:
-    """The head must see whole texts; the read-out of a trace sees single states."""
+    """The head must see whole texts, and a trace shows it single states."""
     base, _ = tiny()
     config = lora_config(alora_invocation_tokens=INVOCATION, target_modules=["lm_head", "q_proj"])
     trained = randomise(peft.get_peft_model(tiny_model(), config))
@@ -190,18 +184,20 @@ def test_apply_boundary(tiny: Tiny) -> None:
     inputs = torch.tensor([[9, *INVOCATION, 11, 12]])
     for boundary in EVERY:
         with torch.no_grad(), apply_boundary(model, boundary):
-            assert torch.equal(model(inputs).logits, by_hand(adapter, boundary)(inputs).logits)
+            assert torch.equal(model(inputs).logits, cut_by_hand(adapter, boundary)(inputs).logits)
 
 
-def test_export_is_verified_where_the_adapter_works(tiny: Tiny, tmp_path: Path) -> None:
+def test_an_exported_adapter_is_activated_and_merging_is_refused(
+    tiny: Tiny, tmp_path: Path
+) -> None:
     base, adapter = tiny(alora_invocation_tokens=INVOCATION)
     export(str(base), adapter, 1, tmp_path / "out", device="cpu", dtype="float32")
     exported = peft.PeftModel.from_pretrained(tiny_model(), tmp_path / "out").eval()
     inputs = torch.tensor([[9, *INVOCATION, 11, 12]])
     with torch.no_grad():
-        found = exported(inputs).logits
-        assert torch.equal(found, by_hand(adapter, 1)(inputs).logits)
-        assert not torch.equal(found, tiny_model()(inputs).logits)
+        logits = exported(inputs).logits
+        assert torch.equal(logits, cut_by_hand(adapter, 1)(inputs).logits)
+        assert not torch.equal(logits, tiny_model()(inputs).logits)
     for merging in (
         lambda: export(str(base), adapter, 1, tmp_path / "merged", merge=True, device="cpu"),
         lambda: make(base, adapter, boundary=1, merge=True),
@@ -223,7 +219,7 @@ def test_adapters_that_peft_never_activates_are_refused(
         make(base, adapter, boundary=1)
 
 
-def test_architectures_that_peft_does_not_activate_it_in_are_refused(tmp_path: Path) -> None:
+def test_architectures_that_peft_does_not_support_are_refused(tmp_path: Path) -> None:
     config = transformers.AutoConfig.for_model(
         "mpt", d_model=32, n_heads=4, n_layers=4, max_seq_len=64, vocab_size=64
     )
@@ -244,6 +240,6 @@ def test_tokens_of_another_vocabulary_are_refused(tiny: Tiny, tmp_path: Path) ->
 def test_several_responses_at_once_are_refused(tiny: Tiny, argument: str) -> None:
     base, adapter = tiny(alora_invocation_tokens=INVOCATION)
     arguments = {"until": [], "max_gen_toks": 4, argument: 2}
-    work = [Instance("generate_until", {}, ("w3 w4", arguments), 0, metadata=("t", 0, 1))]
+    prompts = [Instance("generate_until", {}, ("w3 w4", arguments), 0, metadata=("t", 0, 1))]
     with pytest.raises(AdapterError, match=f"{argument}=2 does not work"):
-        make(base, adapter, boundary=1).generate_until(work)
+        make(base, adapter, boundary=1).generate_until(prompts)

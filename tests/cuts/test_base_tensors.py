@@ -1,4 +1,4 @@
-"""Base weights that PEFT rewrites while it loads an adapter: found by comparison, and put back."""
+"""Base weights that PEFT rewrites while loading an adapter: found by comparison, and restored."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ import torch
 from exports.export_helpers import load_base
 from lm_eval.models.huggingface import HFLM
 from model_helpers import TOKENS, logits, make
-from peft.tuners.lora import LoraLayer
-from tiny_models import LAYERS, lora_config, randomise, save_adapter, tiny_model
+from tiny_models import LAYERS, cut_by_hand, lora_config, randomise, save_adapter, tiny_model
 from torch import nn
 from torch.testing._internal.two_tensor import TwoTensor
 
@@ -29,7 +28,7 @@ from lm_eval_lora_boundary.cuts.loading import load_adapter
 from lm_eval_lora_boundary.errors import AdapterError
 
 KASA = {"kasa_config": {"beta": 1e-4, "gamma": 1e-3}}
-# a value for every variant of LoRA; that of a new PEFT is missing here, and fails the test
+# A value for every variant of LoRA. A new variant of PEFT is missing here and fails the test.
 VARIANTS: dict[str, Any] = {
     "use_dora": True,
     "velora_config": {},
@@ -51,26 +50,13 @@ INITS = [
 ]
 
 
-def by_hand(adapter: Path, boundary: int, **model: Any) -> Any:
-    """Second implementation: PEFT, with modules of a fresh base model in the place of others."""
-    torch.manual_seed(5)  # some initialisations draw random vectors
-    found = peft.PeftModel.from_pretrained(tiny_model(**model), adapter).eval()
-    base, fresh = found.get_base_model(), tiny_model(**model)
-    for name, _ in [(n, m) for n, m in base.named_modules() if isinstance(m, LoraLayer)]:
-        layer = next((int(part) for part in name.split(".") if part.isdigit()), LAYERS - 1)
-        if layer > boundary:
-            parent, _, attribute = name.rpartition(".")
-            setattr(base.get_submodule(parent), attribute, fresh.get_submodule(name))
-    return found
-
-
-def says(model: Any) -> torch.Tensor:
+def run(model: Any) -> torch.Tensor:
     with torch.no_grad():
         return model(input_ids=TOKENS).logits
 
 
 def write(folder: Path, config: dict[str, Any]) -> Path:
-    """Write an ordinary adapter whose config says something else."""
+    """Write an ordinary adapter with other values in its config."""
     save_adapter(folder, tiny_model(), target_modules=["q_proj", "down_proj"])
     path = folder / "adapter_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | config))
@@ -87,16 +73,16 @@ def kasa(tmp_path: Path) -> Path:
 
 def test_kasa_is_exact_at_every_boundary(tiny: Any, kasa: Path) -> None:
     base, _ = tiny()
-    seen = []
+    outputs = []
     for boundary in range(-1, LAYERS):
-        seen.append(logits(make(base, kasa, boundary=boundary)))
-        assert torch.equal(seen[-1], says(by_hand(kasa, boundary)))
-    assert torch.equal(seen[0], logits(make(base)))
-    assert torch.equal(seen[-1], logits(make(base, kasa, HFLM)))
-    assert not torch.equal(seen[1], seen[2])
+        outputs.append(logits(make(base, kasa, boundary=boundary)))
+        assert torch.equal(outputs[-1], run(cut_by_hand(kasa, boundary)))
+    assert torch.equal(outputs[0], logits(make(base)))
+    assert torch.equal(outputs[-1], logits(make(base, kasa, HFLM)))
+    assert not torch.equal(outputs[1], outputs[2])
 
 
-def test_kasa_is_moved_without_a_copy_of_the_base(kasa: Path) -> None:
+def test_moving_a_kasa_cut_needs_no_copy_of_the_base(kasa: Path) -> None:
     model = tiny_model()
     weights = {name: parameter.data_ptr() for name, parameter in model.named_parameters()}
     before = fingerprint(model)
@@ -104,7 +90,7 @@ def test_kasa_is_moved_without_a_copy_of_the_base(kasa: Path) -> None:
     assert len(cut.rewritten) == 7 * LAYERS
     for boundary in (1, -1, LAYERS - 1, 0, -1):
         cut.move(boundary)
-        assert torch.equal(says(cut.model), says(by_hand(kasa, boundary)))
+        assert torch.equal(run(cut.model), run(cut_by_hand(kasa, boundary)))
     plain = cut.finish()
     assert fingerprint(plain) == before
     assert {name: parameter.data_ptr() for name, parameter in plain.named_parameters()} == weights
@@ -113,14 +99,14 @@ def test_kasa_is_moved_without_a_copy_of_the_base(kasa: Path) -> None:
 @pytest.mark.parametrize("boundary", [1, LAYERS - 1])
 def test_kasa_is_merged_or_refused(tiny: Any, kasa: Path, tmp_path: Path, boundary: int) -> None:
     base, _ = tiny()
-    expected = says(by_hand(kasa, boundary))
+    expected = run(cut_by_hand(kasa, boundary))
     merged = make(base, kasa, boundary=boundary, merge=True)
     # W + BA is rounded once more than Wx + B(Ax)
     torch.testing.assert_close(logits(merged), expected, rtol=1e-4, atol=1e-4)
     with pytest.raises(AdapterError, match=r"kasa_config rewrites.*cannot convert it.*--merge"):
         export(str(base), kasa, boundary, tmp_path / "out", device="cpu")
     export(str(base), kasa, boundary, tmp_path / "out", merge=True, device="cpu", dtype="float32")
-    assert torch.equal(says(load_base(tmp_path / "out")), logits(merged))
+    assert torch.equal(run(load_base(tmp_path / "out")), logits(merged))
 
 
 def test_apply_boundary_refuses_kasa(kasa: Path) -> None:
@@ -131,20 +117,20 @@ def test_apply_boundary_refuses_kasa(kasa: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*tied.*:UserWarning")
-def test_a_tied_tensor_goes_with_the_module_that_rewrote_it(tmp_path: Path) -> None:
-    """LoRA on the head rewrites the embeddings, and without it they are the base model's."""
+def test_a_tied_tensor_is_dropped_with_the_module_that_rewrote_it(tmp_path: Path) -> None:
+    """LoRA on a tied head rewrites the embeddings. Dropping it restores them."""
     config = lora_config(
         target_modules=["lm_head", "q_proj"], kasa_config=peft.tuners.lora.KasaConfig()
     )
     trained = randomise(peft.get_peft_model(tiny_model(tied=True), config))
     trained.save_pretrained(tmp_path, save_embedding_layers=False)
     cut = load_adapter(tiny_model(tied=True), open_adapter(tmp_path), boundary=-1)
-    assert torch.equal(says(cut.model), says(by_hand(tmp_path, LAYERS - 1, tied=True)))
+    assert torch.equal(run(cut.model), run(cut_by_hand(tmp_path, LAYERS - 1, tied=True)))
     cut.move(LAYERS - 2)
     base, fresh = cut.model.get_base_model(), tiny_model(tied=True)
     assert torch.equal(base.get_input_embeddings().weight, fresh.get_input_embeddings().weight)
     cut.move(-1)
-    assert torch.equal(says(cut.model), says(fresh))
+    assert torch.equal(run(cut.model), run(fresh))
 
 
 @pytest.mark.parametrize(
@@ -166,30 +152,30 @@ def test_every_initialisation_is_exact_or_refused(init: Any, tmp_path: Path) -> 
 
 
 def check(adapter: Path) -> None:
-    """Check that an adapter can be cut anywhere, unless it is refused."""
+    """Check that an adapter is exact at every boundary, unless it is refused."""
     torch.manual_seed(5)
     try:
         cut = load_adapter(tiny_model(), open_adapter(adapter), boundary=-1)
     except AdapterError:
         return
     if cut.rewritten:
-        # what apply_boundary goes by, since it cannot see the weights from before
+        # apply_boundary relies on this, since it cannot compare with the weights from before
         assert rewrites_base(open_adapter(adapter).config)
     for boundary in (-1, 1, LAYERS - 1):
         cut.move(boundary)
-        assert torch.equal(says(cut.model), says(by_hand(adapter, boundary)))
+        assert torch.equal(run(cut.model), run(cut_by_hand(adapter, boundary)))
     cut.move(-1)
-    assert torch.equal(says(cut.model), says(tiny_model()))
+    assert torch.equal(run(cut.model), run(tiny_model()))
 
 
-def tensors(model: Any, adapter: Path, lowest: int = -1) -> BaseTensors:
+def record(model: Any, adapter: Path, lowest: int = -1) -> BaseTensors:
     return BaseTensors(model, find_decoder_stack(model), open_adapter(adapter), lowest)
 
 
-def test_changes_are_found_wherever_they_are(tiny: Any) -> None:
+def test_every_changed_tensor_is_found(tiny: Any) -> None:
     _, adapter = tiny()
     model = tiny_model()
-    before = tensors(model, adapter)
+    before = record(model, adapter)
     norm, rotary = model.model.norm, model.model.rotary_emb
     projection = model.model.layers[2].mlp.up_proj
     old = norm.weight
@@ -197,42 +183,42 @@ def test_changes_are_found_wherever_they_are(tiny: Any) -> None:
     projection.weight.data = projection.weight.data * 2  # its values are replaced
     frequencies = rotary.inv_freq
     rotary.inv_freq = frequencies * 2
-    found = {each.name: each for each in before.overwrites()}
-    assert found.keys() == {
+    changed = {overwrite.name: overwrite for overwrite in before.overwrites()}
+    assert changed.keys() == {
         "model.norm.weight",
         "model.rotary_emb.inv_freq",
         "model.layers.2.mlp.up_proj.weight",
     }
-    assert all(each.rewritten and not each.counts for each in found.values())
-    assert found["model.norm.weight"].original is old
-    assert [each.depth for _, each in sorted(found.items())] == [2, LAYERS - 1, 0]
-    for each in found.values():
-        each.put(each.original)
-    assert torch.equal(says(model), says(tiny_model()))
+    assert all(o.rewritten and not o.counts for o in changed.values())
+    assert changed["model.norm.weight"].original is old
+    assert [o.depth for _, o in sorted(changed.items())] == [2, LAYERS - 1, 0]
+    for overwrite in changed.values():
+        overwrite.put(overwrite.original)
+    assert torch.equal(run(model), run(tiny_model()))
 
 
-def test_what_is_lost_is_refused(tiny: Any) -> None:
+def test_tensors_that_are_lost_are_refused(tiny: Any) -> None:
     _, adapter = tiny()
     model = tiny_model()
-    above, below = tensors(model, adapter, lowest=1), tensors(model, adapter, lowest=2)
+    above, below = record(model, adapter, lowest=1), record(model, adapter, lowest=2)
     with torch.no_grad():
         model.model.layers[2].mlp.up_proj.weight[3, 4] += 1
     with pytest.raises(AdapterError, match=r"up_proj.weight .* in place .*no boundary below 2"):
         above.overwrites()
-    assert [each.rewritten for each in below.overwrites()] == [True]
+    assert [overwrite.rewritten for overwrite in below.overwrites()] == [True]
 
 
 @pytest.mark.parametrize(
     "dtype", [torch.float32, torch.bfloat16, torch.float16, torch.int8, torch.float8_e4m3fn]
 )
 @pytest.mark.parametrize("size", [1, 7, 64, (1 << 22) + 9])
-def test_checksums(dtype: torch.dtype, size: int) -> None:
+def test_checksums_change_with_every_bit(dtype: torch.dtype, size: int) -> None:
     generator = torch.Generator().manual_seed(size)
     tensor = torch.randint(1, 100, (size,), generator=generator).to(dtype)
     expected = checksum(tensor)
     bits = tensor.view(torch.uint8)
     assert checksum(tensor.clone()) == expected
-    assert checksum(torch.cat([tensor[:1], tensor])[1:]) == expected  # elsewhere in memory
+    assert checksum(torch.cat([tensor[:1], tensor])[1:]) == expected  # at another place in memory
     for place in (0, len(bits) // 2, len(bits) - 1):
         bits[place] ^= 1
         assert checksum(tensor) != expected
@@ -243,6 +229,6 @@ def test_checksums(dtype: torch.dtype, size: int) -> None:
         assert torch.equal(swapped, tensor) or checksum(swapped) != expected
 
 
-def test_checksums_of_tensors_made_of_others() -> None:
+def test_checksums_of_wrapped_tensors() -> None:
     a, b = torch.arange(6.0), torch.ones(6)
     assert checksum(TwoTensor(a, b)) == checksum(a) + checksum(b)

@@ -1,4 +1,4 @@
-"""Cutting in memory: against PEFT's own switches, on every architecture."""
+"""Cutting in memory, compared with PEFT's own switches on every architecture."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ def test_equals_peft_with_upper_layers_disabled(architecture: str, tied: bool) -
     model = adapted(architecture, tied=tied)
     with model.disable_adapter():
         base = logits(model)
-    full = logits(model)
-    assert not torch.equal(base, full)
-    seen = []
+    whole = logits(model)
+    assert not torch.equal(base, whole)
+    outputs = []
     for boundary in range(-1, LAYERS):
         disable_above(model, boundary)
         expected = logits(model)
@@ -60,11 +60,11 @@ def test_equals_peft_with_upper_layers_disabled(architecture: str, tied: bool) -
                 isinstance(module, BaseTunerLayer) and name in deep
                 for name, module in model.get_base_model().named_modules()
             )
-        assert torch.equal(logits(model), full), "leaving the block restores the full adapter"
-        seen.append(expected)
-    assert torch.equal(seen[0], base)
-    assert torch.equal(seen[-1], full)
-    assert all(not torch.equal(a, b) for a, b in itertools.pairwise(seen))
+        assert torch.equal(logits(model), whole), "leaving the block restores the whole adapter"
+        outputs.append(expected)
+    assert torch.equal(outputs[0], base)
+    assert torch.equal(outputs[-1], whole)
+    assert all(not torch.equal(a, b) for a, b in itertools.pairwise(outputs))
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -101,8 +101,8 @@ def test_layer_is_the_first_index_under_the_decoder(name: str, layer: int | None
     assert DecoderStack("model.layers", 20).layer_of(name) == layer
 
 
-def test_opt_projections_belong_to_their_side() -> None:
-    """OPT registers its final norm before its layers: order of definition says nothing."""
+def test_opt_projections_have_the_depth_of_their_side() -> None:
+    """OPT defines its final norm before its layers, so the order of definition says nothing."""
     model = tiny_model("opt", word_embed_proj_dim=16)
     stack = find_decoder_stack(model)
     where = depths(model, stack, ["model.decoder.project_in", "model.decoder.project_out"])
@@ -135,7 +135,7 @@ def test_every_way_to_name_targets(config: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("tied", [False, True])
 def test_one_depth_rule_for_saved_modules_and_tokens(tied: bool) -> None:
-    """Embedding side counts as layer 0, norm and head side as layer N-1, whatever the kind."""
+    """The embedding side counts as layer 0, the norm and the head as layer N-1, for all kinds."""
     config: dict[str, Any] = {"target_modules": ["q_proj"]}
     if tied:
         config["trainable_token_indices"] = [5, 6]
@@ -143,7 +143,7 @@ def test_one_depth_rule_for_saved_modules_and_tokens(tied: bool) -> None:
         config |= {"modules_to_save": ["lm_head", "norm"], "trainable_token_indices": [5, 6]}
     model = adapted(tied=tied, **config)
     base = model.get_base_model()
-    full = logits(model)
+    whole = logits(model)
 
     def kinds() -> dict[str, bool]:
         return {
@@ -157,7 +157,7 @@ def test_one_depth_rule_for_saved_modules_and_tokens(tied: bool) -> None:
         assert kinds() == {"embedding": False, "head": False}
         assert torch.equal(logits(model), logits(tiny_model(tied=tied)))
     assert kinds() == {"embedding": True, "head": True}
-    assert torch.equal(logits(model), full)
+    assert torch.equal(logits(model), whole)
 
 
 def test_dropped_modules_are_freed() -> None:
@@ -249,7 +249,7 @@ def test_refuses_what_it_cannot_cut() -> None:
 
 
 @pytest.mark.parametrize("init", ["pissa", "olora", "pissa_niter_2"])
-def test_refuses_initialisations_that_rewrote_the_base(init: str) -> None:
+def test_refuses_initialisations_that_rewrite_the_base(init: str) -> None:
     model = peft.get_peft_model(
         tiny_model(), peft.LoraConfig(r=4, target_modules=["q_proj"], init_lora_weights=init)
     )
@@ -259,7 +259,7 @@ def test_refuses_initialisations_that_rewrote_the_base(init: str) -> None:
 
 
 @pytest.mark.parametrize("bias", ["all", "lora_only"])
-def test_refuses_trained_biases_it_did_not_see(bias: str) -> None:
+def test_refuses_biases_that_were_trained_in_place(bias: str) -> None:
     model = peft.get_peft_model(
         tiny_model("gpt2"), lora_config("gpt2", target_modules=["c_attn"], bias=bias)
     )

@@ -1,4 +1,4 @@
-"""Vocabularies that adapters grow: exactly what the file holds, on the side that it is for."""
+"""Vocabularies that adapters grow: only by what the file holds, and only on that side."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from lm_eval_lora_boundary.errors import AdapterError
 def test_fact_2_vocabularies_grow_when_the_adapter_says_so(
     tiny: Any, tmp_path: Path, tied: bool
 ) -> None:
-    """PEFT saves resized embeddings whole; each side goes back to the base by the depth rule."""
+    """PEFT saves resized embeddings whole. The depth rule restores each side."""
     base, _ = tiny("llama", tied=tied)
     model = tiny_model(tied=tied)
     model.resize_token_embeddings(VOCABULARY + 3, mean_resizing=False)
@@ -35,8 +35,8 @@ def test_fact_2_vocabularies_grow_when_the_adapter_says_so(
     trained.save_pretrained(tmp_path / "adapter", save_embedding_layers=True)
     with torch.no_grad():
         expected = trained.eval()(TOKENS).logits
-    full = make(base, tmp_path / "adapter")
-    assert torch.equal(logits(full), expected)
+    whole = make(base, tmp_path / "adapter")
+    assert torch.equal(logits(whole), expected)
     cut = make(base, tmp_path / "adapter", boundary=1)
     assert cut.model.get_input_embeddings().weight.shape[0] == VOCABULARY + 3
     assert logits(cut).shape[-1] == VOCABULARY
@@ -72,7 +72,7 @@ def test_every_way_to_train_new_tokens(
 
 @pytest.mark.filterwarnings("ignore:.*save_embedding_layers.*:UserWarning")
 def test_only_the_side_in_the_file_grows(tiny: Any, tmp_path: Path) -> None:
-    """New rows of a head that nobody trained would be noise in every softmax."""
+    """Untrained rows of a head would add noise to every softmax."""
     base, _ = tiny()
     config = {"target_modules": ["q_proj"], "modules_to_save": ["embed_tokens"]}
     grown_adapter(tmp_path, tied=False, save=False, **config)

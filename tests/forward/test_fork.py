@@ -1,4 +1,4 @@
-"""The shared forward against one boundary after another, on every architecture that allows it."""
+"""The shared forward, compared with one pass per boundary on every architecture that can fork."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from lm_eval_lora_boundary.forward.routing import ForkedModel
 from lm_eval_lora_boundary.forward.split_model import SplitModel
 from lm_eval_lora_boundary.harness.endings import Ending
 
-# OPT hands its feed-forward modules flattened rows, which PEFT cannot tell apart
+# OPT flattens the rows before its feed-forward modules, and PEFT cannot tell them apart
 FORKABLE = [name for name in ARCHITECTURES if name != "opt"]
 DOCUMENTS = 3
-# the same products in batches of other sizes: rounding of fp32 sums only
+# Batches of other sizes round fp32 sums differently.
 TOLERANCE = 2e-5
 
 
@@ -39,9 +39,9 @@ def decoder_layers(cut: LoraCut) -> list[torch.nn.Module]:
 
 
 def prompts(shared: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Left-padded prompts of mixed lengths, and their attention mask, shape (batch, seq).
+    """Return left-padded prompts of mixed lengths and their mask, both of shape (batch, seq).
 
-    The first ``shared`` tokens are the same in all.
+    All begin with the same ``shared`` tokens.
     """
     generator = torch.Generator().manual_seed(7)
     tokens = torch.randint(4, 60, (DOCUMENTS, 9), generator=generator)
@@ -123,16 +123,16 @@ def test_decoding_equals_generate_at_each_boundary(architecture: str, shared: in
 
 @pytest.mark.parametrize("architecture", FORKABLE)
 @torch.no_grad()
-def test_documents_of_other_lengths_are_read_apart(
+def test_documents_of_different_lengths_are_read_apart(
     architecture: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And the same comes out, whether what follows is padded on the left or on the right."""
+    """The results are the same, with padding of later tokens on the left or on the right."""
     cut = cut_model(architecture)
     forked = ForkedModel(decoder_layers(cut), [-1, 1, 2])
     model = SplitModel(cut.model.get_base_model())
     tokens, mask = prompts()
     places = torch.cartesian_prod(torch.arange(DOCUMENTS), torch.tensor([6, 7, 8]))
-    found = []
+    runs = []
     for apart in (False, True):
         monkeypatch.setattr(prefill, "_FEW", 0)
         monkeypatch.setattr(prefill, "_COPIED", 10**6 if apart else 0)
@@ -147,8 +147,8 @@ def test_documents_of_other_lengths_are_read_apart(
         assert branch.mask.tolist() == torch.cat([mask, right], dim=1).tolist()
         one = torch.ones((DOCUMENTS, 1), dtype=torch.long)
         states.append(branch.read(tokens[:, :1] + 1, one, torch.tensor([[0, 0], [1, 0], [2, 0]])))
-        found.append(states)
-    for together, apart_ in zip(*found, strict=True):
+        runs.append(states)
+    for together, apart_ in zip(*runs, strict=True):
         torch.testing.assert_close(apart_, together, rtol=TOLERANCE, atol=TOLERANCE)
 
 
@@ -165,8 +165,10 @@ def test_groups_hold_little_padding() -> None:
 
     assert groups([300, 100, 290, 99]) == [[0, 2], [1, 3]]
     assert groups([300, 290, 280]) == [[0, 1, 2]]
-    assert groups([9, 3, 5]) == [[0, 1, 2]]  # a pass costs something, too
-    assert groups([100, 100, 100, 60], past=2000) == [[0, 1, 2, 3]]  # dearer to take apart
+    assert groups([9, 3, 5]) == [[0, 1, 2]]  # passes have a cost of their own
+    assert groups([100, 100, 100, 60], past=2000) == [
+        [0, 1, 2, 3]
+    ]  # copying the cache would cost more
 
 
 def test_a_string_ends_a_response() -> None:
@@ -184,17 +186,17 @@ def test_a_string_ends_a_response() -> None:
 
 
 def rename_cache(decoder: Any, name: str) -> None:
-    """Let a decoder call its cache ``name``, and take no other, as a model's own code may."""
+    """Rename the cache argument of a decoder, as a model's own code may."""
     forward = decoder.forward
     accepted = inspect.signature(forward).parameters
-    real = next(each for each in ("cache", "past_key_values") if each in accepted)
+    real = next(argument for argument in ("cache", "past_key_values") if argument in accepted)
     arguments = ("input_ids", "attention_mask", "position_ids", "use_cache", name)
     keyword = inspect.Parameter.KEYWORD_ONLY
-    signature = inspect.Signature([inspect.Parameter(each, keyword) for each in arguments])
+    signature = inspect.Signature([inspect.Parameter(a, keyword) for a in arguments])
 
     def renamed(**inputs: Any) -> Any:
         signature.bind_partial(**inputs)  # a TypeError if it has no such argument
-        return forward(**{real if each == name else each: inputs[each] for each in inputs})
+        return forward(**{real if k == name else k: value for k, value in inputs.items()})
 
     renamed.__signature__ = signature  # type: ignore[attr-defined]
     decoder.forward = renamed
@@ -202,7 +204,7 @@ def rename_cache(decoder: Any, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["cache", "past_key_values"])
 @torch.no_grad()
-def test_the_cache_is_passed_by_the_name_that_the_decoder_gives_it(name: str) -> None:
+def test_the_cache_is_passed_under_the_decoders_own_name(name: str) -> None:
     model = tiny_model()
     tokens, mask = torch.arange(4, 12).reshape(2, 4), torch.ones((2, 4), dtype=torch.long)
     whole = SplitModel(model).hidden(tokens, mask)
@@ -220,5 +222,5 @@ def test_the_cache_is_passed_by_the_name_that_the_decoder_gives_it(name: str) ->
 def test_a_decoder_without_a_cache_is_refused() -> None:
     model = tiny_model()
     rename_cache(model.model, "memory")
-    with pytest.raises(ModelError, match=r"takes no cache .*cache or past_key_values"):
+    with pytest.raises(ModelError, match=r"takes no cache; expected .*cache or past_key_values"):
         SplitModel(model)

@@ -277,7 +277,7 @@ def test_recorded_boundary(model: dict[str, Any], tmp_path: Path) -> None:
     for text, message in [
         ("{", "cannot be read"),
         ('{"boundary": 2}', "expected keys boundary, adapter_sha256 and"),
-        (older, "is of an older version, which did not note the adapter's config.*--save"),
+        (older, "is from an older version, which did not record the adapter's config.*--save"),
         (json.dumps(right | {"boundary": "2"}), "records boundary='2'"),
         (json.dumps(right | {"boundary": 9}), "out of range"),
         (json.dumps(right | {"boundary": 2, "adapter_sha256": "0" * 64}), "other adapter tensors"),

@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM
 
 from lm_eval_lora_boundary.cuts.layers import find_decoder_stack
 from lm_eval_lora_boundary.errors import ModelError
+from lm_eval_lora_boundary.forward import split_model
 from lm_eval_lora_boundary.forward.loglikelihood import Batch
 from lm_eval_lora_boundary.traces import logit_lens as readout
 from lm_eval_lora_boundary.traces import reader as reading
@@ -166,7 +167,7 @@ def test_layers_that_return_more_than_states_are_read_out_alike() -> None:
 def test_only_answer_positions_are_kept_and_few_logits_exist_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(readout, "_LOGITS_AT_ONCE", 5 * VOCABULARY)
+    monkeypatch.setattr(split_model, "_LOGITS_AT_ONCE", 5 * VOCABULARY)
     model = tiny_model("llama")
     reader = LayerReadout(model, find_decoder_stack(model))
     shapes: list[tuple[int, ...]] = []

@@ -191,7 +191,7 @@ def test_cuts_written_without_weights_are_those_of_export(
         ({"use_dora": True}, "DoRA"),
         ({"trainable_token_indices": [5, 6]}, "cannot read"),
         ({"init_lora_weights": "pissa"}, "rewrites base weights"),
-        ({"bias": "all", "architecture": "phi"}, "outside of the decoder layers"),
+        ({"bias": "all", "architecture": "phi"}, "outside the decoder layers"),
     ],
     ids=str,
 )
