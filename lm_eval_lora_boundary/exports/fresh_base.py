@@ -10,17 +10,14 @@ import transformers
 from transformers import PreTrainedModel
 
 from ..cuts.adapter_folder import AdapterFolder
-from ..cuts.base_model import loaded_model, loading_base, refuse_adapted
-from ..cuts.boundaries import check_boundary
+from ..cuts.base_model import loading_base
 from ..cuts.cut import LoraCut
 from ..cuts.effect import refuse_no_effect
 from ..cuts.fingerprint import weights_sample
-from ..cuts.layers import number_of_layers
 from ..cuts.loading import load_adapter
 from ..cuts.recorded_choice import Record
 from ..cuts.vocabulary import growing
-from ..harness.base_loader import _Base
-from ..harness.device import placed
+from ..harness.base_loader import BaseLM, DenseLM, usable_base
 from .refusals import refuse_grown_head
 
 
@@ -53,35 +50,26 @@ class Bases:
 
         Raises:
             BoundaryError: The boundary is not one of a loaded model's.
-            ModelError: The loaded model carries an adapter, or is no decoder-only model.
+            ModelError: The loaded model carries an adapter, or is not decoder-only.
         """
         self.model_args = dict(model_args)
         self._boundary = boundary
         self._dense = dense
-        self._model = loaded_model(pretrained)
+        self._model = usable_base(pretrained, boundary)
         self.name = str(pretrained) if self._model is None else self._model.config._name_or_path
-        if self._model is not None:
-            refuse_adapted(self._model)
-            check_boundary(boundary, number_of_layers(self._model.config))
 
     def fresh(self) -> Any:
         """Return the base model in evaluation mode, for the caller to change.
 
         Raises:
             BoundaryError: The model has no such boundary.
-            ModelError: It cannot be loaded, or is no decoder-only model.
+            ModelError: It cannot be loaded, or is not decoder-only.
         """
         if self._model is not None:
             copied: Any = copy.deepcopy(self._model)
             return copied.eval()
-        arguments = placed(self.model_args)
-        base = _Base(self.name, boundary=self._boundary, dense=self._dense, **arguments)
-        model: Any = base.model
-        quantizer = getattr(model, "hf_quantizer", None)
-        if self._dense and quantizer is not None and self.model_args.get("gguf_file"):
-            # the weights are plain tensors now, but the mark of a quantised model bars saving
-            quantizer.remove_quantization_config(model)
-        return model.eval()
+        kind = DenseLM if self._dense else BaseLM
+        return kind(self.name, boundary=self._boundary, **self.model_args).model.eval()
 
     def tokenizer(self) -> Any:
         """Return the tokenizer as it is stored, or None if a loaded model does not lead to one.

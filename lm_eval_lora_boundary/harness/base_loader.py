@@ -1,4 +1,4 @@
-"""A base model as lm-eval's ``hf`` loads it; what cannot be loaded is one clear line."""
+"""Base models as lm-eval's ``hf`` loads them; mistakes are reported before weights are loaded."""
 
 from __future__ import annotations
 
@@ -6,62 +6,97 @@ from typing import Any, ClassVar
 
 import transformers
 from lm_eval.models.huggingface import HFLM
+from transformers import PreTrainedModel
 
 from ..cuts.base_model import (
+    loaded_model,
     loading_base,
+    refuse_adapted,
     refuse_adapter_folder,
     refuse_loaded_adapter,
 )
 from ..cuts.boundaries import check_boundary
 from ..cuts.layers import number_of_layers
+from .device import with_device
 
 
 class BaseLM(HFLM):  # type: ignore[misc]
-    """lm-eval's ``hf`` model, with nothing but the base model in it.
+    """lm-eval's ``hf`` model around a base model without an adapter.
 
     Attributes:
-        takes_adapter: Whether an adapter can be given beside the base model.
+        dense: Whether to unpack the weights of a GGUF file, so that they can be changed and saved.
+        takes_adapter: Whether the user can name an adapter as well; for messages.
     """
 
+    dense: ClassVar[bool] = False
     takes_adapter: ClassVar[bool] = True
 
-    def __init__(self, pretrained: Any, **kwargs: Any) -> None:
+    def __init__(
+        self, pretrained: str | PreTrainedModel, *, boundary: int | None = None, **kwargs: Any
+    ) -> None:
         """Load the base model and its tokenizer.
 
         Args:
             pretrained: Hub id, local folder, or a loaded model.
-            **kwargs: Everything else that lm-eval's ``hf`` model takes.
+            boundary: The boundary that the model will be used with.
+            **kwargs: Further arguments of lm-eval's ``hf``. Without ``device``, the best one is
+                used.
 
         Raises:
-            ModelError: It cannot be loaded, or an adapter comes with it.
+            BoundaryError: The model does not have this boundary.
+            ModelError: The model cannot be loaded, carries an adapter, or is not decoder-only; or
+                the device is not available.
         """
-        loaded = not isinstance(pretrained, str)
-        with loading_base(pretrained.config._name_or_path if loaded else pretrained):
-            super().__init__(pretrained, **kwargs)
+        self._requested = boundary
+        model = usable_base(pretrained, boundary)
+        # lm-eval turns names of digits into numbers.
+        name = str(pretrained) if model is None else model.config._name_or_path
+        if model is None:
+            kwargs = with_device(kwargs)
+        with loading_base(name):
+            super().__init__(name if model is None else model, **kwargs)
+        quantizer = getattr(self.model, "hf_quantizer", None)
+        if self.dense and quantizer is not None and kwargs.get("gguf_file"):
+            # The weights are plain tensors now, but this mark bars training and saving.
+            quantizer.remove_quantization_config(self.model)
 
     def _get_config(
         self, pretrained: str, *, revision: str = "main", subfolder: str = "", **kwargs: Any
     ) -> None:
-        # the config of an adapter is none of a model, and would fail without a word about it
+        # The config of an adapter is not that of a model, and would fail without a clear message.
         refuse_adapter_folder(pretrained, revision, subfolder, takes_adapter=self.takes_adapter)
         super()._get_config(pretrained, revision=revision, subfolder=subfolder, **kwargs)
+        _check_layers(self._config, self._requested)
+        if self.dense and kwargs.get("gguf_file") and hasattr(transformers, "GgufConfig"):
+            # Newer versions of transformers would keep the weights packed.
+            self._config.quantization_config = transformers.GgufConfig(dequantize=True)
 
     def _create_model(self, pretrained: str, *args: Any, **kwargs: Any) -> None:
         super()._create_model(pretrained, *args, **kwargs)
         refuse_loaded_adapter(self._model, pretrained)
 
 
-class _Base(BaseLM):
-    """The base model, which refuses a wrong boundary before it loads weights."""
+class DenseLM(BaseLM):
+    """The same with plain weights, whatever the file holds."""
 
-    def __init__(self, pretrained: str, *, boundary: int, dense: bool, **kwargs: Any) -> None:
-        self._boundary = boundary
-        self._dense = dense
-        super().__init__(pretrained, **kwargs)
+    dense = True
 
-    def _get_config(self, *args: Any, **kwargs: Any) -> None:
-        super()._get_config(*args, **kwargs)
-        check_boundary(self._boundary, number_of_layers(self._config))
-        if self._dense and kwargs.get("gguf_file") and hasattr(transformers, "GgufConfig"):
-            # packed weights cannot be merged into, nor saved
-            self._config.quantization_config = transformers.GgufConfig(dequantize=True)
+
+def usable_base(pretrained: Any, boundary: int | None) -> PreTrainedModel | None:
+    """Return the model that was passed instead of a name, or None if it is a name.
+
+    Raises:
+        BoundaryError: The model does not have this boundary.
+        ModelError: The model carries an adapter, or is not a decoder-only model of transformers.
+    """
+    model = loaded_model(pretrained)
+    if model is not None:
+        _check_layers(model.config, boundary)
+        refuse_adapted(model)
+    return model
+
+
+def _check_layers(config: Any, boundary: int | None) -> None:
+    layers = number_of_layers(config)
+    if boundary is not None:
+        check_boundary(boundary, layers)

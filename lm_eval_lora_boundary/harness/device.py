@@ -1,4 +1,4 @@
-"""Where, and in which precision, a model is loaded: checked before anything is."""
+"""The device and the precision of a model, checked before it is loaded."""
 
 from __future__ import annotations
 
@@ -12,59 +12,45 @@ from ..errors import ModelError
 _DTYPES = ("dtype", "softmax_dtype", "mixed_precision_dtype")
 
 
-def placed(arguments: Mapping[str, Any], default: str | None = None) -> dict[str, Any]:
-    """Return arguments of lm-eval's ``hf`` with a device that is there.
+def with_device(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arguments of lm-eval's ``hf`` with a device that is available.
 
-    ``hf`` itself takes "cuda" if no device is given, with or without a GPU, and any device
-    rather than one that it does not know.
-
-    Args:
-        arguments: The arguments.
-        default: The device that stands for none where there is no GPU.
+    If no device is given, ``hf`` itself takes "cuda", with or without a GPU. If it does not know
+    the given device, it takes another one.
 
     Raises:
-        ModelError: The device is not there, or torch has no such precision.
+        ModelError: The device is not available, or torch does not have this precision.
     """
     for name in _DTYPES:
         _check_dtype(name, arguments.get(name))
-    device = arguments.get("device")
-    if device == default and not torch.cuda.is_available():
-        device = None
-    return {**arguments, "device": usable_device(device)}
+    return {**arguments, "device": usable_device(arguments.get("device"))}
 
 
 def usable_device(device: str | None) -> str:
-    """Return a device: the one that is asked for, the best one if none is.
-
-    Args:
-        device: As torch calls it, or None.
+    """Return this torch device if it is available; for None, the best one.
 
     Raises:
-        ModelError: It is not there.
+        ModelError: It is not available.
     """
     if device is None:
-        return (
-            "cuda"
-            if torch.cuda.is_available()
-            else "mps"
-            if torch.backends.mps.is_available()
-            else "cpu"
-        )
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
     try:
-        found = torch.device(str(device))
+        parsed = torch.device(str(device))
     except RuntimeError:
         raise ModelError(
             f"device={device} is unknown; expected cpu, cuda, cuda:N or mps, or leave it out"
         ) from None
-    if found.type == "cpu":
+    if parsed.type == "cpu":
         return "cpu"
-    backend = torch.backends.mps if found.type == "mps" else getattr(torch, found.type, None)
+    backend = torch.backends.mps if parsed.type == "mps" else getattr(torch, parsed.type, None)
     if backend is None or not hasattr(backend, "is_available") or not backend.is_available():
         raise ModelError(
             f"device={device}, but torch finds no such device here; leave out --device"
         )
-    count = 1 if found.type == "mps" else backend.device_count()
-    if found.index is not None and found.index >= count:
+    count = 1 if parsed.type == "mps" else backend.device_count()
+    if parsed.index is not None and parsed.index >= count:
         raise ModelError(f"device={device}, but torch finds only {count} here")
     return str(device)
 
@@ -72,7 +58,7 @@ def usable_device(device: str | None) -> str:
 def _check_dtype(name: str, dtype: Any) -> None:
     if not isinstance(dtype, str) or (name == "dtype" and dtype == "auto"):
         return
-    found = getattr(torch, dtype, None)
-    if not isinstance(found, torch.dtype) or not found.is_floating_point:
+    known = getattr(torch, dtype, None)
+    if not isinstance(known, torch.dtype) or not known.is_floating_point:
         auto = "auto, " if name == "dtype" else ""
         raise ModelError(f"{name}={dtype} is unknown; expected {auto}float32, bfloat16 or float16")

@@ -1,4 +1,4 @@
-"""A trial of when responses end, against the criteria that ``hf`` itself stops by."""
+"""When responses end, tried against the criteria that ``hf`` itself stops by."""
 
 from __future__ import annotations
 
@@ -9,76 +9,20 @@ from typing import Any
 
 import torch
 from lm_eval.models.utils_hf import MultiTokenEOSCriteria, stop_sequences_criteria
-from transformers import EosTokenCriteria, MaxLengthCriteria, StoppingCriteriaList
+from transformers import EosTokenCriteria, MaxLengthCriteria
 
-_FEW = 6  # tokens; a limit that the texts of the trial reach
-
-
-def ending_difference(ending: Ending, end_tokens: int | Sequence[int] | None) -> str:
-    """Let responses end by both rules, in every way there is; return what differs, or "".
-
-    Args:
-        ending: The rule to try.
-        end_tokens: The end-of-text tokens of the model's generation config.
-    """
-    listed = [end_tokens] if isinstance(end_tokens, int) else list(end_tokens or ())
-    vocabulary = len(ending.tokenizer)
-    filler = [(7 * i + 3) % vocabulary for i in range(_FEW)]
-    for response in _responses(ending, listed, filler):
-        for tried in (ending, replace(ending, limit=_FEW)):
-            found, expected = tried.end(response), _expected(tried, listed, response)
-            if found != expected:
-                text = ending.tokenizer.decode(response)
-                return (
-                    f"a trial ended the response {text!r:.80} after {found} of its tokens, and "
-                    f"hf does after {expected}"
-                )
-    return ""
-
-
-def _responses(ending: Ending, listed: Sequence[int], filler: list[int]) -> Iterator[list[int]]:
-    """Yield responses that end at the limit, at each token and at each string."""
-    yield 2 * filler
-    for token in listed:
-        yield [filler[0], token, *filler]
-    for string in ending.strings:
-        middle = len(string) // 2
-        # as the tokenizer writes it, within other text, and in other pieces
-        for parts in ([string], [f"a{string}a"], [string[:middle], string[middle:]], [*string]):
-            tokens = [
-                token
-                for part in parts
-                for token in ending.tokenizer.encode(part, add_special_tokens=False)
-            ]
-            yield [*tokens, *filler]
-            yield [*filler[:2], *tokens, *filler]
-
-
-def _expected(ending: Ending, listed: Sequence[int], response: list[int]) -> int:
-    """Return after how many tokens ``hf`` ends a response that it writes alone."""
-    criteria: Any = StoppingCriteriaList(
-        [
-            *stop_sequences_criteria(ending.tokenizer, list(ending.strings), 0, 1),
-            MaxLengthCriteria(ending.limit),
-        ]
-    )
-    if listed:
-        criteria.append(EosTokenCriteria(list(listed)))
-    for length in range(1, len(response) + 1):
-        if criteria(torch.tensor([response[:length]]), None).item():
-            return length
-    return len(response)
+_SHORT = 6  # tokens; a limit that the responses of the trial reach
 
 
 @dataclass
 class Ending:
-    """When a response ends: as in ``hf``, which answers it alone.
+    """When a response ends: exactly as in ``hf`` with a batch of one.
 
     Attributes:
         tokens: Ids that end a response.
-        strings: Strings that end it; the empty one ends it at once.
-        limit: Most tokens to write.
-        tokenizer: Turns token ids into text.
+        strings: Strings that end it; the empty string ends it at once.
+        limit: Largest number of tokens to generate.
+        tokenizer: Decodes token ids.
     """
 
     tokens: Collection[int]
@@ -88,7 +32,7 @@ class Ending:
 
     @cached_property
     def _windows(self) -> dict[int, list[str]]:
-        """The strings, by the number of last tokens that lm-eval looks for them in."""
+        """The strings, by the number of last tokens in which lm-eval looks for them."""
         windows: dict[int, list[str]] = {}
         for string in self.strings:
             criterion = MultiTokenEOSCriteria(string, self.tokenizer, 0, 1)
@@ -96,16 +40,63 @@ class Ending:
         return windows
 
     def reached(self, response: Sequence[int]) -> bool:
-        """Tell whether a response, which had not ended before its last token, has ended."""
+        """Return whether a response has ended at its last token, given that it had not before."""
         if len(response) >= self.limit or response[-1] in self.tokens:
             return True
-        for tokens, strings in self._windows.items():
-            text = self.tokenizer.decode(response[-tokens:])
+        for window, strings in self._windows.items():
+            text = self.tokenizer.decode(response[-window:])
             if any(string in text for string in strings):
                 return True
         return False
 
     def end(self, tokens: Sequence[int]) -> int:
-        """Return how many of these tokens are written before the response ends, or all."""
+        """Return after how many of these tokens the response ends; all if it does not."""
         lengths = range(1, len(tokens) + 1)
         return next((n for n in lengths if self.reached(tokens[:n])), len(tokens))
+
+
+def ending_difference(ending: Ending, end_tokens: int | Sequence[int] | None) -> str:
+    """End responses in every possible way by both rules; return a difference, or "".
+
+    Args:
+        ending: The rule to try.
+        end_tokens: The end-of-text tokens of the model's generation config.
+    """
+    listed = [end_tokens] if isinstance(end_tokens, int) else list(end_tokens or ())
+    for response in _responses(ending, listed):
+        for tried in (ending, replace(ending, limit=_SHORT)):
+            ours, theirs = tried.end(response), _end_in_hf(tried, listed, response)
+            if ours != theirs:
+                text = ending.tokenizer.decode(response)
+                return (
+                    f"a trial ended the response {text!r:.80} after {ours} of its tokens, and hf "
+                    f"does after {theirs}"
+                )
+    return ""
+
+
+def _responses(ending: Ending, end_tokens: Sequence[int]) -> Iterator[list[int]]:
+    """Yield responses that end at the limit, at each token and at each string."""
+    encode = ending.tokenizer.encode
+    filler = [(7 * i + 3) % len(ending.tokenizer) for i in range(_SHORT)]
+    yield 2 * filler
+    for token in end_tokens:
+        yield [filler[0], token, *filler]
+    for string in ending.strings:
+        middle = len(string) // 2
+        # As the tokenizer writes it, within other text, and in other pieces.
+        for parts in ([string], [f"a{string}a"], [string[:middle], string[middle:]], [*string]):
+            tokens = [token for part in parts for token in encode(part, add_special_tokens=False)]
+            yield [*tokens, *filler]
+            yield [*filler[:2], *tokens, *filler]
+
+
+def _end_in_hf(ending: Ending, end_tokens: Sequence[int], response: list[int]) -> int:
+    """Return after how many tokens ``hf`` ends a response in a batch of one."""
+    criteria: Any = stop_sequences_criteria(ending.tokenizer, list(ending.strings), 0, 1)
+    criteria.append(MaxLengthCriteria(ending.limit))
+    if end_tokens:
+        criteria.append(EosTokenCriteria(list(end_tokens)))
+    lengths = range(1, len(response) + 1)
+    ended = (n for n in lengths if criteria(torch.tensor([response[:n]]), None).item())
+    return next(ended, len(response))

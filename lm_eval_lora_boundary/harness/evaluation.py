@@ -1,18 +1,18 @@
-"""lm-eval's own evaluation of one boundary, with answers that somebody else provides."""
+"""lm-eval's own evaluation of one boundary, with answers from another source."""
 
 from __future__ import annotations
 
 import copy
 import io
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import lm_eval
 
-from ..errors import ModelError
+from .prompts import require_chat_template
 from .results import write_results
 from .settings import EvaluationSettings
 from .sweep_lm import AnswerSource, SweepLM
@@ -33,21 +33,13 @@ class Evaluation:
     """
 
     def __init__(self, lm: SweepLM, tasks: LoadedTasks, settings: EvaluationSettings) -> None:
-        """Prepare.
-
-        Args:
-            lm: The model.
-            tasks: The tasks.
-            settings: The model and the prompts.
+        """Prepare; nothing is evaluated yet.
 
         Raises:
-            ModelError: A chat template is asked for and there is none.
+            ModelError: The settings ask for a chat template and the tokenizer has none.
         """
-        if settings.apply_chat_template and not lm.tokenizer.chat_template:
-            raise ModelError(
-                f"the tokenizer of {settings.pretrained} has no chat template; leave out "
-                "--apply-chat-template"
-            )
+        if settings.apply_chat_template:
+            require_chat_template(lm.tokenizer, settings.pretrained)
         self._lm = lm
         self.tasks = tasks
         self._settings = settings
@@ -65,23 +57,16 @@ class Evaluation:
 
         Args:
             boundary: The boundary.
-            answers: Answers lm-eval's requests at this boundary.
-            samples: Documents of each task; None for those of the settings.
+            answers: Answers lm-eval's requests.
+            samples: Document numbers by task; None for the documents of the settings.
             predict_only: Compute no metrics.
 
         Returns:
             What ``lm_eval.simple_evaluate`` returns, with samples.
         """
-        with self._lm.evaluated(boundary, answers), without_chatter():
-            return self._evaluate(samples, predict_only=predict_only)
-
-    def _evaluate(
-        self, samples: Mapping[str, Sequence[int]] | None, *, predict_only: bool
-    ) -> dict[str, Any]:
         settings = self._settings
-        limit = settings.documents if samples is None else None
         options: dict[str, Any] = {
-            "limit": limit,
+            "limit": settings.documents if samples is None else None,
             "samples": None if samples is None else {task: list(i) for task, i in samples.items()},
             "bootstrap_iters": _BOOTSTRAP_ITERS,
             "system_instruction": settings.system_instruction,
@@ -89,49 +74,39 @@ class Evaluation:
             "fewshot_as_multiturn": settings.multiturn,
             "confirm_run_unsafe_code": settings.confirm_run_unsafe_code,
         }
-        if not self._header or predict_only:
-            results = lm_eval.simple_evaluate(
-                model=self._lm,
-                tasks=list(self.tasks.names),
-                task_manager=self.tasks,
-                num_fewshot=settings.num_fewshot,
-                gen_kwargs=dict(settings.gen_kwargs) or None,
-                predict_only=predict_only,
-                **options,
-            )
-            assert results is not None  # None is for other processes than the first
-            self._header = {key: results[key] for key in results.keys() - _OF_EVALUATE}
-            return dict(results)
-        # The tasks keep seeds and settings. What simple_evaluate finds out about the machine, the
-        # libraries and the hub takes a second and does not change.
-        seed()
-        results = lm_eval.evaluate(lm=self._lm, task_dict=self.tasks.loaded, **options)
+        with self._lm.evaluated(boundary, answers), _quiet():
+            if predict_only or not self._header:
+                return self._simple_evaluate(options, predict_only=predict_only)
+            # The tasks keep seeds and settings. What simple_evaluate finds out about the machine,
+            # the libraries and the hub takes a second and does not change.
+            seed()
+            results = lm_eval.evaluate(lm=self._lm, task_dict=self.tasks.loaded, **options)
         assert results is not None
         header = copy.deepcopy(self._header)
-        header["config"] |= self._lm.facts | {"limit": limit}
+        header["config"] |= self._lm.facts | {"limit": options["limit"]}
         return {**results, **header}
+
+    def _simple_evaluate(self, options: dict[str, Any], *, predict_only: bool) -> dict[str, Any]:
+        results = lm_eval.simple_evaluate(
+            model=self._lm,
+            tasks=list(self.tasks.names),
+            task_manager=self.tasks,
+            num_fewshot=self._settings.num_fewshot,
+            gen_kwargs=dict(self._settings.gen_kwargs) or None,
+            predict_only=predict_only,
+            **options,
+        )
+        assert results is not None  # None is for other processes than the first
+        self._header = {key: results[key] for key in results.keys() - _OF_EVALUATE}
+        return dict(results)
 
     def write(self, output: Path, boundary: int, results: dict[str, Any]) -> None:
         """Write lm-eval's files of a boundary."""
-        settings = self._settings
-        chat = settings.apply_chat_template
-        write_results(
-            output,
-            boundary,
-            results,
-            settings.model,
-            settings.model_arguments() | {"boundary": boundary},
-            system_instruction=settings.system_instruction,
-            chat_template=self._lm.chat_template(chat) if chat else None,
-            fewshot_as_multiturn=settings.multiturn,
-        )
+        chat = self._settings.apply_chat_template
+        template = self._lm.chat_template(chat) if chat else None
+        write_results(output, boundary, results, self._settings, template)
 
 
-@contextmanager
-def without_chatter() -> Iterator[None]:
+def _quiet() -> AbstractContextManager[Any]:
     """Keep what lm-eval prints out of a file or pipe, where only results belong."""
-    if sys.stdout.isatty():
-        yield
-        return
-    with redirect_stdout(io.StringIO()):
-        yield
+    return nullcontext() if sys.stdout.isatty() else redirect_stdout(io.StringIO())

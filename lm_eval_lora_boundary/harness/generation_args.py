@@ -1,4 +1,7 @@
-"""Which generation arguments there are, and which of them make more than greedy decoding."""
+"""Check and complete generation arguments, and find those that go beyond greedy decoding.
+
+The errors do not name the task; the caller does.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,9 @@ from transformers import GenerationConfig
 
 from ..errors import TaskError
 
-# a list that was taken for a string; [END] and [/INST] are strings that end responses
+# A list that was read as a string. [END] and [/INST] are strings that end responses.
 _LIST = re.compile(r"""\[.*[,"'].*\]""", re.DOTALL)
-# keys of a generation config that mean nothing to greedy decoding up to a length
+# Keys of a generation config that do not affect greedy decoding up to a length.
 _HARMLESS = {
     "bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id",
     "do_sample", "temperature", "top_p", "top_k", "min_p", "typical_p", "top_h",
@@ -26,17 +29,8 @@ _HARMLESS = {
 }  # fmt: skip
 
 
-def check_arguments(arguments: Mapping[str, Any], model: Any, task: str) -> None:
-    """Refuse generation arguments that nothing takes.
-
-    Args:
-        arguments: The arguments.
-        model: The transformers model.
-        task: Name of the task, for the message.
-
-    Raises:
-        TaskError: Neither ``generate`` nor the model's forward pass takes an argument.
-    """
+def check_names(arguments: Mapping[str, Any], model: Any) -> None:
+    """Raise a TaskError if neither ``generate`` nor the forward pass takes an argument."""
     known = {*GenerationConfig().to_dict()}  # type: ignore[no-untyped-call]
     known |= {*signature(model.generate).parameters, *signature(model.forward).parameters}
     for name in arguments.keys() - known:
@@ -44,95 +38,68 @@ def check_arguments(arguments: Mapping[str, Any], model: Any, task: str) -> None
         hint = f"did you mean {near[0]}?" if near else "see transformers' GenerationConfig"
         if name.strip().startswith("stop"):
             hint = 'lm-eval calls the strings that end a response until: until=["a","b"]'
-        raise TaskError(f"{task}: generation argument {name} is unknown; {hint}")
+        raise TaskError(f"generation argument {name} is unknown; {hint}")
 
 
-def check_until(until: Any, task: str) -> None:
-    """Refuse what cannot end a response.
-
-    Args:
-        until: lm-eval's argument ``until``, as it was given.
-        task: Name of the task, for the message.
-
-    Raises:
-        TaskError: It is no text and no list of texts, or a text that was meant as a list.
-    """
+def _check_until(until: Any) -> None:
     strings = [until] if isinstance(until, str) else [] if until is None else until
-    if not isinstance(strings, list) or not all(isinstance(each, str) for each in strings):
-        raise TaskError(
-            f'{task}: until={until!r}; expected a string or a list of strings: until=["a","b"]'
-        )
-    for each in strings:
-        if _LIST.fullmatch(each.strip()):
+    if not isinstance(strings, list) or not all(isinstance(string, str) for string in strings):
+        raise TaskError(f'until={until!r}; expected a string or a list of strings: until=["a","b"]')
+    for string in strings:
+        if _LIST.fullmatch(string.strip()):
             raise TaskError(
-                f"{task}: the stop string {each!r} looks like a list, and as a string it would "
-                'hardly ever end a response; give a list of strings: until=["a","b"]'
+                f"the stop string {string!r} looks like a list, and as a string it would hardly "
+                'ever end a response; give a list of strings: until=["a","b"]'
             )
 
 
-def as_text(arguments: Mapping[str, Any], task: str) -> str:
-    """Return generation arguments as canonical JSON.
-
-    Raises:
-        TaskError: There is a value that JSON does not know.
-    """
+def as_text(arguments: Mapping[str, Any]) -> str:
+    """Return generation arguments as canonical JSON, or raise a TaskError if that is impossible."""
     try:
         return json.dumps(arguments, sort_keys=True)
     except TypeError as error:
-        raise TaskError(
-            f"{task}: the generation arguments {arguments} cannot be used: {error}"
-        ) from error
+        raise _unusable(arguments, error) from error
 
 
-def normalised(
-    arguments: Mapping[str, Any], max_gen_toks: int, max_length: int, task: str
-) -> dict[str, Any]:
+def completed(arguments: Mapping[str, Any], max_gen_toks: int, max_length: int) -> dict[str, Any]:
     """Return generation arguments as lm-eval completes them.
 
     Args:
         arguments: The arguments.
-        max_gen_toks: Most tokens of a response, where they do not say.
-        max_length: Most tokens of prompt and response.
-        task: Name of the task, for the message.
+        max_gen_toks: Tokens of a response at most, unless the arguments say it.
+        max_length: Tokens of prompt and response at most.
 
     Raises:
-        TaskError: They cannot be used.
+        TaskError: The arguments cannot be used.
     """
-    check_until(arguments.get("until"), task)
+    _check_until(arguments.get("until"))
     try:
         options = dict(normalize_gen_kwargs(dict(arguments), max_gen_toks))
     except (TypeError, ValueError) as error:
-        raise TaskError(
-            f"{task}: the generation arguments {arguments} cannot be used: {error}"
-        ) from error
+        raise _unusable(arguments, error) from error
     if not 1 <= options["max_gen_toks"] < max_length:
         raise TaskError(
-            f"{task}: max_gen_toks={options['max_gen_toks']} leaves no room for a prompt with "
+            f"max_gen_toks={options['max_gen_toks']} leaves no room for a prompt with "
             f"max_length={max_length}; expected 1 to {max_length - 1}"
         )
     return options
 
 
-def check_max_length(options: Mapping[str, Any], prompt: int, task: str) -> None:
-    """Refuse a length of prompt and response that the prompt alone fills.
+def _unusable(arguments: Mapping[str, Any], error: Exception) -> TaskError:
+    return TaskError(f"the generation arguments {arguments} cannot be used: {error}")
 
-    Args:
-        options: Generation arguments.
-        prompt: Length of the prompt, in tokens.
-        task: Name of the task, for the message.
 
-    Raises:
-        TaskError: It does, or it is no integer.
-    """
-    most = options.get("max_length", prompt + 1)
-    if not isinstance(most, int) or most <= prompt:
+def check_max_length(options: Mapping[str, Any], prompt: int) -> None:
+    """Raise a TaskError if ``max_length`` is not an integer above the length of the prompt."""
+    limit = options.get("max_length", prompt + 1)
+    if not isinstance(limit, int) or limit <= prompt:
         raise TaskError(
-            f"{task}: max_length={most} leaves no room after a prompt of {prompt} tokens; give "
+            f"max_length={limit} leaves no room after a prompt of {prompt} tokens; give "
             "max_gen_toks instead, which does not count the prompt"
         )
 
 
 def unusual_settings(model: Any) -> list[str]:
-    """Return what in a model's own generation config makes greedy decoding more than that."""
+    """Return the settings of a model's own generation config beyond greedy decoding."""
     changed: dict[str, Any] = model.generation_config.to_diff_dict()
     return sorted(changed.keys() - _HARMLESS)

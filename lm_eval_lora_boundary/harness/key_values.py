@@ -1,8 +1,8 @@
-"""Options such as ``k=v,…``, read as lm-eval's own command line reads them."""
+"""Read options such as ``k=v,…`` as lm-eval's own command line reads them."""
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -15,8 +15,8 @@ def read_key_values(
     """Return the arguments that an option holds.
 
     Args:
-        given: ``k=v,…`` or a JSON object, as text; several such texts, of which later ones win;
-            or a mapping, which is copied.
+        given: Text: ``k=v,…`` or a JSON object; several texts, of which later ones win; or a
+            mapping, which is copied.
         option: Name of the option, for messages.
 
     Raises:
@@ -24,27 +24,23 @@ def read_key_values(
     """
     if isinstance(given, Mapping):
         return dict(given)
-    # takes a second to import, which `--help` should not
+    # This import takes a second, which `--help` should not take.
     from lm_eval._cli.utils import MergeDictAction
 
-    action = MergeDictAction([option], "found", nargs="+")
-    namespace = Namespace()
-    for text in [given] if isinstance(given, str) else given or ():
-        if not text:
-            continue
+    merge = MergeDictAction([option], "arguments", nargs="+")
+    namespace = Namespace(arguments={})
+    parser = Namespace(error=_raise)  # a real parser would end the process
+    for text in filter(None, [given] if isinstance(given, str) else given or ()):
         try:
-            action(_Parser(), namespace, [text], option)
+            merge(parser, namespace, [text], option)
         except ValueError as error:
             braces = "{" in text and not text.lstrip().startswith("{")
+            hint = ', and a value in braces only in such an object: {"k": {…}}' if braces else ""
             raise LoraBoundaryError(
-                f"{option} {text}: lm_eval cannot read this; expected k=v,… or a JSON object"
-                + (', and a value in braces only in such an object: {"k": {…}}' if braces else "")
+                f"{option} {text}: lm_eval cannot read this; expected k=v,… or a JSON object{hint}"
             ) from error
-    return dict(getattr(namespace, "found", {}))
+    return dict(namespace.arguments)
 
 
-class _Parser(ArgumentParser):
-    """What lm-eval's action reports errors to; argparse's own ends the process."""
-
-    def error(self, message: str) -> NoReturn:
-        raise ValueError(message)
+def _raise(message: str) -> NoReturn:
+    raise ValueError(message)

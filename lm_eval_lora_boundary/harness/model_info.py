@@ -12,8 +12,14 @@ from ..cuts.adapter_folder import AdapterFolder
 from ..cuts.cut import LoraCut
 
 
+def versions(*more: str) -> dict[str, str]:
+    """Return the versions of the libraries that decide numbers, and of ``more`` libraries."""
+    names = ("lm-eval-lora-boundary", "lm-eval", "peft", "transformers", "torch", *more)
+    return {name: version(name) for name in names}
+
+
 def describe(cut: LoraCut, boundary: int, adapter: AdapterFolder, *, merge: bool) -> dict[str, Any]:
-    """Return the facts about a model cut at a boundary, as they stand in the results JSON."""
+    """Return the facts about a model cut at a boundary, as the results JSON has them."""
     kept, dropped = cut.kept(boundary), cut.dropped(boundary)
     return {
         "boundary": boundary,
@@ -24,27 +30,24 @@ def describe(cut: LoraCut, boundary: int, adapter: AdapterFolder, *, merge: bool
         "dropped_parameters": sum(module.parameters for module in dropped),
         "adapter_sha256": adapter.sha256,
         "merge": merge,
-        "versions": {
-            name: version(name)
-            for name in ("lm-eval-lora-boundary", "lm-eval", "peft", "transformers", "torch")
-        },
+        "versions": versions(),
     }
 
 
 def signature(facts: dict[str, Any], dtype: object) -> str:
     """Return the facts as one line."""
-    versions = " ".join(f"{name}={number}" for name, number in facts["versions"].items())
+    libraries = " ".join(f"{name}={number}" for name, number in facts["versions"].items())
     return (
         f"boundary {facts['boundary']} of {facts['num_layers']} layers | kept "
         f"{facts['kept_modules']} modules {facts['kept_parameters']:,} parameters | dropped "
         f"{facts['dropped_modules']} modules {facts['dropped_parameters']:,} parameters | "
         f"adapter {facts['adapter_sha256'][:12]} | {dtype} | "
-        f"merge={facts['merge']} | {versions}"
+        f"merge={facts['merge']} | {libraries}"
     )
 
 
 def hub_commit(repository: str, revision: str | None) -> str:
-    """Return the commit of a repository on the hub, or "" for a folder or without network."""
+    """Return the commit of a repository on the hub, or "" for a folder or without a network."""
     try:
         return HfApi().model_info(repo_id=repository, revision=revision).sha or ""
     except (HfHubHTTPError, HFValidationError, OSError):

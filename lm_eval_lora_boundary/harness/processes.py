@@ -1,8 +1,8 @@
-"""The processes of an ``accelerate launch``: one leads, the others follow its orders.
+"""The processes of ``accelerate launch``: the first one runs the job, the others are workers.
 
-The leader runs the whole flow as a single process would, and so takes every decision; what it
-wants done by all, it sends round as an order. Followers know nothing but the orders: no process
-can wait for another that has gone a different way.
+The first process runs everything as a single process would, and makes all decisions. What all
+processes must do, it sends to them as an order. Workers only follow orders, so no process can wait
+for one that has taken another path.
 """
 
 from __future__ import annotations
@@ -19,37 +19,35 @@ from ..errors import LoraBoundaryError
 
 _O = TypeVar("_O")
 _T = TypeVar("_T")
-_EVER = timedelta(weeks=52)  # as in lm-eval: processes wait for each other as long as work takes
-_PARTING = timedelta(seconds=60)
+_WORK_TIMEOUT = timedelta(weeks=52)  # as in lm-eval: processes wait as long as the work takes
+_EXIT_TIMEOUT = timedelta(seconds=60)
 
 
 @dataclass(frozen=True)
 class _End:
-    """The last order: what the leader returned or raised."""
+    """The last order: what the first process returned or raised."""
 
     value: Any = None
-    mistake: LoraBoundaryError | None = None
+    error: LoraBoundaryError | None = None
 
 
 def count() -> int:
-    """Return how many processes a launcher has started; 1 without launcher."""
+    """Return how many processes a launcher has started; 1 without a launcher."""
     return int(os.environ.get("WORLD_SIZE", 1)) if "LOCAL_RANK" in os.environ else 1
 
 
 def rank() -> int:
-    """Return the number of this process among them, 0 for the leader."""
+    """Return the number of this process; 0 is the first one."""
     return int(os.environ.get("RANK", 0)) if count() > 1 else 0
 
 
+def is_mine(number: int) -> bool:
+    """Return whether this process does the piece of work with this number."""
+    return number % count() == rank()
+
+
 def refuse_several(what: str) -> None:
-    """Refuse to do in several processes what one does.
-
-    Args:
-        what: What was asked for.
-
-    Raises:
-        LoraBoundaryError: There are several processes.
-    """
+    """Raise a LoraBoundaryError if the job ``what`` runs in several processes."""
     if count() > 1:
         raise LoraBoundaryError(
             f"{what} runs in one process and {count()} were launched; start it without accelerate "
@@ -58,7 +56,7 @@ def refuse_several(what: str) -> None:
 
 
 def gather(value: _T) -> list[_T]:
-    """Return what each process gives, in all processes, by rank; all of them must call it."""
+    """Return the values that all processes pass, by rank. All of them must call this."""
     if count() == 1:
         return [value]
     import torch.distributed
@@ -68,84 +66,77 @@ def gather(value: _T) -> list[_T]:
     return values
 
 
-def _refuse_several_machines() -> None:
-    here = int(os.environ.get("LOCAL_WORLD_SIZE", count()))
-    if here != count():
-        raise LoraBoundaryError(
-            f"{here} of {count()} processes are on this machine; a sweep keeps its answers in one "
-            "SQLite file, which takes processes of one machine: launch with --num_machines 1"
-        )
-
-
-def together(lead: Callable[[], _T], follow: Callable[[Any], None]) -> _T:
-    """Run something that gives orders to all processes.
+def together(run: Callable[[], _T], obey: Callable[[Any], None]) -> _T:
+    """Run a job that gives orders to all processes.
 
     Args:
-        lead: What the first process does; it may call :func:`command`.
-        follow: What the others do with each order.
+        run: The job, for the first process; it may call :func:`command`.
+        obey: Follows an order, in the workers.
 
     Returns:
-        What ``lead`` returned, in every process.
+        What ``run`` returned, in every process.
 
     Raises:
-        LoraBoundaryError: What ``lead`` raised, in every process; or there are several machines.
+        LoraBoundaryError: What ``run`` raised, in every process; or there are several machines.
     """
     if count() == 1:
-        return lead()
+        return run()
     _refuse_several_machines()
     if rank() == 0:
         try:
-            value = lead()
-        except LoraBoundaryError as mistake:
-            _send(_End(mistake=mistake))
+            value = run()
+        except LoraBoundaryError as error:
+            _send(_End(error=error))
             raise
         _send(_End(value))
         return value
     while not isinstance(order := _send(None), _End):
-        gather(_done(follow, order)[1])
-    if order.mistake is not None:
-        raise order.mistake
+        gather(_try(obey, order)[1])
+    if order.error is not None:
+        raise order.error
     result: _T = order.value
     return result
 
 
-def command(order: _O, work: Callable[[_O], _T]) -> _T:
-    """Have an order followed by all processes, and do the leader's part of it.
+def _refuse_several_machines() -> None:
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", count()))
+    if here != count():
+        raise LoraBoundaryError(
+            f"{here} of {count()} processes are on this machine, and a sweep keeps its answers in "
+            "an SQLite file, which only processes of one machine can share; launch with "
+            "--num_machines 1"
+        )
 
-    Args:
-        order: The order.
-        work: What the leader does with it.
 
-    Returns:
-        What ``work`` returned.
+def command(order: _O, obey: Callable[[_O], _T]) -> _T:
+    """Have all processes follow an order, this one by calling ``obey``; return its result.
 
     Raises:
         LoraBoundaryError: One of the processes raised it.
     """
     if count() == 1:
-        return work(order)
+        return obey(order)
     _send(order)
     result: _T
-    result, mistake = _done(work, order)
-    for found in gather(mistake):
-        if found is not None:
-            raise found
+    result, own_error = _try(obey, order)
+    for error in gather(own_error):
+        if error is not None:
+            raise error
     return result
 
 
-def _done(work: Callable[[Any], Any], order: Any) -> tuple[Any, LoraBoundaryError | None]:
-    """Follow an order; return the result, or the mistake that came up."""
+def _try(obey: Callable[[Any], Any], order: Any) -> tuple[Any, LoraBoundaryError | None]:
     try:
-        return work(order), None
-    except LoraBoundaryError as mistake:
-        return None, mistake
+        return obey(order), None
+    except LoraBoundaryError as error:
+        return None, error
 
 
 def print_once(line: str) -> None:
-    """Print a user's mistake before this process ends, once for all processes that found it.
+    """Print an error before this process ends, once for all processes that have it.
 
     A launcher ends all processes as soon as one has ended. So the others wait until the first has
-    printed; if it does not come, it knows of no mistake, and they print.
+    printed. If it does not come, it does not have the error, and they print.
     """
     if rank() == 0:
         print(line, file=sys.stderr, flush=True)
@@ -154,20 +145,20 @@ def print_once(line: str) -> None:
     import torch.distributed
 
     try:
-        _connect(_PARTING)
-        group = torch.distributed.new_group(backend="gloo", timeout=_PARTING)
+        _connect(_EXIT_TIMEOUT)
+        group = torch.distributed.new_group(backend="gloo", timeout=_EXIT_TIMEOUT)
         torch.distributed.barrier(group)
     except (RuntimeError, ValueError, OSError):
         if rank() != 0:
             print(line, file=sys.stderr, flush=True)
 
 
-def _connect(patience: timedelta) -> None:
-    """Set up what accelerate and lm-eval use, too; nothing if they have done it."""
+def _connect(timeout: timedelta) -> None:
+    """Connect the processes as accelerate and lm-eval do, unless they have."""
     from accelerate import PartialState
     from accelerate.utils import parse_flag_from_env
 
-    PartialState(cpu=bool(parse_flag_from_env("ACCELERATE_USE_CPU")), timeout=patience)
+    PartialState(cpu=bool(parse_flag_from_env("ACCELERATE_USE_CPU")), timeout=timeout)
 
 
 @cache
@@ -175,8 +166,8 @@ def _group() -> Any:
     """Return a group of all processes for what needs no GPU."""
     import torch.distributed
 
-    _connect(_EVER)
-    return torch.distributed.new_group(backend="gloo", timeout=_EVER)
+    _connect(_WORK_TIMEOUT)
+    return torch.distributed.new_group(backend="gloo", timeout=_WORK_TIMEOUT)
 
 
 def _send(order: Any) -> Any:

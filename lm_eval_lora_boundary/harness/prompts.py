@@ -1,7 +1,7 @@
-"""Prompts and answers of an lm-eval task, as text and as tokens, as evaluation shows them.
+"""Prompts and gold answers of an lm-eval task, as text and as tokens.
 
-lm-eval builds the prompt text and its ``hf`` model tokenises it; here the two are only put
-together with the target, so that training and evaluation cannot drift apart.
+lm-eval builds the prompt text and its ``hf`` model tokenises it. This module only joins the two
+with the gold answer, so that training and tracing see exactly the prompts of an evaluation.
 """
 
 from __future__ import annotations
@@ -23,14 +23,22 @@ logger = logging.getLogger("lm_eval.lora_boundary")
 _CONTENT = "CONTENT"
 
 
+def require_chat_template(tokenizer: Any, pretrained: str) -> None:
+    """Raise a ModelError if a tokenizer has no chat template."""
+    if not tokenizer.chat_template:
+        raise ModelError(
+            f"the tokenizer of {pretrained} has no chat template; leave out --apply-chat-template"
+        )
+
+
 @dataclass(frozen=True)
 class Row:
     """One training row.
 
     Attributes:
-        tokens: ``(length,)`` int32: prompt, then answer, then what ends the answer.
-        prompt: Number of prompt tokens, which the loss leaves out.
-        truncated: Whether the left end of the prompt is missing.
+        tokens: ``(seq,)`` int32: prompt, gold answer, and what ends the answer.
+        prompt: Number of prompt tokens, which do not count in the loss.
+        truncated: Whether the left end of the prompt was cut off.
     """
 
     tokens: np.ndarray[Any, np.dtype[np.int32]]
@@ -39,10 +47,11 @@ class Row:
 
 
 class Prompts:
-    """The prompts and answers of a task, as text and as tokens.
+    """The prompts and gold answers of a task, as text and as tokens.
 
     Attributes:
         ending: Tokens after every answer, so that the model learns to stop.
+        num_fewshot: Examples in each prompt.
     """
 
     def __init__(
@@ -55,25 +64,22 @@ class Prompts:
         apply_chat_template: bool = False,
         seed: int = 0,
     ) -> None:
-        """Set the task up as ``lm_eval`` does with the options of the same names.
+        """Set up the task as ``lm_eval`` does with the options of the same names.
 
         Args:
             task: The task; its few-shot sampling is changed.
             model: lm-eval's model, for its tokenizer.
-            num_fewshot: Examples before each question; None for what the task says. As in
-                lm-eval, a task that says 0 keeps 0.
+            num_fewshot: Examples in each prompt; None for the task's own number. As in lm-eval, a
+                task whose own number is 0 keeps it.
             system_instruction: System message, or text in front of the prompt.
             apply_chat_template: Use the tokenizer's chat template; examples become turns.
-            seed: Seed of the choice of examples.
+            seed: Seed for drawing examples.
 
         Raises:
-            ModelError: The tokenizer has no chat template or no token to end an answer with.
+            ModelError: The tokenizer has no chat template, or no token to end an answer with.
         """
-        if apply_chat_template and not model.tokenizer.chat_template:
-            raise ModelError(
-                f"the tokenizer of {model.pretrained} has no chat template; leave out "
-                "--apply-chat-template"
-            )
+        if apply_chat_template:
+            require_chat_template(model.tokenizer, model.pretrained)
         self._task = task
         self._model = model
         self._chat = apply_chat_template
@@ -87,9 +93,9 @@ class Prompts:
         self._examples = _Examples(task) if self.num_fewshot else None
 
     def context(self, doc: Any) -> str:
-        """Return the prompt of a document, exactly as an evaluation request would have it."""
+        """Return the prompt of a document, exactly as in an evaluation."""
         if self._examples:
-            self._examples.asked = doc
+            self._examples.document = doc
         context = self._task.fewshot_context(
             doc,
             num_fewshot=self.num_fewshot,
@@ -104,9 +110,9 @@ class Prompts:
         return context
 
     def target(self, doc: Any) -> str:
-        """Return the answer that follows the prompt, or an empty string if there is none.
+        """Return the gold answer as it follows the prompt, or "" if the document has none.
 
-        What separates the two is what lm-eval puts between them in few-shot examples.
+        It starts with the delimiter that lm-eval puts between the two in few-shot examples.
         """
         answer = self._task.doc_to_target(doc)
         if isinstance(answer, int) and self._task.get_config("doc_to_choice"):
@@ -118,25 +124,25 @@ class Prompts:
             return ""
         if prefix := self._task.doc_to_prefix(doc):
             return str(maybe_delimit(prefix, answer))[len(prefix) :]
-        # after a generation prompt there is no delimiter; tasks in Python bring their own
+        # There is no delimiter after a generation prompt, and tasks in Python add their own.
         if self._chat or not isinstance(self._task, ConfigurableTask):
             return answer
         return f"{self._task.config.target_delimiter}{answer}"
 
     def row(self, context: str, target: str, max_length: int) -> Row | None:
-        """Return the tokens of a prompt and its answer, or None if there is no room for both.
+        """Return the tokens of a prompt and its gold answer, or None if it leaves no room.
 
-        The prompt is what lm-eval would feed the model; where it is too long, its left end goes,
-        as in lm-eval.
+        The prompt has the tokens that lm-eval would pass to the model. If it is too long, it is
+        cut from the left, as in lm-eval.
         """
         prompt = self._encode(context)
         joint = self._encode(context + target)
-        # where the last token of the prompt would merge with the answer, the prompt wins
+        # If the last token of the prompt would merge with the answer, the prompt keeps its tokens.
         if joint[: len(prompt)] == prompt and len(joint) > len(prompt):
             answer = joint[len(prompt) :]
         else:
             answer = self._model.tokenizer.encode(target, add_special_tokens=False)
-        if answer[-len(self.ending) :] != self.ending:  # some tokenizers add it
+        if answer[-len(self.ending) :] != self.ending:  # some tokenizers have added it
             answer = answer + self.ending
         room = max_length - len(answer)
         if room < 1:
@@ -151,16 +157,16 @@ class Prompts:
 
 
 class _Examples:
-    """Draws few-shot examples for training documents: never the document that is asked.
+    """Draws few-shot examples for training documents, but never the document itself.
 
-    lm-eval leaves the document out only where examples come from the test split.
+    lm-eval leaves it out only if examples come from the test split.
 
     Attributes:
-        asked: The document.
+        document: The document of the prompt.
     """
 
     def __init__(self, task: Task) -> None:
-        self.asked: Any = None
+        self.document: Any = None
         self._task = task
         self._draw: Callable[[int], Sequence[Any]]
         if isinstance(task, ConfigurableTask):
@@ -172,20 +178,20 @@ class _Examples:
             task.fewshot_examples = lambda k, rnd: self.sample(k)
 
     def sample(self, n: int, **_: Any) -> list[Any]:
-        """Return ``n`` examples; lm-eval's further arguments are about test documents."""
-        question = self._task.doc_to_text(self.asked)
+        """Return ``n`` examples. lm-eval's further arguments are about test documents."""
+        question = self._task.doc_to_text(self.document)
         extra = 1
         while True:
             try:
                 drawn = self._draw(n + extra)
+                if len(drawn) < n + extra:
+                    raise ValueError(f"only {len(drawn)} examples")
             except (ValueError, AssertionError) as error:
                 raise TaskError(
-                    f"num_fewshot={n}, and the task has too few other documents to take examples "
+                    f"num_fewshot={n}, but the task has too few other documents to draw examples "
                     f"from ({error}); give a smaller --num-fewshot"
                 ) from error
-            if len(drawn) < n + extra:
-                raise TaskError(f"num_fewshot={n}, and the task has only {len(drawn)} examples")
-            others = [doc for doc in drawn if doc != self.asked and self._text(doc) != question]
+            others = [doc for doc in drawn if doc != self.document and self._text(doc) != question]
             if len(others) >= n:
                 return others[:n]
             extra *= 2
@@ -197,17 +203,14 @@ class _Examples:
 
 
 def _ending(model: HFLM, *, chat: bool) -> list[int]:
-    """Return the tokens that end an answer.
+    """Return the tokens that end a gold answer.
 
     In a chat this is what the template puts after an assistant's message, up to its first special
-    token (which need not be the tokenizer's EOS); elsewhere the EOS.
+    token (which need not be the tokenizer's EOS). Otherwise it is the EOS.
     """
     tokenizer = model.tokenizer
     if chat:
-        messages = [
-            {"role": "user", "content": _CONTENT},
-            {"role": "assistant", "content": _CONTENT},
-        ]
+        messages = [{"role": role, "content": _CONTENT} for role in ("user", "assistant")]
         text = tokenizer.apply_chat_template(messages, tokenize=False, **model.chat_template_args)
         after = tokenizer.encode(text.rpartition(_CONTENT)[2], add_special_tokens=False)
         special = {*tokenizer.all_special_ids, *getattr(tokenizer, "added_tokens_decoder", ())}

@@ -1,8 +1,7 @@
-"""lm-eval's own results and samples files, one folder per boundary."""
+"""Write lm-eval's own results and samples files, one folder per boundary."""
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -11,61 +10,59 @@ from lm_eval.loggers import EvaluationTracker
 
 from ..errors import OutputError
 from ..files import boundary_folder
+from .settings import EvaluationSettings
 
 
 def write_results(
     output: Path,
     boundary: int,
     results: dict[str, Any],
-    model: str,
-    model_args: dict[str, Any],
-    **chat: Any,
+    settings: EvaluationSettings,
+    chat_template: str | None,
 ) -> None:
-    """Write what ``lm_eval --output_path --log_samples`` would, and replace what was there.
+    """Write what ``lm_eval --output_path --log_samples`` would write, in place of earlier files.
 
     Args:
         output: Folder of the sweep.
         boundary: The boundary.
-        results: What ``simple_evaluate`` returned; loses its samples.
-        model: ``--model`` of a separate run.
-        model_args: Its ``--model_args``.
-        **chat: ``system_instruction``, ``chat_template`` and ``fewshot_as_multiturn``.
+        results: What ``simple_evaluate`` returned. The samples are removed from it.
+        settings: The model and the prompts.
+        chat_template: The chat template that was used, if one was.
 
     Raises:
-        OutputError: The files cannot be written; what was there before still is.
+        OutputError: The files cannot be written. Earlier files are left as they were.
     """
     samples = results.pop("samples")
-    results["config"] |= {"model": model, "model_args": model_args}
+    model_args = settings.model_arguments() | {"boundary": boundary}
+    results["config"] |= {"model": settings.model, "model_args": model_args}
     folder = boundary_folder(output, boundary)
     try:
-        with tempfile.TemporaryDirectory(dir=output, prefix=".writing-") as temporary:
+        with tempfile.TemporaryDirectory(
+            dir=output, prefix=".writing-", ignore_cleanup_errors=True
+        ) as temporary:
             tracker = EvaluationTracker(output_path=temporary)
             tracker.general_config_tracker.log_experiment_args(
-                model_source=model, model_args=model_args, **chat
+                model_source=settings.model,
+                model_args=model_args,
+                system_instruction=settings.system_instruction,
+                chat_template=chat_template,
+                fewshot_as_multiturn=settings.multiturn,
             )
             tracker.general_config_tracker.model_name_sanitized = "results"
             tracker.save_results_aggregated(results=results, samples=samples)
             for task, its_samples in samples.items():
                 tracker.save_results_samples(task_name=task, samples=its_samples)
-            # lm-eval only logs what it fails to write
-            written = list(Path(temporary).glob("results/*.json*"))
-            lines = sum(
-                file.read_bytes().count(b"\n") for file in written if file.suffix == ".jsonl"
-            )
-            expected = sum(map(len, samples.values()))
-            if len(written) != 1 + len(samples) or lines != expected:
+            # lm-eval only logs what it fails to write.
+            new = Path(temporary) / "results"
+            lines = sum(file.read_bytes().count(b"\n") for file in new.glob("*.jsonl"))
+            complete = lines == sum(map(len, samples.values()))
+            if not complete or len(list(new.glob("*.json*"))) != 1 + len(samples):
                 raise OutputError(
                     f"{folder}: the results cannot be written; make room or choose another "
                     "--output, then run the same command again"
                 )
-            _replace(folder, written[0].parent, Path(temporary) / "old")
+            if folder.exists():
+                folder.rename(Path(temporary) / "old")
+            new.rename(folder)
     except OSError as error:
         raise OutputError(f"{folder} cannot be written: {error.strerror}") from error
-
-
-def _replace(folder: Path, new: Path, old: Path) -> None:
-    """Put a new folder in the place of what was there."""
-    if folder.exists():
-        folder.rename(old)
-    new.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)

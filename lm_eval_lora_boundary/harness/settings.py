@@ -1,4 +1,4 @@
-"""What a sweep or a trace is told about the model, the tasks and the prompts."""
+"""The model, the tasks and the prompts of a sweep or a trace."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ class EvaluationSettings:
         tasks: Names of lm-eval tasks, groups or tags, patterns, or YAML files.
         split: ``validation`` or ``test``; None for the first of them that a task has.
         limit: Use only the first documents of each task: a number, or a share below 1.
-        batch_size: Rows in a batch; None for what memory allows.
+        batch_size: Rows in a batch; None for as many as fit into memory.
         dtype: Precision of the model, as for lm-eval's ``hf``.
         device: A torch device; None for the best one available.
         model_args: Further arguments of lm-eval's ``hf``: revision, gguf_file, ….
         include_path: Folder with further tasks.
         num_fewshot: Few-shot examples in each prompt; None for the task's own number.
         apply_chat_template: Use the tokenizer's chat template, or the template of this name.
-        fewshot_as_multiturn: Few-shot examples become turns of a chat.
+        fewshot_as_multiturn: Make the few-shot examples turns of a chat.
         system_instruction: System message, or text in front of the prompt.
         gen_kwargs: Generation arguments that override those of the tasks.
         confirm_run_unsafe_code: Evaluate tasks that run code written by the model.
@@ -89,9 +89,9 @@ class EvaluationSettings:
 
     @property
     def multiturn(self) -> bool:
-        """Whether few-shot examples become turns; the default is lm-eval's: in a chat, yes."""
-        asked = self.fewshot_as_multiturn
-        return bool(self.apply_chat_template) if asked is None else asked
+        """Whether few-shot examples become turns; by default in a chat, as in lm-eval."""
+        chosen = self.fewshot_as_multiturn
+        return bool(self.apply_chat_template) if chosen is None else chosen
 
     @property
     def model(self) -> str:
@@ -99,7 +99,7 @@ class EvaluationSettings:
         return "lora_boundary"
 
     def model_arguments(self) -> dict[str, Any]:
-        """Return ``--model_args`` of the same evaluation under ``lm_eval``, but the boundary."""
+        """Return ``--model_args`` of the same evaluation in ``lm_eval``, except the boundary."""
         named = {"pretrained": self.pretrained, "peft": self.peft, "dtype": self.dtype}
         return named | dict(self.model_args)
 
@@ -119,25 +119,25 @@ def settings_from_python(
     tasks: str | Sequence[str],
     **settings: Any,
 ) -> tuple[Settings, PreTrainedModel | None]:
-    """Return settings, and the loaded model if there is one, from what a Python caller gave.
+    """Return the settings that a Python caller gave, and the loaded model if it gave one.
 
     Args:
         kind: Class of the settings.
         pretrained: Base model: hub id, local folder, or a loaded model.
         peft: LoRA adapter: hub id or local folder.
         tasks: Task names: a list, or text with commas.
-        **settings: The other attributes. Arguments may be text (``"k=v,…"``), boundaries a list.
+        **settings: Further attributes. Arguments may be text (``"k=v,…"``), boundaries a list.
 
     Raises:
         LoraBoundaryError: A value cannot be used.
     """
-    loaded = loaded_model(pretrained)
-    name = str(pretrained) if loaded is None else str(loaded.config._name_or_path)
+    model = loaded_model(pretrained)
+    name = str(pretrained) if model is None else str(model.config._name_or_path)
     if not isinstance(boundaries := settings.get("boundaries", ""), str):
         settings["boundaries"] = ",".join(map(str, boundaries))
-    for argument in settings.keys() & {"model_args", "gen_kwargs"}:
-        settings[argument] = read_key_values(settings[argument], argument)
-    return kind(pretrained=name, peft=str(peft), tasks=as_names(tasks), **settings), loaded
+    for option in settings.keys() & {"model_args", "gen_kwargs"}:
+        settings[option] = read_key_values(settings[option], option)
+    return kind(pretrained=name, peft=str(peft), tasks=as_names(tasks), **settings), model
 
 
 def as_names(tasks: str | Sequence[str]) -> tuple[str, ...]:

@@ -1,23 +1,22 @@
-"""What exactly was run: in the keys of answers, and as one line for readers."""
+"""What exactly was run: as part of the keys of answers, and as one line for readers."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from importlib.metadata import version
 from typing import Any
 
 from ..cuts.fingerprint import config_content, json_sha256
+from .model_info import versions
 from .settings import EvaluationSettings
 from .sweep_model import SweepModel
 from .tasks import LoadedTasks
 
-_SHOWN = 80  # characters of a setting
+_LONGEST = 80  # characters of a setting in the signature
 
 
 def describe_run(lm: SweepModel, settings: EvaluationSettings) -> dict[str, Any]:
-    """Return what decides an answer besides request and boundary."""
-    names = ("lm-eval-lora-boundary", "lm-eval", "peft", "transformers", "torch")
+    """Return what decides an answer besides the request and the boundary."""
     return {
         "base_sha256": lm.fingerprint,
         "adapter_sha256": lm.adapter.sha256,
@@ -29,7 +28,7 @@ def describe_run(lm: SweepModel, settings: EvaluationSettings) -> dict[str, Any]
         "generation_config": config_content(lm.model.generation_config),
         "vocabulary_sha256": json_sha256(sorted(lm.tokenizer.get_vocab().items())),
         "model_args": dict(settings.model_args),
-        "versions": {name: version(name) for name in names},
+        "versions": versions(),
         **lm.engine_facts,
     }
 
@@ -39,7 +38,7 @@ def signature(
     settings: EvaluationSettings,
     tasks: LoadedTasks,
     how: str,
-    asked: Mapping[str, object] | None = None,
+    more: Mapping[str, object] | None = None,
 ) -> str:
     """Return one line that says exactly what was run.
 
@@ -48,12 +47,19 @@ def signature(
         settings: The model and the prompts.
         tasks: The tasks.
         how: What was done with them.
-        asked: Further settings by name; those that are None or empty are left out.
+        more: Further settings by name; None and "" are left out.
     """
-    versions = " ".join(f"{name}={number}" for name, number in facts["versions"].items())
     evaluated = ",".join(
         f"{name}:{task.VERSION}:{tasks.splits[name]}" for name, task in tasks.tasks.items()
     )
+    system = settings.system_instruction
+    shown = {
+        "multiturn": settings.fewshot_as_multiturn,
+        "system": system and json.dumps(system),
+        "gen_kwargs": _pairs(settings.gen_kwargs),
+        "model_args": _pairs(settings.model_args),
+        **(more or {}),
+    }
     parts = [
         f"base {facts['base_sha256'][:12]}",
         f"adapter {facts['adapter_sha256'][:12]}",
@@ -62,24 +68,11 @@ def signature(
         f"limit {settings.documents}",
         f"fewshot {settings.num_fewshot}",
         f"chat {settings.apply_chat_template}",
-        *_shown(_prompting(settings) | dict(asked or {})),
+        *(f"{name} {_short(value)}" for name, value in shown.items() if value not in (None, "")),
         how,
-        versions,
+        " ".join(f"{name}={number}" for name, number in facts["versions"].items()),
     ]
     return " | ".join(parts)
-
-
-def _prompting(settings: EvaluationSettings) -> dict[str, object]:
-    return {
-        "multiturn": settings.fewshot_as_multiturn,
-        "system": settings.system_instruction and json.dumps(settings.system_instruction),
-        "gen_kwargs": _pairs(settings.gen_kwargs),
-        "model_args": _pairs(settings.model_args),
-    }
-
-
-def _shown(asked: Mapping[str, object]) -> list[str]:
-    return [f"{name} {_short(value)}" for name, value in asked.items() if value not in (None, "")]
 
 
 def _pairs(arguments: Mapping[str, Any]) -> str:
@@ -87,16 +80,16 @@ def _pairs(arguments: Mapping[str, Any]) -> str:
 
 
 def _short(value: object) -> str:
-    """Return text without what separates the parts of a signature; its beginning if it is long."""
+    """Return the beginning of a text, without what separates the parts of a signature."""
     text = " ".join(str(value).replace("|", "/").split())
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 def identity(facts: dict[str, Any]) -> str:
-    """Return facts about a run as canonical text, to be part of the key of every answer."""
+    """Return facts about a run as canonical text, for the keys of answers."""
     return json.dumps(facts, sort_keys=True, default=_plain)
 
 
 def _plain(value: Any) -> Any:
-    """Return what JSON has no form for; sets in an order that is the same in every process."""
+    """Return what JSON cannot hold as text; sets in an order that is the same in every process."""
     return sorted(value, key=str) if isinstance(value, (set, frozenset)) else str(value)

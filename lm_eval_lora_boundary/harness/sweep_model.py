@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from lm_eval.models.utils import postprocess_generated_text
+from transformers import PreTrainedModel
 
 from ..cuts.adapter_folder import AdapterFolder
 from ..cuts.cut import LoraCut
@@ -19,40 +20,31 @@ from ..cuts.fingerprint import fingerprint, weights_sample
 from ..cuts.loading import load_adapter
 from ..cuts.vocabulary import growing, refuse_tokens_without_rows
 from ..forward.requests import Generate, Score
+from .device import usable_device
 from .endings import Ending
 from .generation_args import unusual_settings
 from .model import LoraBoundaryLM
-
-_EVERYTHING = 1 << 30  # batch size: take all requests at once, since engines make the batches
+from .settings import EvaluationSettings
 
 
 class SweepModel(LoraBoundaryLM):
     """A base model with the whole adapter, whose boundary can be moved.
 
+    It takes the arguments of :class:`.LoraBoundaryLM`, except ``boundary``, ``merge`` and
+    ``batch_size``.
+
     Attributes:
         boundary: The boundary that lm-eval is evaluating.
         cut: The cut, at the whole adapter unless an engine is at work.
         fingerprint: Hash of the base model's weights.
-        base_sample: Hash that tells base models apart, whatever their precision.
+        base_sample: Hash that identifies the base model, whatever its precision.
     """
 
     divides_batches = False  # the scheduler has divided them among the processes already
-
-    def __init__(self, pretrained: Any, *, peft: str, **kwargs: Any) -> None:
-        """Load the base model and the whole adapter.
-
-        Args:
-            pretrained: As in :class:`.LoraBoundaryLM`.
-            peft: As there.
-            **kwargs: As there, without ``boundary``, ``merge`` and ``batch_size``.
-
-        Raises:
-            AdapterError: As there.
-            ModelError: As there.
-        """
-        self.cut: LoraCut
-        self.fingerprint = self.base_sample = ""
-        super().__init__(pretrained, peft=peft, batch_size=_EVERYTHING, **kwargs)
+    batch_size = 1 << 30  # all requests at once, because engines make the batches
+    cut: LoraCut
+    fingerprint: str
+    base_sample: str
 
     def _attach(self, adapter: AdapterFolder) -> None:
         self.fingerprint = fingerprint(self._model)
@@ -61,7 +53,7 @@ class SweepModel(LoraBoundaryLM):
         self.cut = load_adapter(self._model, adapter, boundary=-1)
         self.boundary = self.layers - 1
         refuse_no_effect(self.cut, self.boundary)
-        # not the base model inside: PEFT does some of its work outside the layers
+        # Not the base model inside: PEFT does some of its work outside the layers.
         self._model = self.cut.model
         self._model.eval()
 
@@ -77,12 +69,7 @@ class SweepModel(LoraBoundaryLM):
         return self._adapter
 
     def check(self, boundaries: Sequence[int]) -> None:
-        """Refuse boundaries at which the model cannot be used.
-
-        Raises:
-            AdapterError: At one of them no module is left, or the tokenizer has tokens without
-                embeddings.
-        """
+        """Raise an AdapterError if a boundary keeps no module, or lacks embeddings of tokens."""
         for boundary in boundaries:
             refuse_no_effect(self.cut, boundary)
             if self._grows:
@@ -114,7 +101,7 @@ class SweepModel(LoraBoundaryLM):
         return Ending(self.end_tokens, tuple(until), limit, self.tokenizer)
 
     def text(self, response: list[int], until: Sequence[str]) -> str:
-        """Return a response as ``hf`` does: without special tokens, cut at what ends it."""
+        """Return a response as ``hf`` does: without special tokens, cut where it ends."""
         text = self.tok_decode(response)
         cut: str = postprocess_generated_text(text, list(until), self.think_end_token)
         return cut
@@ -125,24 +112,24 @@ class SweepModel(LoraBoundaryLM):
         return super()._loglikelihood_tokens(pairs, disable_tqdm=True)
 
     def generate(self, requests: Sequence[Generate]) -> list[str]:
-        """Write the responses to a batch at the boundary of ``cut``, through ``hf``."""
+        """Generate the responses to a batch at the boundary of ``cut``, through ``hf``."""
         instances = [
             Instance("generate_until", {}, (each.text, json.loads(each.arguments)), i)
             for i, each in enumerate(requests)
         ]
-        # max_length counts the padding of a batch
-        apart = "max_length" in json.loads(requests[0].options)
+        # max_length counts the padding of a batch, so each request needs its own batch.
+        one_by_one = "max_length" in json.loads(requests[0].options)
         answers: list[str] = []
-        for some in [[each] for each in instances] if apart else [instances]:
-            answers += HFLM.generate_until(self, some, disable_tqdm=True)
+        for batch in [[each] for each in instances] if one_by_one else [instances]:
+            answers += HFLM.generate_until(self, batch, disable_tqdm=True)
         return answers
 
     def _model_generate(
         self, context: torch.Tensor, max_length: int, stop: list[str], **options: Any
     ) -> torch.Tensor:
-        """Write responses through ``hf``; each ends where it would end if it were alone.
+        """Generate responses through ``hf``, and end each where it would end in a batch of one.
 
-        In a batch, ``hf`` lets one that holds a stop string go on for as long as the others do.
+        In a batch, ``hf`` goes on after a stop string until all responses have ended.
         """
         rows: torch.Tensor = super()._model_generate(context, max_length, stop, **options)
         beams = options.get("num_beams") or self._model.generation_config.num_beams
@@ -159,8 +146,27 @@ class SweepModel(LoraBoundaryLM):
 
     @property
     def unusual_decoding(self) -> list[str]:
-        """Return the settings of the model itself that make decoding more than greedy."""
-        found = unusual_settings(self._model)
-        if isinstance(self.think_end_token, int):
-            found.append("think_end_token")
-        return found
+        """The settings of the model itself that go beyond greedy decoding."""
+        thinks = isinstance(self.think_end_token, int)
+        return unusual_settings(self._model) + ["think_end_token"] * thinks
+
+
+Model = TypeVar("Model", bound=SweepModel)
+
+
+def load(
+    kind: type[Model], settings: EvaluationSettings, model: PreTrainedModel | None = None
+) -> Model:
+    """Load the base model and the whole adapter.
+
+    Args:
+        kind: Class of the result.
+        settings: Settings of a sweep or a trace.
+        model: The base model, if it is loaded already; it is changed in place.
+
+    Raises:
+        ModelError: The base model cannot be loaded, or is not decoder-only.
+        AdapterError: The adapter cannot be used.
+    """
+    arguments = settings.model_arguments() | ({} if model is None else {"pretrained": model})
+    return kind(**arguments, device=usable_device(settings.device))

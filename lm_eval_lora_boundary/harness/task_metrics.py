@@ -1,7 +1,7 @@
-"""What the bundled tasks share: length ratios and corpus metrics, for their YAML files.
+"""Metrics that the YAML files of the bundled tasks share: length ratios and corpus metrics.
 
-These live in the package, not beside a YAML file, so that every process can unpickle them:
-lm-eval loads a module beside a YAML file under a name that only that one process knows.
+They are in the package, not beside a YAML file, so that every process can unpickle them. lm-eval
+loads a module beside a YAML file under a name that only one process knows.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 class WholeResponse(str):
-    """A response that a task's filter passed on whole.
+    """A response that a task's filter did not change.
 
-    lm-eval does not tell ``process_results`` which filter a response went through; this does.
+    lm-eval does not tell ``process_results`` which filter a response went through. This type does.
     """
 
     __slots__ = ()
@@ -31,7 +31,7 @@ def length_ratio(response: str, reference: str) -> float:
 
 
 def length_ratio_characters(response: str, reference: str) -> float:
-    """Return the same in characters other than whitespace, for text written without spaces."""
+    """Return the ratio of characters other than whitespace, for text written without spaces."""
     return _characters(response) / max(1, _characters(reference))
 
 
@@ -62,8 +62,8 @@ def _bleu(items: Sequence[Item], target_language: str) -> float:
 def chrf(items: Sequence[Item]) -> float:
     """Return corpus chrF2 (0-100) with sacrebleu's defaults.
 
-    lm-eval's own ``chrf`` gives the same number, then spends a hundred more corpus scores on a
-    bootstrapped standard error, minutes for one language pair.
+    lm-eval's own ``chrf`` gives the same number. But it then computes a hundred more corpus scores
+    for a bootstrapped standard error, which takes minutes for one language pair.
     """
     references, responses = zip(*items, strict=True)
     return float(CHRF().corpus_score(responses, [references]).score)

@@ -1,4 +1,4 @@
-"""Find and load lm-eval tasks; what a user gets wrong is told in one line."""
+"""Find and load lm-eval tasks, with clear errors."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ SPLITS = ("validation", "test")
 def task_manager(
     include_path: str | None = None, metadata: Mapping[str, Any] | None = None
 ) -> TaskManager:
-    """Return lm-eval's index of all tasks, the bundled ones included.
+    """Return lm-eval's index of all tasks, including the bundled ones.
 
     Args:
         include_path: Folder with further tasks.
-        metadata: What tasks may want to know about the model, as ``lm_eval`` hands it to them.
+        metadata: Facts about the model for the tasks, as ``lm_eval`` gives them.
 
     Raises:
         TaskError: The folder does not exist.
@@ -41,10 +41,10 @@ def task_manager(
 
 
 def find_tasks(manager: TaskManager, names: Sequence[str]) -> list[str]:
-    """Return the tasks, groups and tags that names, patterns such as ``mmlu_*`` or files mean.
+    """Return the tasks, groups and tags that names, patterns such as ``mmlu_*`` and files mean.
 
     Raises:
-        TaskError: A name means nothing.
+        TaskError: A name is unknown, or there is none.
     """
     found: list[str] = []
     for name in names:
@@ -60,10 +60,7 @@ def find_tasks(manager: TaskManager, names: Sequence[str]) -> list[str]:
 
 
 def load_tasks(manager: TaskManager, names: Sequence[str]) -> Any:
-    """Load tasks with their data.
-
-    Returns:
-        lm-eval's ``TaskDict``.
+    """Return tasks with their data, as lm-eval's ``TaskDict``.
 
     Raises:
         TaskError: The data of a task cannot be loaded.
@@ -80,7 +77,7 @@ def load_tasks(manager: TaskManager, names: Sequence[str]) -> Any:
 
 
 def seed() -> None:
-    """Seed as ``lm_eval.simple_evaluate`` does; some tasks shuffle while they are loaded."""
+    """Seed as ``lm_eval.simple_evaluate`` does. Some tasks shuffle while they are loaded."""
     random.seed(DEFAULT_RANDOM_SEED)
     np.random.seed(DEFAULT_OTHER_SEED)
     set_torch_seed(DEFAULT_OTHER_SEED)
@@ -89,14 +86,14 @@ def seed() -> None:
 class LoadedTasks:
     """Tasks that are loaded once and evaluated many times with the same requests.
 
-    lm-eval loads its tasks and builds their requests anew at every evaluation, and a sweep has
-    one per boundary. This takes the place of its ``TaskManager``.
+    lm-eval loads its tasks and builds their requests again for every evaluation. A sweep has one
+    evaluation per boundary, so this class replaces lm-eval's ``TaskManager``.
 
     Attributes:
         names: Names of the tasks, groups and tags.
         loaded: lm-eval's ``TaskDict``.
         splits: The split that each task is evaluated on.
-        to_confirm: The tasks that are evaluated on the validation split and have a test split.
+        to_confirm: The tasks that are evaluated on the validation split and also have a test split.
     """
 
     def __init__(
@@ -110,29 +107,29 @@ class LoadedTasks:
         """Load the tasks.
 
         Args:
-            manager: Where to find them.
+            manager: lm-eval's index of tasks.
             names: Names that :func:`find_tasks` returned.
             split: ``validation`` or ``test``; None for the first of them that a task has.
-            limit: Most documents of each task, or the share of them below 1.
+            limit: Largest number of documents of each task, or a share below 1.
             only: The one task to keep.
 
         Raises:
-            TaskError: Data cannot be loaded, or a task lacks the split.
+            TaskError: Data cannot be loaded, or a task does not have the split.
         """
         self._manager = manager
         self._limit = limit
-        self.names = list(names) if only is None else [only]
+        self._all_names = self.names = list(names)
         seed()
         self.loaded = load_tasks(manager, names)
-        self._all_names = list(names)
         if only is not None:
+            self.names = [only]
             tasks = {only: self.loaded["tasks"][only]}
             self.loaded = {"tasks": tasks, "groups": {}, "group_map": {}}
         self.splits: dict[str, str] = {}
         self.to_confirm: list[str] = []
         for name, task in self.tasks.items():
             if getattr(task, "MULTIMODAL", False):
-                raise TaskError(f"task {name} needs images or sound; boundaries are for text")
+                raise TaskError(f"task {name} needs images or sound; give a task with text alone")
             self.splits[name] = split or _first_split(task)
             if self.splits[name] == "validation" and _has_other_test_split(task):
                 self.to_confirm.append(name)
@@ -140,22 +137,21 @@ class LoadedTasks:
             task.build_all_requests = _building_once(task, limit)
 
     def on_test_split(self, name: str) -> LoadedTasks:
-        """Load one of the tasks once more, to be evaluated on its test split."""
+        """Load one of the tasks again, to be evaluated on its test split."""
         return LoadedTasks(self._manager, self._all_names, "test", self._limit, only=name)
 
     @property
     def tasks(self) -> dict[str, Task]:
-        """The tasks by name, those in groups included."""
+        """The tasks by name, including those in groups."""
         tasks: dict[str, Task] = self.loaded["tasks"]
         return tasks
 
     def __getattr__(self, name: str) -> Any:
-        """Return anything else that lm-eval asks its ``TaskManager``."""
+        """Return any other attribute of lm-eval's ``TaskManager``."""
         return getattr(self._manager, name)
 
     def load(self, task_list: Any) -> Any:
-        """Return what has been loaded."""
-        del task_list
+        """Return the loaded tasks."""
         return self.loaded
 
 
@@ -164,18 +160,15 @@ def _first_split(task: Task) -> str:
 
 
 def _has_other_test_split(task: Task) -> bool:
-    """Tell whether there is a test split that is not the validation split by another name."""
+    """Return whether there is a test split that is not just the validation split."""
     config = getattr(task, "config", None)
-    names = (getattr(config, "test_split", None), getattr(config, "validation_split", None))
-    return bool(task.has_test_docs()) and (names[0] is None or names[0] != names[1])
+    test = getattr(config, "test_split", None)
+    same = test is not None and test == getattr(config, "validation_split", None)
+    return bool(task.has_test_docs()) and not same
 
 
 def _choose_split(name: str, task: Task, split: str) -> None:
-    """Let lm-eval evaluate a split.
-
-    Raises:
-        TaskError: The task does not have it.
-    """
+    """Make lm-eval evaluate a split, or refuse if the task does not have it."""
     has = task.has_validation_docs() if split == "validation" else task.has_test_docs()
     if not has:
         other = "test" if split == "validation" else "validation"
@@ -183,54 +176,46 @@ def _choose_split(name: str, task: Task, split: str) -> None:
     if split == "test":
         return
     if isinstance(task, ConfigurableTask):
-        # and not None: lm-eval keeps the asked document out of examples of its "test" split
+        # Not None: lm-eval keeps the document itself out of few-shot examples from "test".
         task.config.test_split = task.config.validation_split
     else:
         task.has_test_docs = lambda: False
 
 
 def _building_once(task: Task, limit: float | None) -> Callable[..., None]:
-    """Return ``build_all_requests`` that builds once, for all documents that may be asked for.
+    """Return a ``build_all_requests`` that builds once, for all documents within the limit.
 
-    Few-shot examples are drawn one document after the other: built for some documents only, a
-    prompt would be another one.
+    Few-shot examples are drawn document by document. If requests were built for some documents
+    only, their prompts would differ.
     """
     build = task.build_all_requests
     built: list[Instance] = []
 
     def build_all_requests(*, samples: Sequence[int] | None = None, **options: Any) -> None:
         if not built:
-            documents = get_sample_size(task, limit)
+            most = get_sample_size(task, limit)
             try:
-                build(**(options | {"limit": documents, "samples": None}))
+                build(**(options | {"limit": most, "samples": None}))
             except (AssertionError, ValueError) as error:
                 _refuse_too_many_examples(task, error)
                 raise
             built.extend(task.instances)
-        # as lm-eval does with ``samples``, which are in ascending order here
-        numbers = None if samples is None else {doc: i for i, doc in enumerate(samples)}
-        chosen = []
-        for instance in built:
-            if numbers is None or instance.doc_id in numbers:
-                fresh = copy.copy(instance)
-                fresh.resps, fresh.filtered_resps = [], {}
-                fresh.doc_id = instance.doc_id if numbers is None else numbers[instance.doc_id]
-                chosen.append(fresh)
-        task._instances = chosen
+        # lm-eval numbers the documents of ``samples`` in their order, which is ascending here.
+        documents = {instance.doc_id for instance in built} if samples is None else samples
+        number = {doc: doc if samples is None else i for i, doc in enumerate(documents)}
+        task._instances = chosen = [copy.copy(each) for each in built if each.doc_id in number]
+        for instance in chosen:
+            instance.resps, instance.filtered_resps = [], {}
+            instance.doc_id = number[instance.doc_id]
 
     return build_all_requests
 
 
 def _refuse_too_many_examples(task: Task, error: Exception) -> None:
-    """Say it in one line if lm-eval ran out of few-shot examples.
-
-    Raises:
-        TaskError: It did.
-    """
-    asked = getattr(task.config, "num_fewshot", None) or 0
-    there = len(getattr(getattr(task, "sampler", None), "df", None) or ())
-    if asked > 0 and asked + 1 > there:  # the document itself is none of its examples
+    num_fewshot = getattr(task.config, "num_fewshot", None) or 0
+    examples = len(getattr(getattr(task, "sampler", None), "df", None) or ())
+    if num_fewshot > 0 and num_fewshot >= examples:  # one of them may be the document itself
         raise TaskError(
-            f"task {task.task_name}: num_fewshot={asked}, but there are only {there} examples to "
-            "draw from; ask for fewer"
+            f"task {task.task_name}: num_fewshot={num_fewshot}, but there are only {examples} "
+            "examples to draw from; ask for fewer"
         ) from error

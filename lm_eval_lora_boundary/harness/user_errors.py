@@ -1,4 +1,4 @@
-"""A user's mistake on lm-eval's command line."""
+"""How errors of the user end lm-eval's command line."""
 
 from __future__ import annotations
 
@@ -12,31 +12,9 @@ from ..errors import LoraBoundaryError
 from . import processes
 
 
-class OneLineMistakes:
-    """Makes an lm-eval model end ``lm_eval`` in one line if a user's argument cannot be used."""
-
-    @classmethod
-    def create_from_arg_string(
-        cls, arg_string: str, additional_config: dict[str, Any] | None = None
-    ) -> Any:
-        """Create the model from ``--model_args``."""
-        with one_line_for_mistakes():
-            return super().create_from_arg_string(  # type: ignore[misc]
-                arg_string, additional_config
-            )
-
-    @classmethod
-    def create_from_arg_obj(
-        cls, arg_dict: dict[str, Any], additional_config: dict[str, Any] | None = None
-    ) -> Any:
-        """Create the model from a dict."""
-        with one_line_for_mistakes():
-            return super().create_from_arg_obj(arg_dict, additional_config)  # type: ignore[misc]
-
-
 @contextmanager
-def one_line_for_mistakes() -> Iterator[None]:
-    """On lm-eval's command line, print a user's mistake as one line and exit with status 2.
+def exit_on_user_error() -> Iterator[None]:
+    """On lm-eval's command line, print a user's error as one line and exit with status 2.
 
     Python callers get the exception.
     """
@@ -51,3 +29,19 @@ def one_line_for_mistakes() -> Iterator[None]:
             raise
         processes.print_once(f"lora_boundary: error: {error}")
         raise SystemExit(2) from None
+
+
+class CommandLineModel:
+    """An lm-eval model that ends ``lm_eval`` in one line if an argument cannot be used."""
+
+    @classmethod
+    @exit_on_user_error()
+    def create_from_arg_string(cls, *args: Any, **kwargs: Any) -> Any:
+        """Create the model from ``--model_args``."""
+        return super().create_from_arg_string(*args, **kwargs)  # type: ignore[misc]
+
+    @classmethod
+    @exit_on_user_error()
+    def create_from_arg_obj(cls, *args: Any, **kwargs: Any) -> Any:
+        """Create the model from a dict of arguments."""
+        return super().create_from_arg_obj(*args, **kwargs)  # type: ignore[misc]

@@ -13,9 +13,9 @@ from ..forward.fork import Fork
 from ..forward.memory import rows_that_fit
 from ..forward.requests import Answers, Generate, Request, Score
 from ..harness import processes
-from ..harness.device import usable_device
 from ..harness.endings import ending_difference
 from ..harness.sweep_lm import SweepLM
+from ..harness.sweep_model import load
 from ..vllm.engine import Vllm
 from ..vllm.sweep_lm import VllmSweepLM
 from .self_check import Trial, try_fork
@@ -87,9 +87,7 @@ def load_model(settings: SweepSettings, model: PreTrainedModel | None = None) ->
                 "the model's name alone"
             )
         return VllmSweepLM(settings)
-    arguments = settings.model_arguments() | ({} if model is None else {"pretrained": model})
-    arguments["device"] = usable_device(settings.device)
-    return SweepLM(**arguments)
+    return load(SweepLM, settings, model)
 
 
 def find_engines(lm: SweepLM, asked: str = "auto") -> Engines:

@@ -6,11 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from lm_eval.api.instance import Instance
-from transformers import PreTrainedModel
 
-from ..harness.device import usable_device
 from ..harness.sweep_lm import SweepLM
-from .settings import TraceSettings
 
 
 class TraceLM(SweepLM):
@@ -59,17 +56,3 @@ class TraceLM(SweepLM):
         """Return empty scores."""
         del disable_tqdm
         return [0.0] * len(requests)
-
-
-def load_model(settings: TraceSettings, model: PreTrainedModel | None = None) -> TraceLM:
-    """Load the base model and the whole adapter.
-
-    Raises:
-        ModelError: The base model cannot be loaded, or is no decoder-only model.
-        AdapterError: The adapter cannot be used.
-    """
-    arguments = settings.model_arguments()
-    if model is not None:
-        arguments["pretrained"] = model
-    arguments["device"] = usable_device(settings.device)
-    return TraceLM(**arguments)

@@ -21,13 +21,14 @@ from ..harness import processes
 from ..harness.evaluation import Evaluation
 from ..harness.signature import describe_run, signature
 from ..harness.sweep_lm import made_up_answers
+from ..harness.sweep_model import load
 from ..harness.tasks import LoadedTasks, find_tasks, task_manager
 from ..report.data import TRACED_FULL
 from ..report.trace_plots import plot_curves, plot_heatmap
 from .candidate import find_candidate
 from .curves import document_row, layer_rows, median_document, whole_answers
 from .gold import Gold, GoldAnswers, gold_answers, refuse_perplexity
-from .lm import TraceLM, load_model
+from .lm import TraceLM
 from .reader import Reader, Reading
 from .settings import TraceSettings
 
@@ -58,7 +59,7 @@ def run(
     tasks = LoadedTasks(manager, names, settings.split, settings.documents)
     for name, task in tasks.tasks.items():
         refuse_perplexity(name, task)
-    lm = load_model(settings, model)
+    lm = load(TraceLM, settings, model)
     models = settings.models(lm.layers)
     lm.check(list(models.values()))
     Evaluation(lm, tasks, settings).at(lm.layers - 1, made_up_answers, predict_only=True)

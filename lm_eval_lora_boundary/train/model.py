@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-import transformers
 from lm_eval.models.huggingface import HFLM
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.tuners_utils import BaseTunerLayer
@@ -13,35 +12,16 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from ..cuts.boundaries import check_boundary
 from ..cuts.cut import LoraCut
 from ..cuts.fingerprint import config_content, json_sha256, weights_sample
-from ..cuts.layers import DecoderStack, find_decoder_stack, number_of_layers
+from ..cuts.layers import DecoderStack, find_decoder_stack
 from ..errors import AdapterError, BoundaryError, first_line
-from ..harness.base_loader import BaseLM
-from ..harness.device import placed
+from ..harness.base_loader import DenseLM
 from .settings import ALL_LINEAR, TrainSettings
 
 
-class _Base(BaseLM):
-    """The base model, which refuses a wrong boundary before it loads weights."""
-
+class _TrainLM(DenseLM):
     takes_adapter = False
-
-    def __init__(self, pretrained: str, *, boundary: int | None, **kwargs: Any) -> None:
-        self._boundary = boundary
-        super().__init__(pretrained, **kwargs)
-
-    def _get_config(self, *args: Any, **kwargs: Any) -> None:
-        super()._get_config(*args, **kwargs)
-        if kwargs.get("gguf_file") and hasattr(transformers, "GgufConfig"):
-            # newer transformers would keep the weights packed, where they cannot be trained on
-            self._config.quantization_config = transformers.GgufConfig(dequantize=True)
-        layers = number_of_layers(self._config)
-        if self._boundary is None:
-            return
-        if check_boundary(self._boundary, layers) < 0:
-            raise BoundaryError("boundary=-1 keeps no layer, so there is nothing to train")
 
 
 def load_base(settings: TrainSettings) -> HFLM:
@@ -49,16 +29,13 @@ def load_base(settings: TrainSettings) -> HFLM:
 
     Raises:
         BoundaryError: The boundary is out of range, or leaves nothing to train.
-        ModelError: The model cannot be loaded, or is no decoder-only model.
+        ModelError: The model cannot be loaded, or is not decoder-only.
     """
+    if settings.boundary == -1:
+        raise BoundaryError("boundary=-1 keeps no layer, so there is nothing to train")
     arguments: dict[str, Any] = {"dtype": "float32" if settings.dtype == "float32" else "auto"}
     arguments |= {**settings.model_args, "device": settings.device}
-    base = _Base(settings.pretrained, boundary=settings.boundary, **placed(arguments))
-    quantizer = getattr(base.model, "hf_quantizer", None)
-    if quantizer is not None and settings.model_args.get("gguf_file"):
-        # the weights are plain tensors now, but the mark of a quantised model bars training
-        quantizer.remove_quantization_config(base.model)
-    return base
+    return _TrainLM(settings.pretrained, boundary=settings.boundary, **arguments)
 
 
 def base_identity(base: HFLM, settings: TrainSettings) -> dict[str, Any]:

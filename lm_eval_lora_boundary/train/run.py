@@ -9,17 +9,16 @@ from __future__ import annotations
 import json
 import logging
 import os
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
 from lm_eval.api.task import Task
 from peft import PeftModel
 from transformers import set_seed
 
 from ..cuts.adapter_folder import open_adapter
 from ..errors import LoraBoundaryError
+from ..harness.model_info import versions
 from ..harness.prompts import Prompts
 from .data import Rows, build_rows, load_task
 from .loop import make_trainer, training_results
@@ -83,7 +82,7 @@ def train(settings: TrainSettings, output: str | Path, *, command: str | None = 
             "task": _task_identity(task, prompts, max_length),
             "rows": rows.summary(),
             "lora": _lora_summary(model),
-            "versions": _versions(),
+            "versions": versions("trl"),
         }
     )
     trainer = make_trainer(model, base, rows, settings, folder.checkpoints)
@@ -129,11 +128,6 @@ def _lora_summary(model: PeftModel) -> dict[str, Any]:
     config = model.peft_config["default"]
     parameters, _ = model.get_nb_trainable_parameters()
     return {"target_modules": sorted(config.target_modules), "parameters": parameters}
-
-
-def _versions() -> dict[str, str]:
-    names = ("lm-eval-lora-boundary", "lm-eval", "peft", "transformers", "trl")
-    return {name: version(name) for name in names} | {"torch": torch.__version__}
 
 
 def _task_identity(task: Task, prompts: Prompts, max_length: int) -> dict[str, Any]:

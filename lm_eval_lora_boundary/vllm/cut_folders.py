@@ -1,7 +1,7 @@
-"""Cut adapters on disk for vLLM, which reads adapters from folders, made without a base model.
+"""Cut adapters on disk for vLLM, which reads adapters from folders.
 
-The base model's structure is enough to know which tensors a boundary keeps. They are written bit
-for bit, with the config that :func:`.export` would write.
+They are made without a base model: its structure is enough to know which tensors a boundary keeps.
+These are written bit for bit, with the config that :func:`.export` would write.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..exports.tensors import WEIGHTS
 from ..exports.vllm_support import max_lora_rank, vllm_problems
 
 
-class AdapterSlices:
+class CutFolders:
     """Writes an adapter cut at boundaries.
 
     Attributes:
@@ -31,12 +31,7 @@ class AdapterSlices:
     """
 
     def __init__(self, adapter: AdapterFolder, config: Any, *, trust_remote_code: bool) -> None:
-        """Find out what the adapter changes, and write nothing.
-
-        Args:
-            adapter: The whole adapter.
-            config: Config of the base model.
-            trust_remote_code: Whether to run code that comes with the base model.
+        """Find what the adapter changes in a base model with this config; write nothing.
 
         Raises:
             AdapterError: The adapter does not fit the base model.
@@ -49,11 +44,7 @@ class AdapterSlices:
         self._tensors = files.read(adapter.path)
 
     def check(self, boundary: int) -> None:
-        """Refuse a boundary whose cut vLLM would not load, or that has no effect.
-
-        Raises:
-            AdapterError: It is one.
-        """
+        """Raise an AdapterError if a cut has no effect, or vLLM would not load it."""
         if boundary >= 0:
             refuse_base_rewriting(self._adapter.config)
             config, names = self._content(boundary)
@@ -65,25 +56,21 @@ class AdapterSlices:
                 )
         refuse_no_effect(self.cut, boundary)
 
-    def rank(self) -> int:
-        """Return the smallest ``max_lora_rank`` that every cut fits, of those vLLM always had."""
+    def vllm_arguments(self) -> dict[str, Any]:
+        """Return the arguments that vLLM needs to load any of the cuts."""
+        # The smallest rank that every cut fits, of those that all versions of vLLM take.
         rank = max_lora_rank(self._adapter.config, least=8)
         assert rank is not None  # `check` has refused what fits no rank
-        return rank
-
-    def targets(self) -> list[str]:
-        """Return the last parts of the names of all modules with LoRA, in alphabetical order."""
-        return sorted({module.name.rpartition(".")[2] for module in self.cut.modules})
+        # Without targets, vLLM wraps the output head as well. On CPU that fails for
+        # log-likelihoods: it expects one row of logits per request
+        # (vllm/lora/layers/logits_processor.py).
+        targets = sorted({module.name.rpartition(".")[2] for module in self.cut.modules})
+        return {"max_lora_rank": rank, "lora_target_modules": targets}
 
     def write(self, boundary: int, parent: Path) -> Path:
-        """Write a cut, and return its folder.
+        """Write the cut at a boundary of at least 0, and return its folder.
 
-        Args:
-            boundary: The boundary, at least 0.
-            parent: Where to make the folder.
-
-        Returns:
-            The folder; that of the whole adapter where nothing is dropped.
+        This is a new folder in ``parent``, or that of the whole adapter if nothing is dropped.
 
         Raises:
             AdapterError: The cut cannot be written.
@@ -100,7 +87,7 @@ class AdapterSlices:
         return folder.absolute()
 
     def _content(self, boundary: int) -> tuple[Any, list[str]]:
-        """Return config and names of tensors of a cut."""
+        """Return the config of a cut and the names of its tensors."""
         config = cut_config(self._adapter.config, self.cut, boundary, self._names)
-        found = files.kept_names(self._tensors, self.cut.modules, boundary, self._adapter.path)
-        return config, found
+        names = files.kept_names(self._tensors, self.cut.modules, boundary, self._adapter.path)
+        return config, names

@@ -1,13 +1,12 @@
-"""Engine ``vllm``: all boundaries at once in one vLLM engine, as many LoRA adapters.
+"""Engine ``vllm``: all boundaries at once in one vLLM engine, each as a LoRA adapter of its own.
 
-A boundary is an ordinary adapter there, cut on disk. vLLM batches requests of different adapters
-and of none together.
+vLLM loads an ordinary adapter folder for each boundary, and none for the base model. It batches
+requests to all of them together.
 """
 
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,35 +16,27 @@ from typing import Any
 from ..cuts.base_model import loading_base
 from ..errors import ModelError, TaskError
 from ..forward.requests import Answer, Answers, Generate, Request, Score, key
-from .launch import lora_arguments
 from .sweep_lm import VllmSweepLM
-
-logger = logging.getLogger("lm_eval.lora_boundary")
 
 
 class Vllm:
-    """Answers batches in vLLM, which is started when there is something to answer.
+    """Answers batches in vLLM, which starts with the first batch.
 
-    One LoRA slot more than there are adapters in a batch is kept free, always: in vLLM 0.32 on CPU,
-    requests without an adapter read the last slot, and an empty slot adds nothing
-    (docs/upstream.md). Adapters that are not needed any more are removed before others come, since
-    vLLM would put these into the free slot.
+    One LoRA slot always stays empty: in vLLM 0.32 on CPU, requests without an adapter read the
+    last slot, and an empty slot adds nothing (docs/upstream.md). Adapters that are no longer needed
+    are removed before new ones are loaded, or vLLM would put these into the empty slot.
     """
 
     name = "vllm"
-    AT_ONCE = 4096  # rows of a batch, and of a transaction
+    AT_ONCE = 4096  # rows of a batch, which is stored in one transaction
 
     def __init__(self, lm: VllmSweepLM) -> None:
-        """Start nothing yet.
-
-        Args:
-            lm: The lm-eval model of the sweep.
-        """
+        """Prepare; vLLM is not started yet."""
         self._lm = lm
         self._folder = TemporaryDirectory(prefix="lora-boundary-")
         self._engine: Any = None  # lm-eval's model around vLLM
         self._slots = 0
-        self._loaded: dict[int, Any] = {}  # what is in a slot, by boundary
+        self._loaded: dict[int, Any] = {}  # the adapters in slots, by boundary
 
     def rows(self, boundaries: int) -> int:
         """Return how many rows a request takes in a batch."""
@@ -54,8 +45,7 @@ class Vllm:
     def prepare(
         self, requests: Sequence[Request], boundaries: Sequence[int]
     ) -> Callable[[Sequence[Request]], list[Answers]]:
-        """Return what answers batches of these requests under these boundaries."""
-        del requests
+        """Return a function that answers batches of these requests under these boundaries."""
         return partial(self._answer_batch, boundaries)
 
     def _answer_batch(
@@ -83,30 +73,25 @@ class Vllm:
         """Start vLLM with a slot for every adapter, and one more."""
         from lm_eval.models.vllm_causallms import VLLM
 
-        given = self._lm.vllm_arguments
-        kept = sum(boundary >= 0 for boundary in boundaries)
-        arguments: dict[str, Any] = {
-            "enable_lora": True,
-            "max_loras": kept + 1,
-            "batch_size": "auto",
-        }
-        arguments |= lora_arguments(self._lm.slices, given) | given
+        slots = 1 + sum(boundary >= 0 for boundary in boundaries)
+        arguments: dict[str, Any] = {"enable_lora": True, "max_loras": slots, "batch_size": "auto"}
+        arguments |= self._lm.cut_folders.vllm_arguments() | self._lm.vllm_arguments
         self._slots = int(arguments["max_loras"])
         if self._slots < 2:
             raise ModelError(
-                f"max_loras={self._slots}: a sweep needs at least 2 slots, one of them stays free"
+                f"max_loras={self._slots}; expected at least 2, because one slot must stay empty"
             )
-        with loading_base(self._lm.vllm_arguments["pretrained"]):
+        with loading_base(arguments["pretrained"]):
             self._engine = VLLM(**arguments)
         length = self._engine.max_length
         if length < self._lm.max_length:
             raise ModelError(
-                f"vLLM reads at most {length} tokens here, and prompts were made for "
+                f"vLLM reads at most {length} tokens here, but the prompts were made for "
                 f"{self._lm.max_length}; give --model-args max_model_len={length}"
             )
 
     def _load(self, boundaries: Sequence[int]) -> dict[int, Any]:
-        """Return vLLM's name for the adapter of every boundary; the base model has none."""
+        """Return vLLM's handle of the adapter of each boundary; the base model has none."""
         from vllm.lora.request import LoRARequest
 
         needed = [boundary for boundary in boundaries if boundary >= 0]
@@ -115,15 +100,14 @@ class Vllm:
                 self._engine.model.llm_engine.remove_lora(self._loaded.pop(boundary).lora_int_id)
         for boundary in needed:
             if boundary not in self._loaded:
-                path = self._lm.slices.write(boundary, Path(self._folder.name))
-                # vLLM keeps keys and values by the name, and tells adapters apart by the number
-                self._loaded[boundary] = LoRARequest(
-                    f"boundary={boundary}", boundary + 1, str(path)
-                )
+                path = self._lm.cut_folders.write(boundary, Path(self._folder.name))
+                # vLLM caches keys and values by name, and identifies adapters by number.
+                name = f"boundary={boundary}"
+                self._loaded[boundary] = LoRARequest(name, boundary + 1, str(path))
         return {boundary: self._loaded[boundary] for boundary in needed}
 
     def _parameters(self, request: Request) -> Any:
-        """Return how vLLM shall answer a request."""
+        """Return vLLM's parameters for a request."""
         from vllm import SamplingParams
 
         if isinstance(request, Score):
@@ -132,13 +116,13 @@ class Vllm:
         options = json.loads(request.options)
         options.pop("do_sample", None)
         if request.is_sampled:
-            # every boundary draws the same random numbers, whatever was answered before
+            # Every boundary draws the same random numbers, whatever was answered before.
             options["seed"] = int.from_bytes(key(request, "")[:4], "big")
         else:
             options |= {"temperature": 0}
         try:
             return SamplingParams(
-                # vLLM takes no empty string, which ends a response at its first token
+                # vLLM does not take the empty string, which ends a response at its first token.
                 max_tokens=1 if "" in request.until else request.max_new_tokens,
                 stop=[text for text in request.until if text],
                 stop_token_ids=sorted(self._lm.end_tokens),
@@ -151,12 +135,11 @@ class Vllm:
             ) from error
 
     def _answer(self, request: Request, output: Any) -> Answer:
-        """Return the answer that is in vLLM's output."""
         if isinstance(request, Score):
-            found: tuple[float, bool] = self._engine._parse_logprobs(
+            score: tuple[float, bool] = self._engine._parse_logprobs(
                 _tokens(request), output, len(request.context)
             )
-            return found
+            return score
         assert isinstance(request, Generate)
         return self._lm.text(list(output.outputs[0].token_ids), request.until)
 
@@ -167,7 +150,6 @@ class Vllm:
 
 
 def _tokens(request: Request) -> list[int]:
-    """Return what vLLM reads."""
     if isinstance(request, Score):
         return [*request.context, *request.continuation]
     return list(request.prompt)

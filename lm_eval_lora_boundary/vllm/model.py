@@ -15,26 +15,26 @@ from ..cuts.layers import number_of_layers
 from ..errors import AdapterError
 from ..exports.api import export
 from ..harness.model_args import AskedCut, open_cut
-from ..harness.model_info import describe, hub_commit, signature
-from ..harness.user_errors import OneLineMistakes, one_line_for_mistakes
-from .cut_folders import AdapterSlices
-from .launch import lora_arguments, require_vllm
+from ..harness.model_info import describe, signature
+from ..harness.user_errors import CommandLineModel, exit_on_user_error
+from .cut_folders import CutFolders
+from .launch import require_vllm
 
-with one_line_for_mistakes():
+with exit_on_user_error():
     require_vllm()
 
 from lm_eval.models.vllm_causallms import VLLM
 
-# lm-eval's command line shows the loggers below "lm_eval" only
+# lm-eval's command line shows only loggers below "lm_eval".
 logger = logging.getLogger("lm_eval.lora_boundary")
 
 
-class LoraBoundaryVLLM(OneLineMistakes, VLLM):  # type: ignore[misc]
+class LoraBoundaryVLLM(CommandLineModel, VLLM):  # type: ignore[misc]
     """A causal language model in vLLM, with a LoRA adapter kept in layers ``0..boundary`` only.
 
     All arguments of lm-eval's ``vllm`` model pass through. At ``boundary=-1`` this is exactly
     ``vllm``, at ``N-1`` (or unset) exactly ``vllm`` with ``lora_local_path=``. In between, vLLM
-    gets an ordinary adapter folder without the upper layers, which is removed at the end.
+    loads an ordinary adapter folder without the upper layers, which is removed at the end.
 
     Attributes:
         boundary: The boundary in force; None without an adapter.
@@ -54,43 +54,40 @@ class LoraBoundaryVLLM(OneLineMistakes, VLLM):  # type: ignore[misc]
 
         Args:
             pretrained: Base model: hub id or local folder.
-            peft: LoRA adapter: hub id or local folder.
-            boundary: Last layer whose LoRA is kept, ``-1..N-1``; ``"auto"`` for the one that a
-                sweep recorded in the adapter folder; None for the full adapter.
-            merge: Let transformers and PEFT merge the kept modules into a checkpoint first, and
-                vLLM load that. Adapters that vLLM does not load work this way, too.
-            peft_revision: Revision of the adapter on the hub.
-            **kwargs: Everything that lm-eval's ``vllm`` model takes.
+            peft: LoRA adapter, as in :func:`.open_cut`.
+            boundary: As there.
+            merge: Merge the kept modules into a checkpoint with transformers and PEFT, and let
+                vLLM load that. This also works for adapters that vLLM does not load.
+            peft_revision: As there.
+            **kwargs: Further arguments of lm-eval's ``vllm`` model.
 
         Raises:
-            BoundaryError: The boundary is no integer, out of range, given without ``peft``, or
-                ``auto`` with nothing recorded.
-            AdapterError: The adapter is missing, damaged, of another kind, made for another base,
-                without effect, or vLLM does not load it.
+            BoundaryError: As :func:`.open_cut`, or the boundary is out of range.
+            AdapterError: As :func:`.open_cut`, or the adapter was made for another base model, has
+                no effect, or vLLM does not load it.
             ModelError: vLLM is not installed, or cannot load the model.
         """
         asked = open_cut(peft, boundary, merge=merge, peft_revision=peft_revision)
         if peft is not None and kwargs.get("lora_local_path"):
-            raise AdapterError("peft= and lora_local_path= exclude each other; give one of them")
-        self.peft = None if peft is None else str(peft)
-        self.peft_revision = asked.revision
+            raise AdapterError("peft= and lora_local_path= were both given; give one of them")
+        self._asked = asked
         self.boundary: int | None = None
         self._facts: dict[str, Any] = {}
         self._folder = TemporaryDirectory(prefix="lora-boundary-")
-        adapter: dict[str, Any] = {}
+        name = str(pretrained)
         if asked.adapter is not None:
-            adapter = self._cut(str(pretrained), asked, merge=merge, arguments=kwargs)
-        with loading_base(str(pretrained)):
+            kwargs |= self._cut(name, asked, kwargs)
+        with loading_base(name):
             if asked.adapter is None:
-                refuse_adapter_folder(str(pretrained), kwargs.get("revision"))
-            super().__init__(**({"pretrained": pretrained} | kwargs | adapter))
+                refuse_adapter_folder(name, kwargs.get("revision"))
+            super().__init__(**({"pretrained": pretrained} | kwargs))
         if self._facts:
             logger.info("%s", self.signature)
 
     def _cut(
-        self, pretrained: str, asked: AskedCut, *, merge: bool, arguments: Mapping[str, Any]
+        self, pretrained: str, asked: AskedCut, arguments: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """Write what vLLM is to load, and return the arguments for that."""
+        """Write what vLLM is to load, and return its further arguments."""
         assert asked.adapter is not None
         trust = bool(arguments.get("trust_remote_code"))
         revision = arguments.get("revision")
@@ -102,34 +99,32 @@ class LoraBoundaryVLLM(OneLineMistakes, VLLM):  # type: ignore[misc]
             empty = empty_model(config, trust_remote_code=trust)
             loading = {"revision": revision or "main", "trust_remote_code": trust}
             asked.record.check_base(checkpoint_sample(files, empty, pretrained, **loading))
-        slices = AdapterSlices(asked.adapter, config, trust_remote_code=trust)
-        merged = merge and boundary >= 0
+        cut_folders = CutFolders(asked.adapter, config, trust_remote_code=trust)
+        merged = asked.merge and boundary >= 0
         if not merged:
-            slices.check(boundary)
+            cut_folders.check(boundary)
         self.boundary = boundary
-        self._facts = describe(slices.cut, boundary, asked.adapter, merge=merge)
+        self._facts = describe(cut_folders.cut, boundary, asked.adapter, merge=asked.merge)
         folder = Path(self._folder.name)
         if merged:
             return {"pretrained": self._merge(pretrained, boundary, folder / "merged", arguments)}
         if boundary == -1:
             return {}
-        path = str(slices.write(boundary, folder))
-        return {"lora_local_path": path} | lora_arguments(slices, arguments)
+        path = str(cut_folders.write(boundary, folder))
+        return cut_folders.vllm_arguments() | dict(arguments) | {"lora_local_path": path}
 
     def _merge(
         self, pretrained: str, boundary: int, output: Path, arguments: Mapping[str, Any]
     ) -> str:
-        """Write a checkpoint with what is kept, and return its folder."""
-        names = ("revision", "trust_remote_code")
-        loading = {name: arguments[name] for name in names if name in arguments}
-        if self.peft_revision is not None:
-            loading["peft_revision"] = self.peft_revision
-        assert self.peft is not None
-        # on the CPU, so that all of the accelerator is vLLM's
+        """Write a checkpoint with the kept modules merged in, and return its folder."""
+        names = ("revision", "trust_remote_code", "peft_revision")
+        loading = {**arguments, "peft_revision": self._asked.peft_revision}
+        assert self._asked.peft is not None
+        # On the CPU, to leave all memory of the accelerator to vLLM.
         export(
-            *(pretrained, self.peft, boundary, output),
+            *(pretrained, self._asked.peft, boundary, output),
             merge=True,
-            model_args=loading,
+            model_args={name: loading[name] for name in names if loading.get(name) is not None},
             dtype=str(arguments.get("dtype", "auto")),
             device="cpu",
         )
@@ -139,26 +134,22 @@ class LoraBoundaryVLLM(OneLineMistakes, VLLM):  # type: ignore[misc]
     def modify_gen_kwargs(
         gen_kwargs: dict[str, Any], *args: Any, **kwargs: Any
     ) -> tuple[dict[str, Any], list[str], int]:
-        """Return arguments, stop sequences and length of a response, as ``vllm`` does.
+        """Return the arguments, the stop strings and the longest response, as ``vllm`` does.
 
-        lm-eval 0.4.13 says that decoding is greedy where a task asks for nothing else, but then
-        leaves it to vLLM, which samples at temperature 1 (docs/upstream.md).
+        lm-eval 0.4.13 documents greedy decoding unless a task asks for sampling. But it leaves the
+        temperature to vLLM, which then samples at 1 (docs/upstream.md).
         """
-        greedy = not gen_kwargs.get("do_sample") and "temperature" not in gen_kwargs
-        asked = gen_kwargs | ({"temperature": 0.0} if greedy else {})
-        found: tuple[dict[str, Any], list[str], int] = VLLM.modify_gen_kwargs(
-            asked, *args, **kwargs
-        )
-        return found
+        if not gen_kwargs.get("do_sample"):
+            gen_kwargs = {"temperature": 0.0} | gen_kwargs
+        modified: tuple[dict[str, Any], list[str], int]
+        modified = VLLM.modify_gen_kwargs(gen_kwargs, *args, **kwargs)
+        return modified
 
     @property
     def signature(self) -> str:
-        """One line that says exactly what is being evaluated."""
+        """What is evaluated, in one line."""
         return signature(self._facts, f"vllm {self.model_args['dtype']}")
 
     def get_model_info(self) -> dict[str, Any]:
         """Return the facts about the cut, for the results JSON."""
-        info: dict[str, Any] = {}
-        if self.peft is not None:
-            info["peft_sha"] = hub_commit(self.peft, self.peft_revision)
-        return info | self._facts
+        return {**self._asked.commit(), **self._facts}

@@ -1,8 +1,9 @@
-"""The lm-eval side of a sweep in vLLM: prompts and scores are made here, answers are not."""
+"""The lm-eval model of a sweep in vLLM: it makes prompts and scores, and vLLM answers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from transformers import GenerationConfig
@@ -13,13 +14,13 @@ from ..cuts.fingerprint import checkpoint_sample, files_fingerprint, weight_file
 from ..errors import ModelError
 from ..harness.settings import EvaluationSettings
 from ..harness.sweep_lm import SweepLM
-from .cut_folders import AdapterSlices
+from .cut_folders import CutFolders
 from .launch import require_vllm, vllm_version
 
-# vLLM reads a whole text and must be able to write one more token; `hf` never reads the last one
+# vLLM reads a whole text and needs room for one more token. `hf` never reads the last token.
 _SPARE = 2
 _LENGTHS = ("max_length", "max_model_len")
-# of `hf`'s arguments, those that decide prompts and the cutting of responses
+# Those of `hf`'s arguments that decide prompts and where responses are cut.
 _PROMPTING = (
     *("tokenizer", "add_bos_token", "prefix_token_id", "think_end_token", "enable_thinking"),
     *("chat_template_args", "trust_remote_code", "revision"),
@@ -30,9 +31,11 @@ class VllmSweepLM(SweepLM):
     """A model without weights: it makes lm-eval's prompts, and vLLM answers them.
 
     Attributes:
-        slices: The adapter, to be cut on disk.
+        cut_folders: Writes the cut adapters.
         vllm_arguments: Arguments of lm-eval's ``vllm`` model.
     """
+
+    cut_folders: CutFolders
 
     def __init__(self, settings: EvaluationSettings) -> None:
         """Load tokenizer, configs and the adapter's structure.
@@ -44,15 +47,24 @@ class VllmSweepLM(SweepLM):
         require_vllm()
         given = dict(settings.model_args)
         adapter_revision = given.pop("peft_revision", None)
-        _refuse_data_parallel(given)
+        if int(given.get("data_parallel_size") or 1) > 1:
+            # lm-eval would start these engines again for every boundary.
+            raise ModelError(
+                f"data_parallel_size={given['data_parallel_size']}, but a sweep runs in one vLLM "
+                "engine; give tensor_parallel_size to use several GPUs, or evaluate one boundary "
+                "with `lm_eval --model lora_boundary_vllm`"
+            )
         self.vllm_arguments = {"pretrained": settings.pretrained, "dtype": settings.dtype} | given
-        self.slices: AdapterSlices
         self._source = settings.pretrained
         self._trust = bool(given.get("trust_remote_code"))
         self._revision: str | None = given.get("revision")
         config = load_config(settings.pretrained, self._revision, trust_remote_code=self._trust)
         model = empty_model(config, trust_remote_code=self._trust)
-        _load_generation_config(model, settings.pretrained, self._revision)
+        with suppress(OSError):  # without a stored one, the one in the model's config stays
+            stored = GenerationConfig.from_pretrained(
+                self._source, revision=self._revision or "main"
+            )
+            model.generation_config = stored
         lengths = [int(given[name]) for name in _LENGTHS if given.get(name)]
         super().__init__(
             model,
@@ -68,42 +80,20 @@ class VllmSweepLM(SweepLM):
         self.fingerprint = files_fingerprint(files)
         loading = {"revision": self._revision or "main", "trust_remote_code": self._trust}
         self.base_sample = checkpoint_sample(files, self._model, self._source, **loading)
-        self.slices = AdapterSlices(adapter, self._model.config, trust_remote_code=self._trust)
-        self.cut = self.slices.cut
+        config = self._model.config
+        self.cut_folders = CutFolders(adapter, config, trust_remote_code=self._trust)
+        self.cut = self.cut_folders.cut
         self.boundary = self.layers - 1
 
     def check(self, boundaries: Sequence[int]) -> None:
-        """Refuse boundaries whose cut vLLM would not load, or that keep nothing.
-
-        Raises:
-            AdapterError: There is one.
-        """
+        """Raise an AdapterError if a cut has no effect, or vLLM would not load it."""
         for boundary in boundaries:
-            self.slices.check(boundary)
+            self.cut_folders.check(boundary)
 
     def check_options(self, options: Mapping[str, Any]) -> None:
-        """Leave it to vLLM which generation arguments there are."""
+        """Do nothing: vLLM itself refuses unknown generation arguments."""
 
     @property
     def engine_facts(self) -> dict[str, Any]:
         """What decides an answer besides model, adapter and prompts."""
         return {"dtype": str(self.vllm_arguments["dtype"]), "vllm": vllm_version()}
-
-
-def _refuse_data_parallel(given: Mapping[str, Any]) -> None:
-    """Refuse several vLLM engines: lm-eval starts them anew for every boundary."""
-    if int(given.get("data_parallel_size") or 1) > 1:
-        raise ModelError(
-            f"data_parallel_size={given['data_parallel_size']}: a sweep runs in one vLLM engine. "
-            "Use tensor_parallel_size for several GPUs, or leave data_parallel_size to "
-            "`lm_eval --model lora_boundary_vllm`"
-        )
-
-
-def _load_generation_config(model: Any, pretrained: str, revision: str | None) -> None:
-    """Give a model the generation config that is stored with it, if there is one."""
-    try:
-        config = GenerationConfig.from_pretrained(pretrained, revision=revision or "main")
-    except OSError:
-        return  # the one that follows from the model's config stays
-    model.generation_config = config

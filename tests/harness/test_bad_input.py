@@ -1,4 +1,4 @@
-"""A user's mistakes: one clear line with the remedy, before weights are loaded where possible."""
+"""Bad input: one clear line with the remedy, if possible before weights are loaded."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def no_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fail the test if weights of a base model are loaded."""
 
     def load(*_: Any, **__: Any) -> None:
-        raise AssertionError("weights were loaded before the mistake was reported")
+        raise AssertionError("weights were loaded before the error was reported")
 
     monkeypatch.setattr(HFLM, "_create_model", load)
 
@@ -99,10 +99,10 @@ def empty_tensors(folder: Path) -> None:
     safetensors.torch.save_file({}, folder / "adapter_model.safetensors")
 
 
-def other_kind(kind: str) -> Callable[[Path], None]:
+def other_peft_type(peft_type: str) -> Callable[[Path], None]:
     def change(folder: Path) -> None:
         config = json.loads((folder / "adapter_config.json").read_text())
-        (folder / "adapter_config.json").write_text(json.dumps(config | {"peft_type": kind}))
+        (folder / "adapter_config.json").write_text(json.dumps(config | {"peft_type": peft_type}))
 
     return change
 
@@ -125,8 +125,11 @@ def other_model(**overrides: Any) -> Callable[[Path], None]:
         (truncate, r"cannot be read .*truncated or damaged"),
         (truncate_bin, r"cannot be read .*truncated or damaged"),
         (empty_tensors, r"holds no tensors"),
-        (other_kind("PROMPT_TUNING"), r"peft_type=PROMPT_TUNING; a boundary needs LoRA modules"),
-        (other_kind("IA3"), r"peft_type=IA3"),
+        (
+            other_peft_type("PROMPT_TUNING"),
+            r"peft_type=PROMPT_TUNING; a boundary needs LoRA modules",
+        ),
+        (other_peft_type("IA3"), r"peft_type=IA3"),
         (other_model(num_hidden_layers=6), r"made for another base: it has LoRA in layer 4.*at 3"),
         (other_model(hidden_size=64), r"made for another base: its LoRA for .* is \d+×\d+"),
         (other_model(architecture="gpt_neox"), r"made for another base: none of its \d+ modules"),
@@ -145,12 +148,12 @@ def test_adapter_folder(
 
 @pytest.mark.usefixtures("no_weights")
 @pytest.mark.parametrize("name", ["no/such-adapter", "not there", "./missing/folder"])
-def test_adapter_that_is_nowhere(model: dict[str, Any], name: str) -> None:
+def test_missing_adapter(model: dict[str, Any], name: str) -> None:
     with pytest.raises(AdapterError, match="neither a local folder nor"):
         LoraBoundaryLM(boundary=1, **(model | {"peft": name}))
 
 
-def test_adapter_that_is_a_file(model: dict[str, Any]) -> None:
+def test_adapter_given_as_a_file(model: dict[str, Any]) -> None:
     file = f"{model['peft']}/adapter_config.json"
     with pytest.raises(AdapterError, match="is a file; give the folder"):
         LoraBoundaryLM(boundary=1, **(model | {"peft": file}))
@@ -159,7 +162,7 @@ def test_adapter_that_is_a_file(model: dict[str, Any]) -> None:
 @pytest.mark.usefixtures("no_weights")
 @pytest.mark.parametrize("boundary", [None, 2])
 def test_empty_adapter_name(model: dict[str, Any], boundary: int | None) -> None:
-    """As ``peft=$ADAPTER`` gives with the variable unset."""
+    """As with ``peft=$ADAPTER`` if the variable is unset."""
     with pytest.raises(AdapterError, match="peft= is empty"):
         LoraBoundaryLM(boundary=boundary, **(model | {"peft": ""}))
 
@@ -170,7 +173,7 @@ def test_names_of_digits(model: dict[str, Any]) -> None:
         LoraBoundaryLM(peft_revision=1234567, **(model | {"peft": 123}))
 
 
-def test_whole_tensors_that_nothing_uses(model: dict[str, Any], tmp_path: Path) -> None:
+def test_unused_saved_modules(model: dict[str, Any], tmp_path: Path) -> None:
     shutil.copytree(model["peft"], tmp_path, dirs_exist_ok=True)
     tensors = safetensors.torch.load_file(tmp_path / "adapter_model.safetensors")
     tensors["base_model.model.model.nrom.weight"] = torch.ones(32)
@@ -179,7 +182,7 @@ def test_whole_tensors_that_nothing_uses(model: dict[str, Any], tmp_path: Path) 
         LoraBoundaryLM(boundary=1, **(model | {"peft": str(tmp_path)}))
 
 
-def test_what_peft_refuses_is_one_line(model: dict[str, Any], tmp_path: Path) -> None:
+def test_errors_of_peft_become_one_line(model: dict[str, Any], tmp_path: Path) -> None:
     shutil.copytree(model["peft"], tmp_path, dirs_exist_ok=True)
     lora_config(r=8).save_pretrained(tmp_path)
     with pytest.raises(AdapterError, match=r"PEFT cannot load .*size mismatch") as error:
@@ -201,7 +204,7 @@ def test_encoder_decoder(model: dict[str, Any], tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("no_weights")
 def test_delta_and_peft(model: dict[str, Any]) -> None:
-    with pytest.raises(AdapterError, match="exclude each other"):
+    with pytest.raises(AdapterError, match="peft= and delta= were both given"):
         LoraBoundaryLM(delta="some/delta", **model)
 
 
@@ -209,7 +212,7 @@ def test_untrained_adapter_has_no_effect(model: dict[str, Any], tmp_path: Path) 
     peft.get_peft_model(tiny_model(), lora_config()).save_pretrained(tmp_path)
     with pytest.raises(AdapterError, match=r"no effect: all 14 kept modules add zero"):
         LoraBoundaryLM(boundary=1, **(model | {"peft": str(tmp_path)}))
-    LoraBoundaryLM(boundary=-1, **(model | {"peft": str(tmp_path)}))  # the base was asked for
+    LoraBoundaryLM(boundary=-1, **(model | {"peft": str(tmp_path)}))  # this is the base model
 
 
 @pytest.mark.parametrize(
@@ -247,7 +250,7 @@ def test_smaller_vocabulary(model: dict[str, Any], tmp_path: Path) -> None:
         LoraBoundaryLM(boundary=1, **(model | {"peft": str(tmp_path)}))
 
 
-def test_tensors_that_nothing_uses(model: dict[str, Any], tmp_path: Path) -> None:
+def test_unused_lora_tensors(model: dict[str, Any], tmp_path: Path) -> None:
     shutil.copytree(model["peft"], tmp_path, dirs_exist_ok=True)
     lora_config(target_modules=["q_proj"]).save_pretrained(tmp_path)
     with pytest.raises(AdapterError, match=r"48 of 56 LoRA tensors match no module"):
@@ -291,14 +294,14 @@ def test_recorded_boundary(model: dict[str, Any], tmp_path: Path) -> None:
     written = [("lora_dropout", 0.5), ("inference_mode", False), ("peft_version", "0")]
     for name, value in [*written, ("lora_alpha", 64)]:
         (tmp_path / "adapter_config.json").write_text(json.dumps(config | {name: value}))
-        if (name, value) in written:  # nothing that an evaluation would notice
+        if (name, value) in written:  # these do not affect an evaluation
             assert LoraBoundaryLM(**settings).boundary == 2
         else:
             with pytest.raises(BoundaryError, match=r"for another adapter_config\.json"):
                 LoraBoundaryLM(**settings)
 
 
-def test_one_hash_for_the_same_tensors(model: dict[str, Any], tmp_path: Path) -> None:
+def test_equal_tensors_have_equal_hashes(model: dict[str, Any], tmp_path: Path) -> None:
     folder = Path(model["peft"])
     tensors = safetensors.torch.load_file(folder / "adapter_model.safetensors")
     for name in ("bin", "changed"):

@@ -1,4 +1,4 @@
-"""A base model that cannot be loaded, or comes with an adapter: one line, wherever it is loaded."""
+"""Base models that cannot be loaded, or come with an adapter: one line from every loader."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ from transformers.integrations.peft import MIN_PEFT_VERSION
 from lm_eval_lora_boundary import LoraBoundaryLM, export, sweep, trace
 from lm_eval_lora_boundary.cuts.base_model import empty_model, load_config
 from lm_eval_lora_boundary.errors import ModelError
-from lm_eval_lora_boundary.sweeps import run as sweeps
+from lm_eval_lora_boundary.harness.sweep_model import load as load_whole
+from lm_eval_lora_boundary.sweeps.engines import load_model
 from lm_eval_lora_boundary.sweeps.settings import SweepSettings
-from lm_eval_lora_boundary.traces import lm as traces
+from lm_eval_lora_boundary.traces.lm import TraceLM
 from lm_eval_lora_boundary.traces.settings import TraceSettings
 from lm_eval_lora_boundary.train.model import load_base
 from lm_eval_lora_boundary.train.settings import TrainSettings
@@ -34,7 +35,7 @@ Change = Callable[[Path], Any]
 
 
 def by_vllm(base: str, _: str) -> Any:
-    """Load what a run in vLLM looks at before vLLM starts."""
+    """Load what a run in vLLM reads before vLLM starts."""
     return empty_model(load_config(base, None, trust_remote_code=False))
 
 
@@ -45,12 +46,12 @@ def by_export(base: str, adapter: str, **model_args: Any) -> Any:
 
 def by_sweep(base: str, adapter: str, **model_args: Any) -> Any:
     given: dict[str, Any] = {"pretrained": base, "peft": adapter, "model_args": model_args}
-    return sweeps.load_model(SweepSettings(tasks=("none",), device="cpu", **given))
+    return load_model(SweepSettings(tasks=("none",), device="cpu", **given))
 
 
 def by_trace(base: str, adapter: str, **model_args: Any) -> Any:
     given: dict[str, Any] = {"pretrained": base, "peft": adapter, "model_args": model_args}
-    return traces.load_model(TraceSettings(tasks=("none",), device="cpu", **given))
+    return load_whole(TraceLM, TraceSettings(tasks=("none",), device="cpu", **given))
 
 
 def by_train(base: str, _: str, **model_args: Any) -> Any:
@@ -68,7 +69,7 @@ def by_lm_eval_alone(base: str, _: str, **model_args: Any) -> Any:
 
 LOADERS = [by_lm_eval, by_lm_eval_alone, by_sweep, by_trace, by_train, by_export, by_vllm]
 HUGGING_FACE = LOADERS[:-1]
-# transformers loads adapters only with the PEFT it asks for, which may not be published yet
+# transformers loads adapters only with a version of PEFT that may not be published yet.
 LOADS_ADAPTERS = pytest.mark.skipif(
     Version(peft.__version__) < Version(MIN_PEFT_VERSION),
     reason=f"transformers loads no adapters without PEFT {MIN_PEFT_VERSION}",
@@ -77,7 +78,7 @@ LOADS_ADAPTERS = pytest.mark.skipif(
 
 @pytest.fixture
 def copies(tiny: Any, tmp_path: Path) -> tuple[Path, Path]:
-    """A base model and an adapter, to be changed."""
+    """A base model and an adapter that a test may change."""
     for source, name in zip(tiny(), ("base", "adapter"), strict=True):
         shutil.copytree(source, tmp_path / name)
     return tmp_path / "base", tmp_path / "adapter"
@@ -96,7 +97,7 @@ def name_base(folder: Path, name: Any) -> None:
 
 
 def refused(load: Load, base: Path | str, adapter: Path, **model_args: Any) -> str:
-    """Return the one line that a base model is refused with."""
+    """Return the one-line message that refuses a base model."""
     with pytest.raises(ModelError) as raised:
         load(str(base), str(adapter), **model_args)
     message = str(raised.value)
@@ -110,7 +111,7 @@ def remedy(load: Load, base: str, adapter: Path) -> str:
 
 @pytest.mark.usefixtures("no_weights")
 @pytest.mark.parametrize("load", LOADERS)
-def test_an_adapter_given_as_the_base(load: Load, copies: tuple[Path, Path]) -> None:
+def test_an_adapter_given_as_base_model(load: Load, copies: tuple[Path, Path]) -> None:
     _, adapter = copies
     name_base(adapter, "some/model")
     message = refused(load, adapter, adapter)
@@ -128,7 +129,7 @@ def test_a_checkpoint_with_an_adapter_beside_it(
     base, adapter = copies
     for name in ("adapter_config.json", "adapter_model.safetensors")[: 1 + weights]:
         shutil.copy(adapter / name, base)
-    name_base(base, str(base))  # where it was trained, and no help
+    name_base(base, str(base))  # where it was trained, which does not help
     message = refused(load, base, adapter)
     assert "beside its checkpoint, and transformers would load both" in message
     assert remedy(load, "BASE", base) in message
@@ -137,8 +138,8 @@ def test_a_checkpoint_with_an_adapter_beside_it(
 
 
 @LOADS_ADAPTERS
-def test_what_the_refusal_is_for(copies: tuple[Path, Path]) -> None:
-    """transformers loads the adapter beside a checkpoint without a word."""
+def test_transformers_loads_an_adapter_beside_a_checkpoint(copies: tuple[Path, Path]) -> None:
+    """Without any message: this is why such a folder is refused."""
     base, adapter = copies
     for name in ("adapter_config.json", "adapter_model.safetensors"):
         shutil.copy(adapter / name, base)
@@ -151,9 +152,7 @@ def test_what_the_refusal_is_for(copies: tuple[Path, Path]) -> None:
     [None, 7, "", "two\nlines", "\x1b[31mred", "[" * 100_000],
     ids=["none", "number", "empty", "lines", "escape", "broken"],
 )
-def test_what_an_adapter_says_about_its_base_may_be_anything(
-    name: Any, copies: tuple[Path, Path]
-) -> None:
+def test_an_adapter_may_name_anything_as_its_base(name: Any, copies: tuple[Path, Path]) -> None:
     _, adapter = copies
     if isinstance(name, str) and name.startswith("["):
         (adapter / "adapter_config.json").write_text(name)
@@ -166,14 +165,14 @@ def test_what_an_adapter_says_about_its_base_may_be_anything(
 
 @LOADS_ADAPTERS
 @pytest.mark.parametrize("load", HUGGING_FACE)
-def test_an_adapter_that_an_argument_names(load: Load, copies: tuple[Path, Path]) -> None:
+def test_an_adapter_named_by_another_argument(load: Load, copies: tuple[Path, Path]) -> None:
     base, adapter = copies
     shutil.copytree(adapter, base / "inside")
     message = refused(load, base, adapter, adapter_kwargs={"subfolder": "inside"})
     assert "transformers loaded an adapter" in message
 
 
-def test_a_model_in_peft_is_no_base(tiny: Any, tmp_path: Path) -> None:
+def test_a_peft_model_is_not_a_base_model(tiny: Any, tmp_path: Path) -> None:
     _, adapter = tiny()
     model: Any = peft.PeftModel.from_pretrained(tiny_model(), adapter)
     calls: list[Callable[[], Any]] = [
@@ -190,7 +189,7 @@ def test_a_model_in_peft_is_no_base(tiny: Any, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("named", ["adapter", "base"])
 def test_hub_ids_on_the_command_line(copies: tuple[Path, Path], tmp_path: Path, named: str) -> None:
-    """As the hub's cache holds them; nothing is asked of the network."""
+    """From the cache of the hub, without a network."""
     base, adapter = copies
     name_base(adapter, "org/base")
     for name, source in (("base", base), ("adapter", adapter)):
@@ -218,7 +217,7 @@ def test_hub_ids_on_the_command_line(copies: tuple[Path, Path], tmp_path: Path, 
     assert "Traceback" not in run.stderr
 
 
-# --- what cannot be loaded for other reasons
+# --- base models that cannot be loaded for other reasons
 
 
 def change_config(**values: Any) -> Change:
@@ -255,7 +254,7 @@ def multimodal(base: Path) -> None:
     ],
     ids=["multimodal", "model type", "activation", "type", "json"],
 )
-def test_configs(load: Load, change: Change, reason: str, copies: tuple[Path, Path]) -> None:
+def test_bad_configs(load: Load, change: Change, reason: str, copies: tuple[Path, Path]) -> None:
     base, adapter = copies
     change(base)
     message = refused(load, base, adapter)
@@ -265,7 +264,7 @@ def test_configs(load: Load, change: Change, reason: str, copies: tuple[Path, Pa
 
 @pytest.mark.parametrize("load", HUGGING_FACE)
 @pytest.mark.parametrize("change", [truncate, garbage, change_config(vocab_size=70)])
-def test_weights(load: Load, change: Change, copies: tuple[Path, Path]) -> None:
+def test_bad_weights(load: Load, change: Change, copies: tuple[Path, Path]) -> None:
     base, adapter = copies
     change(base)
     assert f"pretrained={base} cannot be loaded" in refused(load, base, adapter)

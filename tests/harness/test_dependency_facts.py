@@ -1,4 +1,4 @@
-"""Facts about lm-eval and PEFT that the model must not trip on, a test or more each."""
+"""Facts about lm-eval and PEFT that the model must cope with, at least one test each."""
 
 from __future__ import annotations
 
@@ -27,9 +27,6 @@ from lm_eval_lora_boundary.errors import AdapterError
 @pytest.fixture(scope="module")
 def llama(tiny: Any) -> tuple[Path, Path]:
     return tiny()
-
-
-# Facts of the design, one test each.
 
 
 @pytest.mark.parametrize(
@@ -62,7 +59,7 @@ def test_fact_2_padded_vocabularies_are_not_shrunk(tiny: Any, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("init", ["pissa", "olora", "pissa_niter_4"])
-def test_fact_3_base_weights_come_back_above_the_boundary(
+def test_fact_3_base_weights_are_restored_above_the_boundary(
     tiny: Any, tmp_path: Path, init: str
 ) -> None:
     base, _ = tiny()
@@ -78,13 +75,13 @@ def test_fact_3_base_weights_come_back_above_the_boundary(
             same = torch.equal(parameter, original[name.replace(".base_layer", "")])
             assert same == (layer > 1 or "q_proj" not in name), name
     torch.manual_seed(5)  # pissa_niter draws random vectors
-    full = logits(make(base, tmp_path))
+    whole = logits(make(base, tmp_path))
     torch.manual_seed(5)
-    assert torch.equal(full, logits(make(base, tmp_path, HFLM)))
+    assert torch.equal(whole, logits(make(base, tmp_path, HFLM)))
 
 
 @pytest.mark.parametrize("bias", ["all", "lora_only"])
-def test_fact_4_trained_biases_go_back_above_the_boundary(
+def test_fact_4_biases_are_restored_above_the_boundary(
     tiny: Any, tmp_path: Path, bias: str
 ) -> None:
     base, _ = tiny("gpt2")
@@ -112,7 +109,7 @@ def test_fact_4_trained_biases_go_back_above_the_boundary(
     assert torch.equal(logits(make(base, tmp_path)), logits(make(base, tmp_path, HFLM)))
 
 
-def test_fact_5_one_rule_for_modules_to_save(tiny: Any) -> None:
+def test_fact_5_modules_to_save_follow_the_same_rule(tiny: Any) -> None:
     base, adapter = tiny(target_modules=["q_proj"], modules_to_save=["lm_head", "embed_tokens"])
     bare = make(base)
     cut = make(base, adapter, boundary=LAYERS - 2)
@@ -162,7 +159,7 @@ def test_fact_6_tensors_filtered_by_hand_are_refused(
 
 @pytest.mark.filterwarnings("ignore:The following .*_pattern keys:RuntimeWarning")
 def test_fact_7_adapters_of_single_experts(tiny: Any, tmp_path: Path) -> None:
-    """Adapters from before experts were fused name them ``layers.3.…experts.1.w1``."""
+    """Adapters from before experts were fused name experts as ``layers.3.…experts.1.w1``."""
     base, _ = tiny("mixtral")
     model = tiny_model("mixtral")
     generator = torch.Generator().manual_seed(3)
@@ -181,13 +178,13 @@ def test_fact_7_adapters_of_single_experts(tiny: Any, tmp_path: Path) -> None:
     lm = make(base, tmp_path, boundary=0)
     assert lm.get_model_info()["kept_modules"] == 1  # the experts of layer 0
     by_hand = peft.PeftModel.from_pretrained(model, tmp_path).eval()
-    full = by_hand(TOKENS).logits
-    assert torch.equal(logits(make(base, tmp_path)), full)
+    whole = by_hand(TOKENS).logits
+    assert torch.equal(logits(make(base, tmp_path)), whole)
     disable_above(by_hand, 0)
     with torch.no_grad():
         expected = by_hand(TOKENS).logits
     assert torch.equal(logits(lm), expected)
-    assert not torch.equal(expected, full)
+    assert not torch.equal(expected, whole)
 
 
 def test_fact_11_merge_mode_is_recorded(llama: tuple[Path, Path]) -> None:

@@ -1,4 +1,4 @@
-"""Options such as k=v,…, against lm-eval's own command line."""
+"""Options such as k=v,… are read as on lm-eval's own command line."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ WRONG = [
 ]
 
 
-def of_lm_eval(*texts: str) -> dict[str, Any]:
+def read_by_lm_eval(*texts: str) -> dict[str, Any]:
     arguments = ["run", "--tasks", "t"]
     for text in texts:
         arguments += ["--gen_kwargs", text]
@@ -52,21 +52,21 @@ def of_lm_eval(*texts: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_a_text_means_what_it_means_to_lm_eval(text: str) -> None:
-    assert read_key_values(text, "--gen-kwargs") == of_lm_eval(text)
+def test_texts_are_read_as_in_lm_eval(text: str) -> None:
+    assert read_key_values(text, "--gen-kwargs") == read_by_lm_eval(text)
 
 
-def test_an_option_that_is_given_again_adds_to_itself() -> None:
+def test_a_repeated_option_is_merged() -> None:
     texts = ['until=["g"],a=1', "a=2", '{"b":3}']
     expected = {"until": ["g"], "a": 2, "b": 3}
-    assert read_key_values(texts, "--gen-kwargs") == of_lm_eval(*texts) == expected
+    assert read_key_values(texts, "--gen-kwargs") == read_by_lm_eval(*texts) == expected
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.text("ab=,[]()'\"1.{}: ", min_size=1, max_size=12))
-def test_any_text_is_read_alike_or_refused_alike(text: str) -> None:
+def test_any_text_is_read_or_refused_as_in_lm_eval(text: str) -> None:
     try:
-        expected: Any = of_lm_eval(text)
+        expected: Any = read_by_lm_eval(text)
     except (ValueError, SystemExit):
         expected = None
     try:
@@ -80,12 +80,12 @@ def test_any_text_is_read_alike_or_refused_alike(text: str) -> None:
 @pytest.mark.parametrize("text", WRONG)
 def test_what_lm_eval_cannot_read_is_refused(text: str) -> None:
     with pytest.raises((ValueError, SystemExit)):
-        of_lm_eval(text)
+        read_by_lm_eval(text)
     with pytest.raises(LoraBoundaryError, match="expected k=v,… or a JSON object"):
         read_key_values(text, "--model-args")
 
 
-def test_mappings_are_copied_and_nothing_is_nothing() -> None:
+def test_mappings_are_copied_and_empty_options_are_empty() -> None:
     given = {"until": ["g"]}
     assert read_key_values(given, "gen_kwargs") == given
     assert read_key_values(given, "gen_kwargs") is not given
@@ -103,7 +103,7 @@ def test_mappings_are_copied_and_nothing_is_nothing() -> None:
     ],
     ids=str,
 )
-def test_every_command_refuses_in_one_line(
+def test_every_command_refuses_bad_text_in_one_line(
     command: tuple[str, ...], option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

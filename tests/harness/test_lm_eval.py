@@ -1,4 +1,4 @@
-"""The three ways into lm-eval give the same results, with the facts of the cut in the JSON."""
+"""Command line, config file and Python give the same results, with the facts about the cut."""
 
 from __future__ import annotations
 
@@ -75,13 +75,13 @@ def test_command_line_config_file_and_python_agree(
         assert len(run["config"]["adapter_sha256"]) == 64
 
 
-def test_ends_equal_hf(arguments: dict[str, Any]) -> None:
+def test_whole_adapter_and_base_model_equal_hf(arguments: dict[str, Any]) -> None:
     def samples(model: str, **changes: Any) -> list[Any]:
         settings = {k: v for k, v in (arguments | changes).items() if v is not None}
         run = lm_eval.simple_evaluate(model=model, model_args=settings, tasks=[TASK], limit=8)
         return [(s["doc_id"], s["resps"], s["exact_match"]) for s in run["samples"][TASK]]
 
-    full, bare = samples("hf"), samples("hf", peft=None)
-    assert full != bare
-    assert samples("lora_boundary") == samples("lora_boundary", boundary=LAYERS - 1) == full
+    whole, bare = samples("hf"), samples("hf", peft=None)
+    assert whole != bare
+    assert samples("lora_boundary") == samples("lora_boundary", boundary=LAYERS - 1) == whole
     assert samples("lora_boundary", boundary=-1) == samples("lora_boundary", peft=None) == bare

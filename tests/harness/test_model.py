@@ -1,4 +1,4 @@
-"""``LoraBoundaryLM`` against lm-eval's ``hf`` and PEFT by hand; facts it must not trip on."""
+"""``LoraBoundaryLM`` against lm-eval's ``hf`` and against PEFT used directly."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ def llama(tiny: Any) -> tuple[Path, Path]:
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gpt2", "qwen2", "gemma2", "mixtral"])
-def test_bit_identical_to_hf_at_both_ends(tiny: Any, architecture: str) -> None:
+def test_whole_adapter_and_base_model_are_bit_identical_to_hf(tiny: Any, architecture: str) -> None:
     base, adapter = tiny(architecture)
-    full = logits(make(base, adapter, HFLM))
+    whole = logits(make(base, adapter, HFLM))
     bare = logits(make(base, None, HFLM))
-    assert not torch.equal(full, bare)
-    assert torch.equal(logits(make(base, adapter)), full)
-    assert torch.equal(logits(make(base, adapter, boundary=LAYERS - 1)), full)
+    assert not torch.equal(whole, bare)
+    assert torch.equal(logits(make(base, adapter)), whole)
+    assert torch.equal(logits(make(base, adapter, boundary=LAYERS - 1)), whole)
     assert torch.equal(logits(make(base, adapter, boundary=-1)), bare)
     assert torch.equal(logits(make(base)), bare)
 
 
 @pytest.mark.parametrize("boundary", range(-1, LAYERS))
-def test_bit_identical_to_peft_by_hand(llama: tuple[Path, Path], boundary: int) -> None:
+def test_bit_identical_to_peft_used_directly(llama: tuple[Path, Path], boundary: int) -> None:
     base, adapter = llama
     by_hand = make(base, adapter, HFLM)
     disable_above(by_hand.model, boundary)
@@ -60,7 +60,7 @@ def test_bit_identical_to_peft_by_hand(llama: tuple[Path, Path], boundary: int) 
 @pytest.mark.parametrize("architecture", ["llama", "gemma2", "gpt2"])
 @pytest.mark.parametrize("settings", [{}, {"logits_cache": False}, {"max_length": 12}], ids=str)
 def test_scores_equal_hf(tiny: Any, architecture: str, kind: str, settings: Any) -> None:
-    """Only the head's matrix product has another shape: 1e-5 on sums of log-probabilities."""
+    """Within 1e-5 on sums of log-probabilities: the head's matrix product has another shape."""
     base, adapter = tiny(architecture)
     theirs = getattr(make(base, adapter, HFLM, **settings), kind)(requests(kind))
     ours = getattr(make(base, adapter, **settings), kind)(requests(kind))

@@ -1,4 +1,4 @@
-"""The embedded 135M model and the bundled adapter: the same equalities on a real model."""
+"""The same equalities on a real model: the embedded 135M model with the bundled adapter."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def wrap(model: Any, tokenizer: Any) -> HFLM:
 
 
 @pytest.mark.parametrize("boundary", [-1, 10, 20, LAYERS - 1])
-def test_equals_peft_by_hand(
+def test_equals_peft_used_directly(
     base: Any, tokenizer: Any, requests: list[Instance], boundary: int
 ) -> None:
     by_hand = peft.PeftModel.from_pretrained(copy.deepcopy(base), demo.ADAPTER).eval()
@@ -85,11 +85,11 @@ def test_equals_peft_by_hand(
     values = zip(ours.loglikelihood(scored), theirs.loglikelihood(scored), strict=True)
     for (a, greedy_a), (b, greedy_b) in values:
         assert greedy_a == greedy_b
-        # the head's product has another shape; fp32 sums of this size round in steps of 1e-6
+        # The head's product has another shape, and fp32 sums of this size round by 1e-6.
         assert a == pytest.approx(b, rel=1e-5, abs=1e-5)
 
 
-def test_gguf_and_every_other_argument_pass_through(requests: list[Instance]) -> None:
+def test_gguf_file_and_other_arguments_pass_through(requests: list[Instance]) -> None:
     settings: dict[str, Any] = MODEL | {"peft": str(demo.ADAPTER), "device": "cpu"}
     settings |= {"dtype": "bfloat16", "batch_size": "3", "max_length": 512}
     ours = LoraBoundaryLM(boundary=LAYERS - 1, **settings)
@@ -101,7 +101,7 @@ def test_gguf_and_every_other_argument_pass_through(requests: list[Instance]) ->
 
 
 def test_the_adapter_learned_its_task(tmp_path: Path) -> None:
-    """The bundled adapter is a real one: it answers most unseen questions, the base few."""
+    """With the bundled adapter, most unseen questions are answered; without it, few."""
     found = demo.run(tmp_path / "sweep", boundaries="-1,20,29", limit=16, split="test")
     assert found["engine"] == "fork"
     rows = found["tasks"][demo.TASK]["boundaries"]
@@ -110,7 +110,7 @@ def test_the_adapter_learned_its_task(tmp_path: Path) -> None:
 
 
 def test_a_sweep_answers_as_separate_runs_do(tmp_path: Path) -> None:
-    """Strings of the shared forward against ``lora_boundary`` at each boundary, in fp32."""
+    """In fp32, the shared forward gives the same text as ``lora_boundary`` at each boundary."""
     boundaries = [-1, 9, 19, 29]
     demo.run(tmp_path / "sweep", boundaries=",".join(map(str, boundaries)), limit=8, split="test")
     for boundary in boundaries:

@@ -1,4 +1,4 @@
-"""Using a model, a cut or a cache twice: right, or refused."""
+"""Using a model, a cut or a cache twice either works or is refused."""
 
 from __future__ import annotations
 
@@ -56,13 +56,13 @@ def test_a_base_model_is_not_adapted_twice(tiny: Any, merge: bool) -> None:
     _, adapter = tiny()
     settings: dict[str, Any] = {"peft": str(adapter), "tokenizer": tiny_tokenizer()}
     base = tiny_model()
-    LoraBoundaryLM(base, boundary=-1, **settings)  # leaves nothing behind
+    LoraBoundaryLM(base, boundary=-1, **settings)  # leaves the model unchanged
     LoraBoundaryLM(base, boundary=2, merge=merge, **settings)
     with pytest.raises(ModelError, match="pass a fresh one"):
         LoraBoundaryLM(base, boundary=2, merge=merge, **settings)
 
 
-def test_base_tensors_are_kept_for_the_boundary_asked_for(tiny: Any, tmp_path: Path) -> None:
+def test_base_tensors_are_kept_for_the_given_boundary(tiny: Any, tmp_path: Path) -> None:
     config = lora_config(target_modules=["q_proj"], init_lora_weights="pissa")
     randomise(peft.get_peft_model(tiny_model(), config)).save_pretrained(tmp_path)
     cut = load_adapter(tiny_model(), open_adapter(tmp_path), boundary=2)
@@ -72,7 +72,7 @@ def test_base_tensors_are_kept_for_the_boundary_asked_for(tiny: Any, tmp_path: P
 
 
 def test_a_response_cache_belongs_to_one_boundary(tiny: Any, tmp_path: Path) -> None:
-    """lm-eval's key has no model in it: it would serve the answers of the first boundary."""
+    """lm-eval's key does not contain the model: it would return the first boundary's answers."""
     base, adapter = tiny()
     cache = str(tmp_path / "cache")
 
@@ -86,7 +86,7 @@ def test_a_response_cache_belongs_to_one_boundary(tiny: Any, tmp_path: Path) -> 
         run(2)
 
 
-def test_a_head_that_the_model_does_not_name(tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_does_not_name_its_head(tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     lm = make(*tiny())
     expected = lm._loglikelihood_tokens([(None, [4, 5], [6, 7])], disable_tqdm=True)
     monkeypatch.setattr(type(lm.model.get_base_model()), "get_output_embeddings", lambda _: None)

@@ -89,7 +89,7 @@ def test_batches_do_not_depend_on_processes(as_process: Any, asked: str) -> None
             as_process(rank, 3)
             calls: Any = _Calls()
             for number in range(7):
-                calls.make(lambda n=number, r=rank: made.setdefault(n, r), lambda: None)
+                calls.make(lambda n=number, r=rank: made.setdefault(n, r), None)
         assert made == {number: number % 3 for number in range(7)}
         return
 

@@ -15,7 +15,7 @@ from tiny_tasks import write_tasks
 
 collect_ignore_glob = [] if find_spec("vllm") else ["test_*.py"]
 
-# what starts vLLM on a small CPU machine quickly, and without a word to anybody
+# Start vLLM quickly on a small CPU machine, without reporting usage.
 ENVIRONMENT = {
     "VLLM_CPU_KVCACHE_SPACE": "1",
     "VLLM_CPU_OMP_THREADS_BIND": "0-1" if (os.cpu_count() or 1) > 1 else "0",
@@ -47,7 +47,7 @@ def run() -> Run:
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A random model with heads of a size that vLLM has kernels for, and an adapter for it."""
+    """A random model whose head size vLLM has kernels for, and an adapter for it."""
     folder = tmp_path_factory.mktemp("models")
     base = tiny_model(
         hidden_size=128, intermediate_size=192, num_attention_heads=2, num_key_value_heads=1,

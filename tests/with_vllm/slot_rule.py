@@ -1,7 +1,7 @@
-"""What requests without an adapter say beside others, by how many LoRA slots vLLM has.
+"""Responses to requests without an adapter, batched with others, by vLLM's number of LoRA slots.
 
 Usage: python slot_rule.py BASE ADAPTERS SLOTS…, where ADAPTERS is a folder of adapter folders.
-Prints JSON: for each number of slots, how many of the base model's responses are what they are
+Prints JSON: for each number of slots, how many of the base model's responses are the same as
 without LoRA.
 """
 
@@ -24,7 +24,7 @@ def main() -> None:
     settings = {"enforce_eager": True, "dtype": "float32", "max_model_len": 64}
     settings |= {"disable_log_stats": True}
 
-    def said(llm: LLM, names: list[Path | None]) -> list[list[int]]:
+    def responses(llm: LLM, names: list[Path | None]) -> list[list[int]]:
         requests = [
             None if name is None else LoRARequest(name.name, 1 + adapters.index(name), str(name))
             for name in names
@@ -39,14 +39,14 @@ def main() -> None:
         return [list(output.outputs[0].token_ids) for output in outputs]
 
     llm = LLM(model=base, **settings)
-    truth = said(llm, [None])
+    truth = responses(llm, [None])
     del llm
     cleanup_dist_env_and_memory()
     found = {}
     for count in map(int, slots):
         llm = LLM(model=base, enable_lora=True, max_loras=count, max_lora_rank=8, **settings)
-        mixed = said(llm, [*adapters, None])[-len(prompts) :]
-        alone = said(llm, [None])
+        mixed = responses(llm, [*adapters, None])[-len(prompts) :]
+        alone = responses(llm, [None])
         found[count] = [
             sum(a == b for a, b in zip(answers, truth, strict=True)) for answers in (mixed, alone)
         ]

@@ -17,14 +17,14 @@ SMALL = "enforce_eager=True,max_model_len=100"
 
 
 def samples(folder: Path, task: str) -> list[Any]:
-    """Return the responses to every document, out of lm-eval's samples file."""
+    """Return the responses to every document from lm-eval's samples file."""
     (file,) = folder.rglob(f"samples_{task}_*.jsonl")
     rows = [json.loads(line) for line in file.read_text().splitlines()]
     return [row["resps"] for row in sorted(rows, key=lambda row: row["doc_id"])]
 
 
 def alike(ours: Any, theirs: Any) -> bool:
-    """Tell whether answers are the same: strings exactly, log-likelihoods within 1e-4."""
+    """Return whether answers are the same: strings exactly, log-likelihoods within 1e-4."""
     if isinstance(ours, list):
         return len(ours) == len(theirs) and all(map(alike, ours, theirs))
     if isinstance(ours, str):
@@ -43,7 +43,7 @@ def alike(ours: Any, theirs: Any) -> bool:
 def swept(
     run: Any, models: tuple[Path, Path], task_folder: Path, tmp_path_factory: Any
 ) -> dict[str, Path]:
-    """Run the same sweep in both engines; in vLLM once with a slot for two adapters only."""
+    """Run the same sweep in both engines, and in vLLM again with slots for two adapters only."""
     base, adapter = models
     folder = tmp_path_factory.mktemp("sweeps")
     engines = {
@@ -63,7 +63,7 @@ def swept(
 
 @pytest.mark.parametrize("engine", ["vllm", "groups"])
 @pytest.mark.parametrize("task", TASKS)
-def test_a_sweep_in_vllm_gives_the_answers_of_fork(
+def test_a_sweep_in_vllm_gives_the_same_answers_as_fork(
     task: str, engine: str, swept: dict[str, Path]
 ) -> None:
     for boundary in range(-1, LAYERS):
@@ -75,7 +75,7 @@ def test_a_sweep_in_vllm_gives_the_answers_of_fork(
 
 
 def test_answers_differ_between_boundaries(swept: dict[str, Path]) -> None:
-    """Else the comparison above would say nothing."""
+    """Otherwise the comparison above would show nothing."""
     answers = {
         json.dumps(samples(swept["fork"] / f"boundary={boundary}", "tiny_words"))
         for boundary in range(-1, LAYERS)
@@ -83,7 +83,7 @@ def test_answers_differ_between_boundaries(swept: dict[str, Path]) -> None:
     assert len(answers) == LAYERS + 1
 
 
-def test_the_sweep_says_the_same_and_resumes_without_starting_vllm(
+def test_the_sweep_agrees_and_resumes_without_starting_vllm(
     run: Any, models: tuple[Path, Path], task_folder: Path, swept: dict[str, Path]
 ) -> None:
     before = (swept["vllm"] / "sweep.json").read_text()
@@ -106,7 +106,7 @@ def test_the_sweep_says_the_same_and_resumes_without_starting_vllm(
 
 
 @pytest.mark.parametrize("boundary", [-1, 1, LAYERS - 1])
-def test_the_model_gives_the_answers_of_the_sweep(
+def test_the_model_gives_the_same_answers_as_the_sweep(
     boundary: int,
     run: Any,
     models: tuple[Path, Path],
@@ -131,7 +131,7 @@ def test_the_model_gives_the_answers_of_the_sweep(
     assert config["kept_modules"] == 7 * (boundary + 1)
 
 
-def test_merged_is_the_same(
+def test_a_merged_checkpoint_gives_the_same_answers(
     run: Any, models: tuple[Path, Path], task_folder: Path, swept: dict[str, Path], tmp_path: Path
 ) -> None:
     base, adapter = models
@@ -148,9 +148,9 @@ def test_merged_is_the_same(
 def test_the_base_model_needs_a_slot_that_is_never_used(
     run: Any, models: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    """The rule of ``sweeps/vllm.py``, and the fault in vLLM that it is for (docs/upstream.md).
+    """The rule of ``vllm/engine.py``, and the fault in vLLM that needs it (docs/upstream.md).
 
-    When the second assertion fails, vLLM has been mended, and the rule can go.
+    When the second assertion fails, vLLM has been fixed and the rule can be removed.
     """
     base, adapter = models
     for boundary in range(LAYERS):
@@ -161,23 +161,23 @@ def test_the_base_model_needs_a_slot_that_is_never_used(
     found = json.loads(line.removeprefix("FOUND "))
     mixed, alone = found["same"][str(LAYERS + 1)]
     assert (mixed, alone) == (found["prompts"],) * 2
-    full, full_alone = found["same"][str(LAYERS)]
-    assert full < found["prompts"]
-    assert full_alone == found["prompts"]
+    mixed, alone = found["same"][str(LAYERS)]  # no slot stays empty
+    assert mixed < found["prompts"]
+    assert alone == found["prompts"]
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (("--device", "cpu"), "vLLM loads the model itself"),
-        (("--model-args", "data_parallel_size=2"), "runs in one vLLM engine"),
+        (("--model-args", "data_parallel_size=2"), "a sweep runs in one vLLM engine"),
         (("--model-args", "lora_local_path=x"), "model_args sets lora_local_path"),
         (("--model-args", "no_such_argument=1"), "cannot be loaded"),
-        (("--model-args", f"{SMALL},max_loras=1"), "at least 2 slots"),
+        (("--model-args", f"{SMALL},max_loras=1"), "expected at least 2"),
         (("--model-args", SMALL, "--gen-kwargs", "num_beams=2"), "num_beams"),
     ],
 )
-def test_what_cannot_be_is_one_line(
+def test_bad_input_is_refused_in_one_line(
     words: tuple[str, ...],
     message: str,
     run: Any,
@@ -229,8 +229,8 @@ print("SCORED", len(found))
 """
 
 
-def test_log_likelihoods_need_the_modules_to_be_named(run: Any, models: tuple[Path, Path]) -> None:
-    """The fault in vLLM that ``lora_target_modules`` is for (docs/upstream.md)."""
+def test_log_likelihoods_need_named_target_modules(run: Any, models: tuple[Path, Path]) -> None:
+    """The fault in vLLM that needs ``lora_target_modules`` (docs/upstream.md)."""
     base, adapter = map(str, models)
     assert "SCORED 3" in run("-c", HEAD, base, adapter, "q_proj", "v_proj").stdout
     assert "einsum" in run("-c", HEAD, base, adapter, status=1).stderr

@@ -1,4 +1,4 @@
-"""What vLLM is given, seen by a stand-in that writes its arguments down; no vLLM needed.
+"""What vLLM is given, recorded by a stand-in; no vLLM needed.
 
 The real engine is tested in `tests/with_vllm`, in an environment of its own.
 """
@@ -27,7 +27,7 @@ from lm_eval_lora_boundary.cuts.fingerprint import (
 )
 from lm_eval_lora_boundary.errors import AdapterError, LoraBoundaryError, ModelError
 from lm_eval_lora_boundary.sweeps import demo
-from lm_eval_lora_boundary.vllm.cut_folders import AdapterSlices
+from lm_eval_lora_boundary.vllm.cut_folders import CutFolders
 
 STAND_IN = Path(__file__).parent / "vllm_stand_in"
 
@@ -51,7 +51,7 @@ for arguments in json.loads(sys.argv[1]):
     }))
 """
 
-# by name: arguments beside the base model and the adapter
+# by name: arguments besides the base model and the adapter
 CASES: dict[str, dict[str, Any]] = {
     "cut": {
         **{"boundary": 1, "dtype": "float32", "tensor_parallel_size": 4, "max_model_len": 64},
@@ -70,7 +70,7 @@ MISTAKES: dict[str, dict[str, Any]] = {
     "pretrained=nowhere cannot be loaded": {"pretrained": "nowhere"},
     "demo_adapter is an adapter": {"pretrained": str(demo.ADAPTER)},
     "expected a base model": {"pretrained": str(demo.ADAPTER), "peft": None},
-    "exclude each other": {"lora_local_path": "x"},
+    "were both given": {"lora_local_path": "x"},
     "has no lora_boundary.json": {"boundary": "auto"},
 }
 
@@ -108,7 +108,7 @@ def test_arguments_pass_through_and_the_cut_is_an_ordinary_adapter(
     assert found["info"]["kept_modules"] == found["info"]["dropped_modules"] == 14
 
 
-def test_both_ends_are_those_of_lm_eval(given: dict[str, Any], tiny: Any) -> None:
+def test_base_model_and_whole_adapter_load_as_in_lm_eval(given: dict[str, Any], tiny: Any) -> None:
     _, adapter = tiny()
     assert given["base"]["adapter"] is None
     assert given["base"]["arguments"]["enable_lora"] is False
@@ -116,7 +116,7 @@ def test_both_ends_are_those_of_lm_eval(given: dict[str, Any], tiny: Any) -> Non
     assert given["unset"]["adapter"] == given["top"]["adapter"] == str(adapter)
 
 
-def test_what_the_user_gives_wins(given: dict[str, Any]) -> None:
+def test_arguments_of_the_user_win(given: dict[str, Any]) -> None:
     arguments = given["given"]["arguments"]
     assert arguments["max_lora_rank"] == 64
     assert arguments["lora_target_modules"] == ["qkv_proj"]
@@ -130,11 +130,11 @@ def test_merged_checkpoints_are_loaded_without_lora(given: dict[str, Any]) -> No
 
 
 @pytest.mark.parametrize("message", MISTAKES)
-def test_mistakes(message: str, given: dict[str, Any]) -> None:
+def test_bad_input(message: str, given: dict[str, Any]) -> None:
     assert message in given[message]["error"]
 
 
-def test_without_vllm_both_ways_are_refused(tiny: Any, tmp_path: Path) -> None:
+def test_model_and_sweep_are_refused_without_vllm(tiny: Any, tmp_path: Path) -> None:
     base, adapter = tiny()
     tasks = write_tasks(tmp_path)
     evaluation = [
@@ -163,17 +163,17 @@ def test_without_vllm_both_ways_are_refused(tiny: Any, tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_cuts_written_without_weights_are_those_of_export(
+def test_cuts_made_without_weights_equal_exported_cuts(
     config: dict[str, Any], tiny: Any, tmp_path: Path
 ) -> None:
     base, folder = tiny(**config)
     adapter = open_adapter(folder)
-    slices = AdapterSlices(
+    folders = CutFolders(
         adapter, load_config(str(base), None, trust_remote_code=False), trust_remote_code=False
     )
     for boundary in range(LAYERS - 1):
-        slices.check(boundary)
-        written = slices.write(boundary, tmp_path)
+        folders.check(boundary)
+        written = folders.write(boundary, tmp_path)
         export(str(base), folder, boundary, tmp_path / f"{boundary}", device="cpu")
         assert open_adapter(written).sha256 == open_adapter(tmp_path / f"{boundary}").sha256
         ours, theirs = (
@@ -181,7 +181,7 @@ def test_cuts_written_without_weights_are_those_of_export(
             for path in (written, tmp_path / f"{boundary}")
         )
         assert ours == theirs | {"base_model_name_or_path": None}
-    assert slices.write(LAYERS - 1, tmp_path) == folder
+    assert folders.write(LAYERS - 1, tmp_path) == folder
 
 
 @pytest.mark.filterwarnings("ignore:Setting `save_embedding_layers`:UserWarning")
@@ -195,22 +195,22 @@ def test_cuts_written_without_weights_are_those_of_export(
     ],
     ids=str,
 )
-def test_what_vllm_cannot_load_is_refused_before_it_starts(
+def test_adapters_that_vllm_cannot_load_are_refused_before_it_starts(
     config: dict[str, Any], word: str, tiny: Any
 ) -> None:
     base, folder = tiny(**config)
     model = load_config(str(base), None, trust_remote_code=False)
     with pytest.raises(LoraBoundaryError, match=word):
-        AdapterSlices(open_adapter(folder), model, trust_remote_code=False).check(1)
+        CutFolders(open_adapter(folder), model, trust_remote_code=False).check(1)
 
 
-def test_a_saved_head_matters_at_the_last_boundary_only(tiny: Any) -> None:
+def test_a_saved_head_is_refused_at_the_last_boundary_only(tiny: Any) -> None:
     base, folder = tiny(modules_to_save=["lm_head"])
     model = load_config(str(base), None, trust_remote_code=False)
-    slices = AdapterSlices(open_adapter(folder), model, trust_remote_code=False)
-    slices.check(LAYERS - 2)
+    folders = CutFolders(open_adapter(folder), model, trust_remote_code=False)
+    folders.check(LAYERS - 2)
     with pytest.raises(AdapterError, match=r"modules_to_save .*lm_head"):
-        slices.check(LAYERS - 1)
+        folders.check(LAYERS - 1)
 
 
 def test_an_adapter_without_effect_is_refused(tmp_path: Path) -> None:
@@ -219,26 +219,24 @@ def test_an_adapter_without_effect_is_refused(tmp_path: Path) -> None:
 
     base = tiny_model()
     peft.get_peft_model(base, lora_config()).save_pretrained(tmp_path / "untrained")
-    slices = AdapterSlices(
-        open_adapter(tmp_path / "untrained"), base.config, trust_remote_code=False
-    )
+    folders = CutFolders(open_adapter(tmp_path / "untrained"), base.config, trust_remote_code=False)
     with pytest.raises(AdapterError, match="no effect"):
-        slices.check(1)
+        folders.check(1)
 
 
 @pytest.mark.parametrize("tied", [False, True])
-def test_the_base_model_is_known_by_its_files_as_by_its_weights(tied: bool, tiny: Any) -> None:
+def test_files_and_weights_identify_the_base_model_alike(tied: bool, tiny: Any) -> None:
     base, _ = tiny("qwen2", tied=tied)
     files = weight_files(str(base), None)
     config = load_config(str(base), None, trust_remote_code=False)
     model = type(tiny_model("qwen2")).from_pretrained(base)
     sample = checkpoint_sample(files, empty_model(config), str(base))
     assert sample == weights_sample(model)
-    # loaded, if the files call tensors otherwise
+    # The model is loaded if the names in the files differ.
     assert checkpoint_sample([], empty_model(config), str(base)) == sample
 
 
-def test_the_fingerprint_follows_the_content(tmp_path: Path) -> None:
+def test_the_fingerprint_depends_on_the_content(tmp_path: Path) -> None:
     first, second = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
     first.write_bytes(b"one")
     second.write_bytes(b"two")
@@ -247,7 +245,7 @@ def test_the_fingerprint_follows_the_content(tmp_path: Path) -> None:
     assert files_fingerprint([first, second]) != before
 
 
-def test_files_in_the_cache_of_the_hub_are_known_by_their_names(tmp_path: Path) -> None:
+def test_files_in_the_cache_of_the_hub_are_identified_by_name(tmp_path: Path) -> None:
     name = "ab" * 32
     (tmp_path / "blobs").mkdir()
     (tmp_path / "snapshots").mkdir()

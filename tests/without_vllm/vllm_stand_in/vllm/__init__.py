@@ -1,4 +1,4 @@
-"""Stands in for vLLM as far as lm-eval's model looks at it when it is made."""
+"""A stand-in for vLLM with what lm-eval's model uses when it is created."""
 
 from types import SimpleNamespace
 from typing import Any
