@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lm_eval_lora_boundary.stats.race import Race
-from lm_eval_lora_boundary.sweeps.race import evaluations, finalists
+from lm_eval_lora_boundary.sweeps.race import evaluations
 
 Matrix = npt.NDArray[np.float64]  # documents × boundaries
 
@@ -126,7 +126,7 @@ def replay(
         return min(among, key=lambda boundary: (-sign * means[boundary], boundary))
 
     raced, exhaustive = choice(race.live), choice(boundaries)
-    spent = evaluations(race, finalists(race, [min(boundaries), max(boundaries)]))
+    spent = evaluations(race, [min(boundaries), max(boundaries)])
     saved = matrix.size / spent
     return raced == exhaustive, saved, sign * (means[exhaustive] - means[raced])
 

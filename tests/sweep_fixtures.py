@@ -1,8 +1,9 @@
-"""Small lm-eval tasks for sweeps."""
+"""Fixtures for sweeps and traces of tiny models on small tasks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from tiny_tasks import write_tasks
 from lm_eval_lora_boundary import sweep
 from lm_eval_lora_boundary.harness.tasks import task_manager
 from lm_eval_lora_boundary.sweeps import run as sweep_flow
+from lm_eval_lora_boundary.sweeps.store import AnswerStore
 from lm_eval_lora_boundary.traces import run as trace_flow
 
 
@@ -22,7 +24,7 @@ def task_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def managers() -> Callable[..., Any]:
-    """Return ``task_manager``, which reads thousands of files, with a memory."""
+    """Return a ``task_manager`` that reads its thousands of files only once."""
     known: dict[str, Any] = {}
 
     def remember(include_path: str | None, metadata: Any) -> Any:
@@ -35,9 +37,15 @@ def managers() -> Callable[..., Any]:
 
 @pytest.fixture
 def fast_tasks(managers: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Read the tasks' files once in all tests that ask for this."""
+    """Read lm-eval's task files once for all tests that use this."""
     monkeypatch.setattr(sweep_flow, "task_manager", managers)
     monkeypatch.setattr(trace_flow, "task_manager", managers)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[AnswerStore]:
+    with closing(AnswerStore(tmp_path / "store")) as store:
+        yield store
 
 
 @pytest.fixture

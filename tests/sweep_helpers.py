@@ -1,4 +1,4 @@
-"""A sweep's model with an engine of choice, on tiny models."""
+"""Tiny models that answer requests as in a sweep, with a given engine."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SCORES = ("loglikelihood", "loglikelihood_rolling")
 
 @dataclass
 class Answering:
-    """A model, and what answers its requests under some boundaries."""
+    """A model whose requests are answered under several boundaries."""
 
     lm: SweepLM
     engines: Any
@@ -30,7 +30,7 @@ class Answering:
     boundaries: Sequence[int]
 
     def at(self, boundary: int, requests: list[Instance]) -> list[Any]:
-        """Answer requests at a boundary, as lm-eval has them answered in a sweep."""
+        """Answer requests at a boundary, as in a sweep."""
         with self.lm.evaluated(boundary, self.scheduler.at(boundary, self.boundaries)):
             return list(getattr(self.lm, requests[0].request_type)(requests))
 
@@ -45,7 +45,7 @@ def answering(
     rows: int = 12,
     **settings: Any,
 ) -> Answering:
-    """Return a model that answers under boundaries, with a store of its own."""
+    """Return a model that answers under boundaries."""
     lm = SweepLM(str(base), peft=str(adapter), device="cpu", **({"dtype": "float32"} | settings))
     engines: Engines = find_engines(lm, engine)
     scheduler = Scheduler(engines, store, "test", rows, Progress(len))
@@ -66,7 +66,7 @@ def separately(
 
 
 def close(ours: Any, theirs: Any, tolerance: float = 1e-4) -> bool:
-    """Tell whether two answers are the same: strings exactly, log-likelihoods within 1e-4."""
+    """Return whether two answers are equal: strings exactly, log-likelihoods within 1e-4."""
     if isinstance(theirs, tuple):
         return close(ours[0], theirs[0], tolerance) and ours[1] == theirs[1]
     if isinstance(theirs, float):

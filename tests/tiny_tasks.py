@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+# number of rows, and where their words start
+SPLITS = {"train": (4, 50), "validation": (6, 20), "test": (9, 0)}
 COMMON = """
 dataset_path: json
 dataset_kwargs:
@@ -26,6 +29,21 @@ doc_to_text: "w1 w2 {{question}}"
 generation_kwargs: {until: ["w9"], max_gen_toks: 10}
 metric_list: [{metric: exact_match}, {metric: bleu}]
 """,
+    "prefix": """
+output_type: generate_until
+doc_to_text: "{{question}}"
+gen_prefix: "w50"
+target_delimiter: " w51 "
+generation_kwargs: {until: ["w9"], max_gen_toks: 10}
+metric_list: [{metric: exact_match}]
+""",
+    "silent": """
+output_type: generate_until
+doc_to_text: "{{question}}"
+doc_to_target: " "
+generation_kwargs: {until: ["w9"], max_gen_toks: 10}
+metric_list: [{metric: exact_match}]
+""",
     "unsafe": """
 output_type: generate_until
 doc_to_text: "{{question}}"
@@ -39,6 +57,22 @@ doc_to_text: "w1 w2 {{question}}"
 doc_to_choice: ["w3", "w4 w5", "w6 w7 w8"]
 doc_to_target: "{{gold}}"
 metric_list: [{metric: acc}, {metric: acc_norm}]
+""",
+    # scores each choice without the prompt as well
+    "mutual": """
+output_type: multiple_choice
+doc_to_text: "w1 {{question}}"
+doc_to_choice: ["w3", "w4 w5", "w6 w7 w8"]
+doc_to_target: "{{gold}}"
+metric_list: [{metric: acc}, {metric: acc_mutual_info}]
+""",
+    # like WinoGrande: the choices are in the prompt, and the same words follow each of them
+    "contexts": """
+output_type: multiple_choice
+doc_to_text: "gold"
+doc_to_choice: "{{[question ~ ' w3', question ~ ' w4', question ~ ' w5']}}"
+doc_to_target: "w6 w7"
+metric_list: [{metric: acc}]
 """,
     "last_word": """
 output_type: loglikelihood
@@ -58,24 +92,30 @@ metric_list:
 }
 
 
+def words(count: int, start: int) -> str:
+    return " ".join(f"w{(start + 7 * i) % 60}" for i in range(count))
+
+
+def made_row(split: str, i: int) -> dict[str, Any]:
+    """Return a row; questions and answers have different lengths."""
+    _, start = SPLITS[split]
+    question, answer = words(3 + 4 * (i % 3), i + start), words(1 + i % 3, 2 * i + start)
+    return {"question": question, "answer": answer, "gold": i % 3}
+
+
+def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.write_text("".join(f"{json.dumps(each)}\n" for each in rows))
+
+
 def write_tasks(folder: Path) -> Path:
-    """Write the tasks with their rows; returns the folder, for ``--include-path``."""
-    for split, count, shift in (("train", 4, 50), ("validation", 6, 20), ("test", 9, 0)):
-        rows = [
-            {
-                "question": " ".join(f"w{(i * 7 + j * 3 + shift) % 60}" for j in range(4 + i % 5)),
-                "answer": f"w{(i + shift) % 60}",
-                "gold": i % 3,
-            }
-            for i in range(count)
-        ]
-        (folder / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+    """Write the tasks with their rows; return the folder, for ``--include-path``."""
+    for split, (count, _) in SPLITS.items():
+        write_rows(folder / f"{split}.jsonl", [made_row(split, i) for i in range(count)])
     for name, text in TASKS.items():
-        common = COMMON.format(folder=folder)
-        for key in ("doc_to_target", "fewshot_config"):
-            if f"{key}:" in text:
-                common = "\n".join(x for x in common.splitlines() if not x.startswith(f"{key}:"))
-        (folder / f"{name}.yaml").write_text(f"task: tiny_{name}\n{common}\n{text}")
+        own = {line.partition(":")[0] for line in text.splitlines()}
+        common = [x for x in COMMON.splitlines() if not x or x.partition(":")[0] not in own]
+        lines = "\n".join(common).format(folder=folder)
+        (folder / f"{name}.yaml").write_text(f"task: tiny_{name}\n{lines}\n{text}")
     (folder / "group.yaml").write_text(
         "group: tiny_group\ntask: [tiny_words, tiny_choices]\n"
         "aggregate_metric_list: [{metric: acc, weight_by_size: true}]\n"

@@ -151,7 +151,8 @@ def sweep(
     from ..harness import processes
     from ..harness.key_values import read_key_values
     from ..harness.settings import as_names
-    from ..sweeps.run import plan, run
+    from ..sweeps.plan import plan
+    from ..sweeps.run import run
     from ..sweeps.settings import SweepSettings
 
     set_up_logging()

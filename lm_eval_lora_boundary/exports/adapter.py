@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils.memory import clear_device_cache
 from peft import LoraConfig, PeftModel
 
 from ..cuts.activated import special_tokens
@@ -21,21 +22,21 @@ from .config import cut_config
 from .fresh_base import Bases, load_cut
 from .refusals import refuse_base_rewriting, refuse_untied
 from .tensors import WEIGHTS
-from .verify import check_equal, free, logits, prompts
+from .verify import check_equal, logits, prompts
 
 
 @dataclass(frozen=True)
 class AdapterCut:
-    """A cut adapter, to be written down.
+    """A cut adapter, ready to be written.
 
     Attributes:
         config: The config of what is kept.
-        kept: The tensors that are kept, by their names in the file.
+        kept: The kept tensors, by their names in the file.
         modules: Paths of the modules that PEFT will adapt.
-        grown_rows: Rows of the vocabulary that the adapter grew; 0 if it did not.
+        grown_rows: Rows of the vocabulary if the adapter grew it, or 0.
         tokens: Prompts, ``(batch, seq)``.
-        logits: What the cut says to them, ``(batch, seq, vocab)``.
-        facts: The facts of the cut.
+        logits: The cut's logits for them, ``(batch, seq, vocab)``.
+        facts: The facts about the cut.
         bases: Where a fresh base model comes from.
     """
 
@@ -54,11 +55,7 @@ class AdapterCut:
         return {name: tuple(tensor.shape) for name, tensor in self.kept.items()}
 
     def write(self, folder: Path, output: Path) -> None:
-        """Write config and tensors.
-
-        Args:
-            folder: The folder to write to.
-            output: What it will be called.
+        """Write config and tensors to a folder that will be called ``output``.
 
         Raises:
             OutputError: They cannot be written.
@@ -68,21 +65,18 @@ class AdapterCut:
             files.write(folder / WEIGHTS, self.kept)
 
     def verify(self, folder: Path) -> dict[str, Any]:
-        """Check that a folder is the cut: its tensors, and what plain PEFT makes of it.
-
-        Returns:
-            The facts that this shows.
+        """Check a written folder, its tensors and its logits in PEFT, and return facts about it.
 
         Raises:
             AdapterError: PEFT cannot load it.
-            OutputError: It is not.
+            OutputError: It is not the cut.
         """
         written = files.read(folder)
         if not files.same(written, self.kept):
-            raise OutputError("nothing was written: the tensors read back are other ones")
-        free()
+            raise OutputError("nothing was written: the tensors read back are different")
+        clear_device_cache(garbage_collection=True)
         model = self._load(folder)
-        found = logits(model, self.tokens)
+        computed = logits(model, self.tokens)
         adapted = {module.name for module in LoraCut(model, ()).modules}
         if adapted != self.modules:
             raise OutputError(
@@ -91,7 +85,7 @@ class AdapterCut:
             )
         what = "the adapter (PEFT cannot express this cut; merge it with --merge)"
         return {
-            "max_difference": check_equal(found, self.logits, what),
+            "max_difference": check_equal(computed, self.logits, what),
             "tensors": len(written),
             "bytes": files.size(written),
             "exported_sha256": open_adapter(folder).sha256,
@@ -115,10 +109,10 @@ class AdapterCut:
 def cut_in_memory(
     bases: Bases, adapter: AdapterFolder, boundary: int, record: Record | None
 ) -> AdapterCut:
-    """Cut the adapter in memory; base model and adapter are free to go when this returns.
+    """Cut the adapter in memory; this releases the base model and the adapter.
 
     Raises:
-        LoraBoundaryError: It cannot be cut, or what is kept cannot be written down.
+        LoraBoundaryError: It cannot be cut, or what is kept cannot be written.
     """
     cut, rows, names, tied = load_cut(bases, adapter, boundary, record)
     refuse_base_rewriting(adapter.config, cut.rewritten)

@@ -50,31 +50,31 @@ def export(
     >>> facts = export("org/base", "org/adapter", 20, "adapter-20", check="vllm")  # doctest: +SKIP
     >>> facts["kept_parameters"], facts["max_difference"]  # doctest: +SKIP
 
-    Config and tensors are written together, the tensors bit for bit. What was written is loaded
-    again, by plain PEFT onto a fresh base model, and must give the same logits as the cut in
-    memory. The base model is loaded twice, one after the other, and needs memory for one; a loaded
-    model is copied, and needs memory for two.
+    Config and tensors are written together, the tensors bit for bit. Then plain PEFT loads them
+    onto a fresh base model, which must give the same logits as the cut in memory. The base model is
+    loaded twice, but only one is in memory at a time; a loaded model is copied, so it needs memory
+    for two.
 
     Args:
         pretrained: Base model: hub id, local folder, or a loaded model, which is left as it is.
         peft: LoRA adapter: hub id or local folder.
         boundary: Last layer whose LoRA is kept, ``0..N-1``, or ``"auto"`` for the one that a
             sweep recorded in the adapter folder.
-        output: Folder to write. It appears whole or not at all.
+        output: Folder to write. It appears complete or not at all.
         merge: Write a full checkpoint with the kept layers merged into the base weights instead.
-        force: Replace an adapter or checkpoint that is there already.
+        force: Replace an existing adapter or checkpoint.
         check: ``"vllm"``: write nothing unless vLLM will load the adapter.
         model_args: Further arguments of lm-eval's ``hf`` model, and ``peft_revision``.
-        dtype: Precision to verify and merge in, as for lm-eval's ``hf``; a loaded model keeps its.
-        device: As torch calls it; None for the best there is.
+        dtype: Precision to verify and merge in, as for lm-eval's ``hf``; a loaded model keeps its
+        device: A torch device; None for the best available.
 
     Returns:
         The facts that were written: boundary, layers, kept and dropped modules and parameters,
         hashes of both adapters, and the largest difference of logits, which is 0.0.
 
     Raises:
-        LoraBoundaryError: Something that was given cannot be used, or the cut cannot be written
-            faithfully; its subclass tells what.
+        LoraBoundaryError: An argument cannot be used, or the cut cannot be written exactly; its
+            subclass tells which.
     """
     _check_request(check, merge=merge)
     arguments = _arguments(model_args, dtype, device)
@@ -116,8 +116,8 @@ def _check_request(check: str | None, *, merge: bool) -> None:
         raise LoraBoundaryError(f"check={check!r}; expected {' or '.join(CHECKS)}")
     if check is not None and merge:
         raise LoraBoundaryError(
-            f"check={check} is about adapters, and merge=True writes none: {check} loads a "
-            "checkpoint as it loads the base model. Leave out one of them."
+            f"check={check} checks an adapter, and merge=True writes a checkpoint, which {check} "
+            "loads as it loads the base model. Leave out one of them."
         )
 
 
@@ -129,15 +129,15 @@ def _arguments(
     wrong = sorted({"pretrained", "peft", "boundary", "merge", "delta"} & given.keys())
     if wrong:
         raise LoraBoundaryError(
-            f"model_args holds {', '.join(wrong)}; give pretrained, peft, boundary and merge by "
-            "themselves, and no delta"
+            f"model_args holds {', '.join(wrong)}; give pretrained, peft, boundary and merge as "
+            "arguments of their own, and no delta"
         )
     arguments = {"dtype": dtype} | given
     return arguments if device is None else arguments | {"device": device}
 
 
 def _boundary(boundary: int | str) -> int:
-    """Return the boundary as an integer that keeps something."""
+    """Return the boundary as an integer; refuse one that keeps no layer."""
     chosen = parse_boundary(boundary)
     if not isinstance(chosen, int):
         raise BoundaryError(f"boundary is {boundary!r}; expected an integer or auto")
@@ -149,7 +149,7 @@ def _boundary(boundary: int | str) -> int:
 
 
 def _names(peft: str | Path, adapter: AdapterFolder, bases: Bases) -> dict[str, Any]:
-    """Return what to call the adapter and its base model, and how to load the latter."""
+    """Return the names of the adapter and its base model, and how to load the base model."""
     local = Path(peft).expanduser().is_dir()
     return {
         "source": adapter.path.resolve().name if local else str(peft),
@@ -163,10 +163,10 @@ def _names(peft: str | Path, adapter: AdapterFolder, bases: Bases) -> dict[str, 
 
 
 def _vllm(cut: AdapterCut, check: str | None) -> dict[str, Any]:
-    """Return what vLLM will make of the adapter.
+    """Return the facts about vLLM.
 
     Raises:
-        AdapterError: It will not load it, and that was to be checked.
+        AdapterError: vLLM was to be checked, and it will not load the adapter.
     """
     problems = vllm_problems(cut.config, cut.shapes)
     if problems and check == "vllm":

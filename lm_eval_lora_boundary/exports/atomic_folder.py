@@ -1,8 +1,8 @@
 """A folder that appears whole or not at all.
 
 Everything is written to ``.writing-NAME/new`` beside the output and renamed at the end. A killed
-process leaves ``.writing-NAME`` behind, which the next run removes; had it just moved an older
-output away, the next run puts that back.
+process leaves ``.writing-NAME`` behind, which the next run removes. If an older output had just
+been moved away, the next run puts it back.
 """
 
 from __future__ import annotations
@@ -16,17 +16,12 @@ from pathlib import Path
 from ..cuts.adapter_folder import CONFIG
 from ..errors import OutputError
 
-# what is there may be replaced if it looks like an adapter or a checkpoint
+# A folder may be replaced if it looks like an adapter or a checkpoint.
 _REPLACEABLE = (CONFIG, "config.json")
 
 
 def check_output(output: Path, *, force: bool, sources: Iterable[Path]) -> None:
-    """Refuse an output folder that exists, or that the export reads from.
-
-    Args:
-        output: The folder to write.
-        force: Whether an adapter or a checkpoint there may be replaced.
-        sources: Folders that the export reads.
+    """Refuse an output folder that exists, unless forced, or that holds a source of the export.
 
     Raises:
         OutputError: It cannot be used.
@@ -50,10 +45,7 @@ def check_output(output: Path, *, force: bool, sources: Iterable[Path]) -> None:
 
 @contextmanager
 def whole_folder(output: Path) -> Iterator[Path]:
-    """Give a folder to write to, which becomes the output when the block ends without error.
-
-    Args:
-        output: The folder to write; replaced if it exists.
+    """Provide a folder to write to, which becomes the output if the block succeeds.
 
     Raises:
         OutputError: It cannot be written.
@@ -76,7 +68,7 @@ def whole_folder(output: Path) -> Iterator[Path]:
 
 @contextmanager
 def writing(output: Path) -> Iterator[None]:
-    """Turn what goes wrong while files are written into one line.
+    """Report errors that occur while files are written in one line.
 
     Raises:
         OutputError: Something cannot be written.
@@ -102,7 +94,7 @@ def _clean_up(output: Path) -> None:
 
 
 def _flush(folder: Path) -> None:
-    """Have all files of a folder on disk before it gets its name."""
+    """Make sure that all files of a folder are on disk before it gets its name."""
     for path in folder.rglob("*"):
         if path.is_file():
             with path.open("rb+") as file:
@@ -113,7 +105,7 @@ def _flush(folder: Path) -> None:
 
 
 def _flush_folder(folder: Path) -> None:
-    """Have the entries of a folder on disk, where the system can do that."""
+    """Make sure that the entries of a folder are on disk, if the system can do that."""
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 import transformers
+from accelerate.utils.memory import clear_device_cache
 
 from ..cuts.adapter_folder import AdapterFolder
 from ..cuts.recorded_choice import Record
@@ -15,19 +16,19 @@ from ..errors import ModelError, first_line
 from ..harness.model_info import describe
 from .atomic_folder import writing
 from .fresh_base import Bases, load_cut
-from .refusals import refuse_parted_vocabulary
-from .verify import check_equal, free, logits, prompts
+from .refusals import refuse_unequal_vocabulary
+from .verify import check_equal, logits, prompts
 
 
 @dataclass
 class MergedCut:
-    """A merged model, to be written down.
+    """A merged model, ready to be written.
 
     Attributes:
         model: The model; None once it is written.
         tokens: Prompts, ``(batch, seq)``.
-        logits: What the model says to them, ``(batch, seq, vocab)``.
-        facts: The facts of the cut.
+        logits: The model's logits for them, ``(batch, seq, vocab)``.
+        facts: The facts about the cut.
         loading: How to load the checkpoint again.
         device: Where the model was.
     """
@@ -40,11 +41,7 @@ class MergedCut:
     device: torch.device
 
     def write(self, folder: Path, output: Path) -> None:
-        """Write the checkpoint, and let go of the model.
-
-        Args:
-            folder: The folder to write to.
-            output: What it will be called.
+        """Write the checkpoint to a folder that will be called ``output``; release the model.
 
         Raises:
             ModelError: The model is quantised in a way that cannot be saved.
@@ -61,22 +58,18 @@ class MergedCut:
         self.model = None
 
     def verify(self, folder: Path) -> dict[str, Any]:
-        """Check that the checkpoint computes what the model did.
-
-        Returns:
-            The facts that this shows.
+        """Check that the checkpoint computes what the model did, and return facts about it.
 
         Raises:
             OutputError: It does not.
         """
-        free()
+        clear_device_cache(garbage_collection=True)
         load = transformers.AutoModelForCausalLM.from_pretrained
         model: Any = load(str(folder), **self.loading)
-        found = logits(model.to(self.device).eval(), self.tokens)
-        size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+        computed = logits(model.to(self.device).eval(), self.tokens)
         return {
-            "max_difference": check_equal(found, self.logits, "the merged checkpoint"),
-            "bytes": size,
+            "max_difference": check_equal(computed, self.logits, "the merged checkpoint"),
+            "bytes": sum(path.stat().st_size for path in folder.glob("*.safetensors")),
         }
 
 
@@ -92,7 +85,7 @@ def merge_in_memory(
     facts = describe(cut, boundary, adapter, merge=True)
     cut.move(boundary)
     model = cut.finish(merge=True).eval()
-    refuse_parted_vocabulary(model, boundary)
+    refuse_unequal_vocabulary(model, boundary)
     _untie(model)
     facts |= {"grown_rows": rows, "dtype": str(model.dtype).removeprefix("torch.")}
     tokens = prompts(model)
@@ -105,7 +98,7 @@ def merge_in_memory(
 
 
 def _untie(model: Any) -> None:
-    """Say in the config that embeddings and head are two tensors, if the cut has parted them."""
+    """Say in the config that embeddings and head are two tensors, if the cut separated them."""
     head = model.get_output_embeddings()
     if head is not None and head.weight is not model.get_input_embeddings().weight:
         model.config.tie_word_embeddings = False

@@ -1,9 +1,9 @@
 """The PEFT config of a cut: exactly the kept modules, in the form that every engine reads.
 
 PEFT reads ``target_modules`` in three ways (short names, full paths, regular expression), and each
-has its own idea of ``layers_to_transform`` and ``exclude_modules``. A list of full module paths
-needs neither. Rank and alpha are taken from the layers as PEFT built them; where all are the same,
-no pattern is written, since not every engine reads patterns.
+treats ``layers_to_transform`` and ``exclude_modules`` differently. A list of full module paths
+needs neither. Rank and alpha are taken from the layers as PEFT built them. If all are the same, no
+pattern is written, since not every engine reads patterns.
 """
 
 from __future__ import annotations
@@ -24,19 +24,13 @@ from ..cuts.modules import AdaptedModule
 from ..errors import AdapterError
 
 
-def cut_config(config: LoraConfig, cut: LoraCut, boundary: int, names: Iterable[str]) -> LoraConfig:
-    """Return the config of the adapter that a boundary keeps.
-
-    Where the boundary drops nothing, it is the adapter's own.
-
-    Args:
-        config: The config of the whole adapter.
-        cut: The whole adapter on the model.
-        boundary: The boundary.
-        names: Paths of all modules of the base model.
+def cut_config(
+    config: LoraConfig, cut: LoraCut, boundary: int, module_names: Iterable[str]
+) -> LoraConfig:
+    """Return the config of what a boundary keeps; the adapter's own if nothing is dropped.
 
     Raises:
-        AdapterError: No LoRA module is left, so that PEFT could not load the adapter.
+        AdapterError: No LoRA module is left, so PEFT could not load the adapter.
     """
     result = copy.deepcopy(config)
     result.inference_mode = True
@@ -47,11 +41,13 @@ def cut_config(config: LoraConfig, cut: LoraCut, boundary: int, names: Iterable[
     if not layers:
         raise AdapterError(
             f"boundary={boundary} keeps {', '.join(module.name for module in kept[:3])} but no "
-            "LoRA module, and PEFT loads no adapter without one; merge it into a checkpoint "
+            "LoRA module, and PEFT cannot load an adapter without one; merge it into a checkpoint "
             "instead (--merge)"
         )
-    result.target_modules = _modules(layers)
-    result.target_parameters = _parameters(layers) or None
+    parameters = [name for name, layer in layers.items() if isinstance(layer, ParamWrapper)]
+    modules = [name for name in layers if name not in parameters]
+    result.target_modules = modules
+    result.target_parameters = parameters or None
     result.exclude_modules = None
     result.layers_to_transform = None
     result.layers_pattern = None
@@ -59,49 +55,39 @@ def cut_config(config: LoraConfig, cut: LoraCut, boundary: int, names: Iterable[
         module.name for module in kept if isinstance(module.adapted, ModulesToSaveWrapper)
     ] or None
     result.trainable_token_indices = _token_indices(kept) or None
-    # what would be tied to the embeddings is on the head side, so dropped
+    # What would be tied to the embeddings is on the head side, so it is dropped.
     result.ensure_weight_tying = False
-    # every tensor is in the file
-    result.init_lora_weights = True
-    if not _selects(result, names, set(_modules(layers))):
-        # a path that another one ends with; a regular expression is matched as a whole
-        result.target_modules = "|".join(re.escape(name) for name in _modules(layers))
-    result.r, result.rank_pattern = _common(
-        {name: layer.r[adapter] for name, layer in layers.items() for adapter in layer.r}
-    )
-    result.lora_alpha, result.alpha_pattern = _common(
-        {
-            name: layer.lora_alpha[adapter]
-            for name, layer in layers.items()
-            for adapter in layer.lora_alpha
-        }
-    )
+    result.init_lora_weights = True  # every tensor is in the file
+    if not _selects(result, module_names, set(modules)):
+        # Another path ends with one of these; a regular expression is matched as a whole.
+        result.target_modules = "|".join(map(re.escape, modules))
+    result.r, result.rank_pattern = _common(_values(layers, "r"))
+    result.lora_alpha, result.alpha_pattern = _common(_values(layers, "lora_alpha"))
     return result
 
 
 def _lora_layers(modules: Iterable[AdaptedModule]) -> Iterator[tuple[str, Any]]:
-    """Yield what has a rank of its own, by the path of its module or parameter."""
+    """Yield everything with a rank of its own, by the path of its module or parameter."""
     for module in modules:
         layer: Any = module.adapted
-        if not isinstance(layer, ParamWrapper):
-            if isinstance(layer, LoraLayer):
-                yield module.name, layer
-            continue
-        while isinstance(layer, ParamWrapper):  # one around another, for each parameter
+        if isinstance(layer, LoraLayer) and not isinstance(layer, ParamWrapper):
+            yield module.name, layer
+        while isinstance(layer, ParamWrapper):  # nested, one for each parameter
             yield f"{module.name}.{layer.parameter_name}", layer
             layer = layer.base_layer
 
 
-def _modules(layers: Mapping[str, Any]) -> list[str]:
-    return [name for name, layer in layers.items() if not isinstance(layer, ParamWrapper)]
-
-
-def _parameters(layers: Mapping[str, Any]) -> list[str]:
-    return [name for name, layer in layers.items() if isinstance(layer, ParamWrapper)]
+def _values(layers: Mapping[str, Any], attribute: str) -> dict[str, Any]:
+    """Return rank or alpha of every layer, which holds one per adapter."""
+    return {
+        name: value
+        for name, layer in layers.items()
+        for value in getattr(layer, attribute).values()
+    }
 
 
 def _token_indices(modules: Iterable[AdaptedModule]) -> dict[str, list[int]]:
-    """Return the trained tokens of every module that has some."""
+    """Return the trained tokens of every module that has any."""
     return {
         module.name: list(indices)
         for module in modules
@@ -111,19 +97,18 @@ def _token_indices(modules: Iterable[AdaptedModule]) -> dict[str, list[int]]:
 
 
 def _selects(config: LoraConfig, names: Iterable[str], wanted: set[str]) -> bool:
-    """Tell whether PEFT finds exactly the wanted modules with a config."""
-    found = {name: check_target_module_exists(config, name) for name in names}
-    return {
-        name for name, match in found.items() if match and not isinstance(match, _ExcludedModule)
-    } == wanted
+    """Return whether PEFT finds exactly the wanted modules with a config."""
+    matches = {name: check_target_module_exists(config, name) for name in names}
+    return wanted == {
+        name for name, match in matches.items() if match and not isinstance(match, _ExcludedModule)
+    }
 
 
 def _common(values: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
     """Return the most common value, and the pattern of those that differ.
 
-    PEFT takes the first key that the path ends with, as a regular expression. Longer paths come
-    first, and a path that a shorter one would catch gets its own key, so that every path finds
-    its own value.
+    PEFT takes the first key that the path ends with, as a regular expression. So longer paths come
+    first, and a path that a shorter key would match gets its own key.
     """
     (common, _), *_ = Counter(values.values()).most_common(1)
     special = {name for name, value in values.items() if value != common}

@@ -1,4 +1,4 @@
-"""Which tensors of an adapter's file belong to which adapted module."""
+"""The tensors of an adapter's file, and the modules that they belong to."""
 
 from __future__ import annotations
 
@@ -20,13 +20,7 @@ PREFIX = "base_model.model."
 def kept_names(
     names: Iterable[str], modules: Iterable[AdaptedModule], boundary: int, source: Path
 ) -> list[str]:
-    """Return the names of the tensors that a boundary keeps, in alphabetical order.
-
-    Args:
-        names: Names of all tensors, as in the adapter's file.
-        modules: What the adapter changes.
-        boundary: The boundary.
-        source: The adapter folder, for the message.
+    """Return the names, in the file ``source``, of the tensors that a boundary keeps, sorted.
 
     Raises:
         AdapterError: A tensor belongs to no module, by its name.
@@ -39,9 +33,9 @@ def kept_names(
             owner = owner.rpartition(".")[0]
         if not owner:
             raise AdapterError(
-                f"{source} holds {name}, which is not what the installed transformers and PEFT "
-                "call it, so its part cannot be copied. Load the adapter with PEFT and save it "
-                "again with save_pretrained(), then export that; or merge."
+                f"{source} holds {name}, a name that the installed transformers and PEFT do not "
+                "use, so its layer is unknown. Load the adapter with PEFT and save it again with "
+                "save_pretrained(), then export that; or merge."
             )
         if depth[owner] <= boundary:
             kept.append(name)
@@ -69,7 +63,7 @@ def write(path: Path, tensors: dict[str, torch.Tensor]) -> None:
 
 
 def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
-    """Tell whether two sets of tensors have the same names, types, shapes and bits."""
+    """Return whether two sets of tensors have the same names, types, shapes and bits."""
     return a.keys() == b.keys() and all(_same_bits(a[name], b[name]) for name in a)
 
 

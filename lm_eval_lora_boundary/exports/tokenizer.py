@@ -36,11 +36,6 @@ _FILES = (
 def tokenizer_folder(peft: str | Path, revision: str | None, adapter: AdapterFolder) -> Path:
     """Return the folder that holds the tokenizer files of an adapter, if it has any.
 
-    Args:
-        peft: The adapter as it was given, local or on the hub.
-        revision: Branch, tag or commit on the hub.
-        adapter: The adapter.
-
     Raises:
         AdapterError: They cannot be downloaded.
     """
@@ -56,17 +51,12 @@ def tokenizer_folder(peft: str | Path, revision: str | None, adapter: AdapterFol
 
 
 def has_tokenizer(folder: Path) -> bool:
-    """Tell whether a folder holds a whole tokenizer, not just a chat template."""
+    """Return whether a folder holds a whole tokenizer, not just a chat template."""
     return (folder / "tokenizer_config.json").is_file()
 
 
 def copy_tokenizer(source: Path, folder: Path, output: Path) -> list[str]:
-    """Copy the tokenizer files of a folder, chat template among them.
-
-    Args:
-        source: The folder that may hold some.
-        folder: The folder to write to; files that are there give way.
-        output: What it will be called.
+    """Copy tokenizer files to a folder that will be called ``output``.
 
     Returns:
         The names of all tokenizer files that the folder now has.
@@ -82,12 +72,7 @@ def copy_tokenizer(source: Path, folder: Path, output: Path) -> list[str]:
 
 
 def save_tokenizer(bases: Bases, folder: Path, output: Path) -> None:
-    """Save the tokenizer of the base model, if a loaded model leads to one.
-
-    Args:
-        bases: Where it comes from.
-        folder: The folder to write to.
-        output: What it will be called.
+    """Save the tokenizer of the base model, if there is a way to find it.
 
     Raises:
         OutputError: It cannot be written.

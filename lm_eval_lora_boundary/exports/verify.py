@@ -1,8 +1,7 @@
-"""What a cut computes in memory, and whether the files that were written compute the same."""
+"""Compare what written files compute with what the cut computes in memory."""
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterable
 from typing import Any
 
@@ -14,15 +13,7 @@ _ROWS, _LENGTH = 3, 16
 
 
 def prompts(model: Any, tokens: Iterable[int] = ()) -> torch.Tensor:
-    """Return made-up prompts that any model of a vocabulary takes.
-
-    Args:
-        model: The model, for the size of its vocabulary.
-        tokens: Tokens to have among them, as those that the adapter trained or is activated by.
-
-    Returns:
-        Token ids on the CPU, ``(rows, tokens)``.
-    """
+    """Return made-up prompts ``(batch, seq)`` that include ``tokens``, on the CPU."""
     rows = min(
         module.weight.shape[0]
         for module in (model.get_input_embeddings(), model.get_output_embeddings())
@@ -36,49 +27,29 @@ def prompts(model: Any, tokens: Iterable[int] = ()) -> torch.Tensor:
 
 
 def logits(model: Any, tokens: torch.Tensor) -> torch.Tensor:
-    """Return a model's logits on the CPU.
-
-    Args:
-        model: A causal language model.
-        tokens: Token ids, ``(batch, seq)``.
-
-    Returns:
-        Logits, ``(batch, seq, vocab)``.
-    """
+    """Return logits ``(batch, seq, vocab)`` of tokens ``(batch, seq)``, on the CPU."""
     device = model.get_input_embeddings().weight.device
     with torch.no_grad():
-        found: torch.Tensor = model(input_ids=tokens.to(device), use_cache=False).logits
-    return found.cpu()
+        computed: torch.Tensor = model(input_ids=tokens.to(device), use_cache=False).logits
+    return computed.cpu()
 
 
-def check_equal(found: torch.Tensor, expected: torch.Tensor, what: str) -> float:
-    """Check that logits are the same to the last bit.
+def check_equal(computed: torch.Tensor, expected: torch.Tensor, what: str) -> float:
+    """Check that logits are the same to the last bit; return their largest difference, 0.0.
 
-    Args:
-        found: Logits of what was written, ``(batch, seq, vocab)``.
-        expected: Logits of the cut in memory.
-        what: What was written, and what to do if it cannot be used.
-
-    Returns:
-        The largest difference, 0.0.
+    ``what`` names what was written, for the message.
 
     Raises:
         OutputError: They are not.
     """
-    if torch.equal(found, expected):
-        return float((found.double() - expected.double()).abs().max())
-    if found.shape != expected.shape:
-        how = f"have shape {tuple(found.shape)} instead of {tuple(expected.shape)}"
+    if computed.shape != expected.shape:
+        how = f"have shape {tuple(computed.shape)} instead of {tuple(expected.shape)}"
     else:
-        how = f"differ by up to {float((found.double() - expected.double()).abs().max()):.3g}"
+        largest = float((computed.double() - expected.double()).abs().max())
+        if torch.equal(computed, expected):
+            return largest
+        how = f"differ by up to {largest:.3g}"
     raise OutputError(
         f"nothing was written: re-loaded, the logits of {what} {how} from those of the cut in "
         "memory"
     )
-
-
-def free() -> None:
-    """Give back the memory of models that nobody uses any more."""
-    gc.collect()  # a cut model and its cut know each other
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

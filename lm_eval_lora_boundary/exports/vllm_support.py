@@ -1,7 +1,8 @@
-"""Whether vLLM loads an adapter, told from its config and the names of its tensors.
+"""Whether vLLM loads an adapter, judged by its config and the names of its tensors.
 
 The rules are those of vLLM 0.32; each names the file there that it follows. vLLM itself is not
-needed. What depends on its class for the base model is said as a condition, not decided.
+needed. What depends on vLLM's class for the base model is returned as a condition. ``shapes`` holds
+the shape of every tensor, by its name in the file.
 """
 
 from __future__ import annotations
@@ -34,15 +35,7 @@ _LARGEST_VOCABULARY = 258048
 
 
 def vllm_problems(config: LoraConfig, shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
-    """Return why vLLM will not load an adapter; an empty list if nothing is known to stand against.
-
-    Args:
-        config: The adapter's config.
-        shapes: Shape of every tensor, by its name in the file.
-
-    Returns:
-        One sentence for each reason.
-    """
+    """Return the known reasons why vLLM will not load an adapter, a sentence each."""
     problems = [
         f"vLLM does not support {what}."
         for name, what in _FEATURES.items()
@@ -70,15 +63,7 @@ def vllm_problems(config: LoraConfig, shapes: Mapping[str, tuple[int, ...]]) -> 
 
 
 def vllm_conditions(config: LoraConfig, shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
-    """Return what must hold for vLLM to load an adapter, besides the rank.
-
-    Args:
-        config: The adapter's config.
-        shapes: Shape of every tensor, by its name in the file.
-
-    Returns:
-        One sentence for each condition.
-    """
+    """Return what must hold for vLLM to load an adapter, besides the rank, a sentence each."""
     modules = {name.removeprefix(PREFIX).partition(".lora_")[0] for name in shapes}
     conditions = []
     # vllm/lora/utils.py: get_supported_lora_modules
@@ -97,7 +82,7 @@ def vllm_conditions(config: LoraConfig, shapes: Mapping[str, tuple[int, ...]]) -
     if config.rank_pattern or config.alpha_pattern:
         conditions.append(
             "It has different ranks or alphas (rank_pattern, alpha_pattern): vLLM 0.32 reads them; "
-            "a release that does not would scale LoRA wrongly without a word."
+            "a release that does not would silently scale LoRA wrongly."
         )
     return conditions
 
@@ -107,8 +92,8 @@ def max_lora_rank(config: LoraConfig, least: int = _DEFAULT_RANK) -> int | None:
 
     Args:
         config: The adapter's config.
-        least: What not to go below; vLLM's default needs no mention, and a smaller one saves
-            memory, since every slot has it.
+        least: The smallest value to return. Below vLLM's default, the option is not needed, but a
+            smaller value saves memory, since every slot has this rank.
     """
     # vllm/lora/peft_helper.py: PEFTHelper.validate_legal
     return next((rank for rank in _RANKS if rank >= max(_rank(config), least)), None)
@@ -120,7 +105,7 @@ def _rank(config: LoraConfig) -> int:
 
 
 def _readable(name: str) -> bool:
-    """Tell whether vLLM knows what a tensor is (vllm/lora/utils.py: parse_fine_tuned_lora_name)."""
+    """Return whether vLLM can read a tensor (vllm/lora/utils.py: parse_fine_tuned_lora_name)."""
     if name.endswith(_SKIPPED):
         return True
     *_, owner, last = ("", *name.split("."))

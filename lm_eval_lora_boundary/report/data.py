@@ -1,4 +1,4 @@
-"""What ``sweep.json`` and ``trace.json`` say, typed."""
+"""The content of ``sweep.json`` and ``trace.json``, typed."""
 
 from __future__ import annotations
 
@@ -17,23 +17,15 @@ class Row:
     """A task's statistics at one boundary; None where one is not available.
 
     Attributes:
-        boundary: The boundary.
         value: The metric.
-        stderr: Its standard error.
-        delta_full: Its difference to the whole adapter.
-        ci_low: Lower end of the difference's 95 % interval.
-        ci_high: Its upper end.
-        p_value: Two-sided, of no difference to the whole adapter.
-        p_holm: The same, corrected for all boundaries.
-        delta_base: Difference to the base model.
-        base_ci_low: Lower end of that difference's 95 % interval.
-        base_ci_high: Its upper end.
-        base_p_value: Two-sided, of no difference to the base model.
-        win_rate: Share of resampled document sets in which the boundary is best.
-        loss_risk: Share of them in which it is worse than the whole adapter.
+        delta_full: Its difference to the whole adapter; ``ci_low``, ``ci_high`` and ``p_value`` are
+            its 95 % interval and two-sided p-value.
+        p_holm: The p-value, corrected for all boundaries.
+        delta_base: The difference to the base model, with interval and p-value in ``base_…``.
+        win_rate: How often the boundary is best when documents are resampled.
+        loss_risk: How often it is then worse than the whole adapter.
         simultaneous_low: Lower end of the interval that holds for all boundaries at once.
-        simultaneous_high: Its upper end.
-        documents: Number of documents that the value is of.
+        documents: Number of documents.
         metrics: All values of the task, by lm-eval's key.
     """
 
@@ -59,12 +51,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Optimism:
-    """What choosing on the same documents does to the best boundary's numbers.
+    """How much choosing on the same documents inflates the best boundary's score.
 
     Attributes:
-        value: By how much the metric is flattered, never negative.
-        corrected: The metric without that.
-        p_value: Of best against the whole adapter, corrected for the choice.
+        value: By how much, never negative.
+        corrected: The score without that.
+        p_value: Of the best against the whole adapter, corrected for the choice.
     """
 
     value: float | None
@@ -74,12 +66,10 @@ class Optimism:
 
 @dataclass(frozen=True)
 class Confirmation:
-    """The chosen boundary on documents that the choice did not see.
+    """The best boundary on documents that were not used to choose it.
 
     Attributes:
-        split: Name of their split.
-        documents: Their number; None if it is not recorded.
-        rows: Best, whole adapter and base model, ascending.
+        rows: The best boundary, the whole adapter and the base model, ascending.
     """
 
     split: str
@@ -89,15 +79,7 @@ class Confirmation:
 
 @dataclass(frozen=True)
 class Layer:
-    """Probability of the gold tokens, read out after one layer.
-
-    Attributes:
-        layer: The layer.
-        mean: Mean over documents.
-        median: Median over documents.
-        q25: Lower quartile.
-        q75: Upper quartile.
-    """
+    """Probability of the gold tokens, read out after one layer: statistics over documents."""
 
     layer: int
     mean: float | None = None
@@ -113,11 +95,8 @@ class Trace:
     Attributes:
         layers: One entry per layer.
         models: The same for other cuts of the adapter, by ``full``, ``base`` or ``boundary=K``.
-        candidate: Layer at which the probability rises sharply; None if there is no such.
-        candidate_low: Lower end of its interval.
-        candidate_high: Its upper end.
+        candidate: Layer at which the probability rises sharply; None if there is none.
         verdict: What the trace concludes, in words.
-        documents: Number of documents.
     """
 
     layers: tuple[Layer, ...]
@@ -131,25 +110,22 @@ class Trace:
 
 @dataclass(frozen=True)
 class TaskFound:
-    """What a sweep found on one task.
+    """The result of a sweep on one task.
 
     Attributes:
-        name: The task.
         metric: lm-eval's key of the metric that boundaries are chosen by.
-        higher_is_better: Which way is better.
         split: Split of the documents; None for what lm-eval evaluates.
-        documents: Their number; None if it is not recorded.
         rows: One per boundary, ascending.
-        best: The best boundary; the whole adapter if none was chosen.
-        not_chosen: Why no boundary was chosen; None if one was.
-        smallest_equivalent: The smallest one that cannot be told from the best.
-        collapse: Every boundary that was scored, from 0 up to this one, is significantly worse
-            than the whole adapter.
+        best: The best boundary; the whole adapter if there was no reason to choose.
+        choice: The recommended boundary; the whole adapter where it is not the best one.
+        smallest_equivalent: The smallest one that is not significantly worse than the best.
+        collapse: Every scored boundary from 0 up to this one is significantly worse than the
+            whole adapter.
         same_documents: Whether the best was chosen on the documents of ``rows``.
-        optimism: What that choice does to the numbers.
+        optimism: How much that choice inflates its score.
         test: The confirmation on other documents.
-        trace: The trace of the same task.
-        directions: Of each metric that says so, whether more of it is better.
+        directions: By metric, whether higher is better, where that is known.
+        not_chosen: Why there was no reason to choose a boundary; None if there was.
     """
 
     name: str
@@ -159,6 +135,7 @@ class TaskFound:
     documents: int | None
     rows: tuple[Row, ...]
     best: int
+    choice: int
     smallest_equivalent: int | None
     collapse: int | None
     same_documents: bool
@@ -175,7 +152,7 @@ class TaskFound:
 
     @property
     def metric_keys(self) -> list[str]:
-        """lm-eval's keys of the task's metrics, the one to choose by first."""
+        """lm-eval's keys of the task's metrics; first the one to choose by."""
         keys = dict.fromkeys(key for row in self.rows for key in row.metrics)
         others = [
             key
@@ -185,14 +162,14 @@ class TaskFound:
         return [self.metric, *others]
 
     def higher(self, key: str) -> bool | None:
-        """Return whether more of a metric is better; None if that is not known."""
+        """Return whether higher is better for a metric; None if that is not known."""
         if key == self.metric:
             return self.higher_is_better
         return self.directions.get(key.partition(",")[0])
 
     @property
     def collapsed(self) -> list[int]:
-        """The boundaries that were scored from 0 up to ``collapse``, ascending."""
+        """The scored boundaries from 0 up to ``collapse``, ascending."""
         if self.collapse is None:
             return []
         return [row.boundary for row in self.rows if 0 <= row.boundary <= self.collapse]
@@ -204,13 +181,10 @@ class TaskFound:
 
 @dataclass(frozen=True)
 class SweepFound:
-    """What a sweep found.
+    """The result of a sweep.
 
     Attributes:
         signature: What was run, in one line.
-        settings: Settings of the sweep.
-        engine: Engine of the sweep.
-        tasks: The tasks.
         groups: By group, lm-eval's values at each boundary.
         race: What the race dropped; empty without a race.
     """

@@ -1,4 +1,4 @@
-"""``sweep.json`` and ``trace.json``, checked."""
+"""Read and check ``sweep.json`` and ``trace.json``."""
 
 from __future__ import annotations
 
@@ -23,11 +23,8 @@ Kind = TypeVar("Kind")
 def read_sweep(folder: Path) -> SweepFound:
     """Read a finished sweep, and the trace beside it if there is one.
 
-    Args:
-        folder: Folder of the sweep.
-
     Raises:
-        OutputError: ``sweep.json`` or ``trace.json`` is missing, no JSON, or written by
+        OutputError: ``sweep.json`` is missing, or one of the files is not JSON or was written by
             something else.
     """
     path = folder / SWEEP
@@ -39,12 +36,12 @@ def read_sweep(folder: Path) -> SweepFound:
     content = read_object(path, _AGAIN)
     trace = read_object(folder / TRACE, _AGAIN) if (folder / TRACE).is_file() else {}
     if trace and _models(trace) != _models(content):
-        logger.warning("%s is of another adapter or base model, and left out", folder / TRACE)
+        logger.warning("%s is of another adapter or base model, so it is left out", folder / TRACE)
         trace = {}
     traces = _take(trace, "tasks", dict, folder / TRACE) if trace else {}
     tasks = _take(content, "tasks", dict, path)
     if not tasks:
-        raise OutputError(f"{path} holds no task; run the sweep again")
+        raise OutputError(f"{path} holds no task; {_AGAIN}")
     return SweepFound(
         signature=_take(content, "signature", str, path),
         settings=_optional(content, "settings", path),
@@ -62,18 +59,17 @@ def read_sweep(folder: Path) -> SweepFound:
 
 
 def _models(content: Mapping[str, Any]) -> list[str]:
-    """Return the parts of a signature that say which base model and which adapter was run."""
+    """Return the parts of a signature that name the base model and the adapter."""
     parts = str(content.get("signature")).split(" | ")
     return [part for part in parts if part.startswith(("base ", "adapter "))]
 
 
 def _take(content: Any, key: str, kind: type[Kind], path: Path) -> Kind:
-    """Return an entry that must be there and of a kind."""
+    """Return an entry, which must be there and of the given kind."""
     value = content.get(key) if isinstance(content, Mapping) else None
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise OutputError(
-            f"{path}: expected {key!r} to be of type {kind.__name__}, got {value!r:.60}; "
-            "run the command that wrote it again"
+            f"{path}: expected {key!r} to be of type {kind.__name__}, got {value!r:.60}; {_AGAIN}"
         )
     return value
 
@@ -84,7 +80,7 @@ def _optional(content: Mapping[str, Any], key: str, path: Path) -> dict[str, Any
 
 
 def _race(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """Return what the race did, if one ran."""
+    """Return what the race dropped; empty without a race."""
     race = _optional(content, "race", path)
     for dropped in _take(race, "dropped", list, path) if race else ():
         _take(dropped, "boundary", int, path)
@@ -116,22 +112,23 @@ def _rows(found: Sequence[Any], path: Path) -> tuple[Row, ...]:
         numbers = {name: _number(each.get(name)) for name in statistics}
         rows.append(Row(_take(each, "boundary", int, path), **numbers, metrics=metrics))
     if not rows:
-        raise OutputError(f"{path} holds no boundary of a task; run the sweep again")
+        raise OutputError(f"{path} holds no boundaries of a task; {_AGAIN}")
     return tuple(sorted(rows, key=lambda row: row.boundary))
 
 
 def _task(name: str, found: Any, trace: Trace | None, path: Path) -> TaskFound:
-    """Return what was found on one task."""
+    """Return the result on one task."""
     rows = _rows(_take(found, "boundaries", list, path), path)
     not_chosen = found.get("not_chosen")
+    choice = _take(found, "choice", int, path)
     if not_chosen is not None:
         not_chosen = _take(found, "not_chosen", str, path)
-        # statistics about a choice say nothing here
+        # without a choice, statistics about it mean nothing
         nothing = dict.fromkeys(("smallest_equivalent", "collapse", "optimism"))
-        found = found | nothing | {"best": _take(found, "choice", int, path)}
+        found = found | nothing | {"best": choice}
     best = _take(found, "best", int, path)
     if best not in [row.boundary for row in rows]:
-        raise OutputError(f"{path}: boundary {best} is best of {name} but has no row")
+        raise OutputError(f"{path}: boundary {best} is the best of {name} but has no row")
     optimism = found.get("optimism")
     return TaskFound(
         name=name,
@@ -141,6 +138,7 @@ def _task(name: str, found: Any, trace: Trace | None, path: Path) -> TaskFound:
         documents=_whole(found.get("documents")),
         rows=rows,
         best=best,
+        choice=choice,
         smallest_equivalent=_whole(found.get("smallest_equivalent")),
         collapse=_whole(found.get("collapse")),
         same_documents=found.get("selection", "same documents") == "same documents",
@@ -154,7 +152,7 @@ def _task(name: str, found: Any, trace: Trace | None, path: Path) -> TaskFound:
 
 
 def _confirmation(found: Any, path: Path) -> Confirmation | None:
-    """Return what the test split says, if it was asked."""
+    """Return the result on the test split, if there is one."""
     if found is None:
         return None
     return Confirmation(

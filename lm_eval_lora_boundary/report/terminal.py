@@ -1,4 +1,4 @@
-"""What a sweep found, for the terminal."""
+"""The result of a sweep as tables for the terminal."""
 
 from __future__ import annotations
 
@@ -7,31 +7,25 @@ from typing import Any
 
 from rich.table import Table
 
-from ..stats.recommendation import advise
 from .formatting import shows
 
 _NOTHING = "–"
 
 
 def tables(summary: Mapping[str, Any]) -> Iterator[Table]:
-    """Yield the tables of a ``sweep.json``: each task, and what its choice scored on other data."""
-    for task, found in summary["tasks"].items():
-        title = f"{task}, {found['split']} split, by {found['metric']}"
-        advice = advise(found, summary["layers"] - 1)
-        why = found.get("not_chosen")
-        best = None if why else found["best"]
-        table = _table(title, found["metric"], found["boundaries"], best)
-        table.caption = _caption(found)
-        if why:
-            table.caption = f"Keep the whole adapter (boundary {advice.boundary}): {why}."
+    """Yield the tables of a ``sweep.json``: for each task, and for its scores on the test split."""
+    for task, entry in summary["tasks"].items():
+        best = None if entry["not_chosen"] else entry["best"]
+        reason = entry["choice_reason"]
+        keep = f"Keep the whole adapter (boundary {entry['choice']}): {reason}." if reason else None
+        title = f"{task}, {entry['split']} split, by {entry['metric']}"
+        table = _table(title, entry["metric"], entry["boundaries"], best)
+        table.caption = keep if entry["not_chosen"] else _caption(entry)
         yield table
-        if found["test"]:
+        if entry["test"]:
             title = f"{task}, test split: the choice, the whole adapter and the base model"
-            table = _table(title, found["metric"], found["test"]["boundaries"], best)
-            if advice.reason:
-                table.caption = (
-                    f"Keep the whole adapter (boundary {advice.boundary}): {advice.reason}."
-                )
+            table = _table(title, entry["metric"], entry["test"]["boundaries"], best)
+            table.caption = keep
             yield table
 
 
@@ -64,27 +58,27 @@ def _table(title: str, metric: str, rows: Sequence[Mapping[str, Any]], best: int
     return table
 
 
-def _caption(found: Mapping[str, Any]) -> str:
-    """Say what the table shows, and how far its best row is to be believed."""
-    parts = [
-        "* best; wins: share of resampled document sets in which it is; risk: share of them in "
-        "which a boundary is worse than the whole adapter."
-    ]
+def _caption(entry: Mapping[str, Any]) -> str:
+    """Say what the table shows, and how far its best row can be trusted."""
     smallest, collapse, optimism = (
-        found[key] for key in ("smallest_equivalent", "collapse", "optimism")
+        entry[key] for key in ("smallest_equivalent", "collapse", "optimism")
     )
+    parts = [
+        "* best; wins: how often a boundary is the best when documents are resampled; risk: how "
+        "often it is then worse than the whole adapter."
+    ]
     if smallest is not None:
-        parts.append(f"Smallest scored boundary not distinguishable from it: {smallest}.")
+        parts.append(f"Smallest scored boundary that is not significantly worse: {smallest}.")
     if collapse is not None:
         parts.append(
-            f"Up to boundary {collapse}, all that were scored are significantly worse than the "
+            f"All scored boundaries up to {collapse} are significantly worse than the whole "
             "adapter."
         )
-    # where there was nothing to choose, nothing is flattered
+    # where there was nothing to choose, no score is inflated
     if optimism is not None and shows(optimism["value"]):
         parts.append(
-            f"Chosen on these documents, the best looks better than it is, by about "
-            f"{optimism['value']:.3f}: {optimism['corrected']:.3f} is fair."
+            f"Expect about {optimism['corrected']:.3f} on new documents: choosing the best on "
+            f"these inflates its score by about {optimism['value']:.3f}."
         )
     return " ".join(parts)
 

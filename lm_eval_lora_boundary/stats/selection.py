@@ -1,4 +1,8 @@
-"""Which boundary: the best, how sure that is, and the smallest that is as good."""
+"""The best boundary, how sure that is, and the smallest that is not significantly worse.
+
+In all functions, ``full`` is the boundary that keeps the whole adapter, and ``base`` the one that
+keeps none of it.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +20,20 @@ from .bootstrap import Bootstrap, Difference, bootstrap, holm
 from .permutation import LEVEL
 from .statistic import Statistic
 
+# the statistics of a row, by the attribute of `Difference` that holds each
+_TO_FULL = {
+    "ci_low": "low",
+    "ci_high": "high",
+    "p_value": "p_value",
+    "simultaneous_low": "simultaneous_low",
+    "simultaneous_high": "simultaneous_high",
+    "loss_risk": "loss_risk",
+}
+_TO_BASE = {"base_ci_low": "low", "base_ci_high": "high", "base_p_value": "p_value"}
 # what a boundary's row says besides its value; None where it is not available
-OF_FULL = ("ci_low", "ci_high", "p_value", "p_holm", "simultaneous_low", "simultaneous_high")
 STATISTICS = (
-    *("delta_full", *OF_FULL, "loss_risk"),
+    *("delta_full", "ci_low", "ci_high", "p_value", "p_holm"),
+    *("simultaneous_low", "simultaneous_high", "loss_risk"),
     *("delta_base", "base_ci_low", "base_ci_high", "base_p_value", "win_rate"),
 )
 
@@ -33,8 +47,8 @@ class Scores:
     Attributes:
         boundaries: The boundaries, ascending.
         values: The metric at each of them; NaN or infinite where it could not be computed.
-        statistic: The same as something to resample, its columns in the order of the boundaries;
-            None if that is not possible.
+        statistic: The same in a form that can be resampled, with columns in the order of the
+            boundaries; None if that is not possible.
         higher_is_better: Whether large values are good.
         metric: What to call it.
     """
@@ -45,21 +59,26 @@ class Scores:
     higher_is_better: bool
     metric: str = "the metric"
 
+    @property
+    def sign(self) -> int:
+        """1 if large values are good, -1 if small ones are."""
+        return 1 if self.higher_is_better else -1
+
 
 @dataclass(frozen=True)
 class Selection:
-    """What was found about boundaries.
+    """The best boundary, and how sure that is.
 
     Attributes:
         rows: For each boundary, in order, the keys ``STATISTICS``.
-        best: The best boundary, the smallest of equals.
+        best: The best boundary, the smallest in a tie.
         smallest_equivalent: The smallest boundary that the best is not significantly better than
             (at 5 %, one at a time); None where statistics are not available.
-        collapse: The highest boundary up to which all that were scored, from 0 on, are
+        collapse: The highest boundary up to which all scored boundaries, from 0 on, are
             significantly worse than the whole adapter (after Holm); None if there is none.
-        optimism: By how much the best looks better than it is, if it is judged on the documents
-            that it was chosen on: ``value``, never negative; ``corrected`` value of the best; and
-            ``p_value`` of its difference to the whole adapter, corrected for the choice.
+        optimism: How much better the best looks than it is, because it was chosen and judged on
+            the same documents: ``value``, never negative; the ``corrected`` value of the best; and
+            the ``p_value`` of its difference to the whole adapter, corrected for the choice.
     """
 
     rows: list[Row]
@@ -70,67 +89,56 @@ class Selection:
 
 
 @dataclass(frozen=True)
-class _Drawn:
-    """Draws of documents, and of which boundaries: those whose values are finite."""
+class _Resampled:
+    """Resampled documents at the boundaries with a finite value.
+
+    Attributes:
+        bootstrap: The draws; a column for each of these boundaries.
+        places: The place of each column's boundary among all.
+    """
 
     bootstrap: Bootstrap
-    columns: npt.NDArray[np.int64]
+    places: npt.NDArray[np.int64]
 
-    def number(self, boundary: int) -> int | None:
-        """Return which of the drawn columns is that of a boundary, by its place among all."""
-        return next((i for i, column in enumerate(self.columns) if column == boundary), None)
+    def column(self, place: int) -> int | None:
+        """Return the column of a boundary; None if it has none."""
+        return next((i for i, each in enumerate(self.places) if each == place), None)
 
 
 def select(scores: Scores, full: int, base: int = -1) -> Selection:
-    """Choose a boundary.
-
-    Args:
-        scores: The metric at every boundary.
-        full: The boundary that keeps the whole adapter.
-        base: The boundary that keeps none of it.
+    """Find the best boundary.
 
     Raises:
         TaskError: No boundary has a finite value.
     """
-    boundaries = list(scores.boundaries)
-    sign = 1 if scores.higher_is_better else -1
-    finite = [i for i in range(len(boundaries)) if math.isfinite(scores.values[i])]
+    boundaries, values = scores.boundaries, scores.values
+    finite = [i for i, value in enumerate(values) if math.isfinite(value)]
     if not finite:
-        values = ", ".join(dict.fromkeys(map(str, scores.values)))
         raise TaskError(
-            f"{scores.metric} is {values} at every boundary, so that none can be chosen; expected "
-            "numbers: choose by another metric (--metric), or look at the answers"
+            f"{scores.metric} is {', '.join(dict.fromkeys(map(str, values)))} at every boundary, "
+            "so none can be chosen; expected numbers: choose by another metric (--metric), or look "
+            "at the answers"
         )
-    # max takes the first of equals: the smaller boundary
-    best = max(finite, key=lambda i: sign * scores.values[i])
-    drawn = _draw(scores)
-    rows = _rows(scores, drawn, full, base)
-    place = None if drawn is None else drawn.number(best)
-    if drawn is None or place is None:
-        return Selection(rows, boundaries[best], None, _collapse(boundaries, rows, sign), None)
-    equal = drawn.columns[drawn.bootstrap.not_worse()]
-    return Selection(
-        rows,
-        boundaries[best],
-        min(boundaries[i] for i in equal),
-        _collapse(boundaries, rows, sign),
-        _optimism(scores, drawn, full, place),
-    )
+    # max takes the first of equals: the smallest boundary
+    best = max(finite, key=lambda i: scores.sign * values[i])
+    resampled = _resample(scores)
+    rows = _rows(scores, resampled, full, base)
+    collapse = _collapse(scores, rows)
+    column = None if resampled is None else resampled.column(best)
+    if resampled is None or column is None:
+        return Selection(rows, boundaries[best], None, collapse, None)
+    smallest = min(resampled.places[resampled.bootstrap.not_worse()])
+    optimism = _optimism(scores, resampled, full, column)
+    return Selection(rows, boundaries[best], boundaries[smallest], collapse, optimism)
 
 
 def describe(scores: Scores, full: int, base: int = -1) -> list[Row]:
-    """Return what can be said about each boundary, in order, without choosing one.
-
-    Args:
-        scores: The metric at every boundary.
-        full: The boundary that keeps the whole adapter.
-        base: The boundary that keeps none of it.
-    """
-    return _rows(scores, _draw(scores), full, base)
+    """Return the statistics of each boundary, in order, without choosing one."""
+    return _rows(scores, _resample(scores), full, base)
 
 
-def _draw(scores: Scores) -> _Drawn | None:
-    """Return draws of documents, or None where nothing can be drawn."""
+def _resample(scores: Scores) -> _Resampled | None:
+    """Resample the documents; return None where that is not possible."""
     finite = np.flatnonzero(np.isfinite(scores.values))
     if scores.statistic is None or not len(finite):
         return None
@@ -141,104 +149,80 @@ def _draw(scores: Scores) -> _Drawn | None:
     )
     if drawn is None:
         return None
-    # a metric that some draws of documents leave undefined has no interval
+    # a metric that is undefined in some draws has no interval
     defined = np.flatnonzero(np.isfinite(drawn.draws).all(axis=0))
     if not len(defined):
         return None
     if len(defined) < len(finite):
         drawn = drawn.take(defined.tolist())
-    return _Drawn(drawn, finite[defined])
+    return _Resampled(drawn, finite[defined])
 
 
-def _rows(scores: Scores, drawn: _Drawn | None, full: int, base: int) -> list[Row]:
-    columns: list[dict[str, Array | None]] = [
-        _to_full(scores, drawn, full),
-        _to_base(scores, drawn, base),
-        {"win_rate": None if drawn is None else drawn.bootstrap.win_rate()},
+def _rows(scores: Scores, resampled: _Resampled | None, full: int, base: int) -> list[Row]:
+    columns = {name: np.full(len(scores.boundaries), np.nan) for name in STATISTICS}
+    columns["delta_full"] = _delta(scores, full)
+    columns["delta_base"] = _delta(scores, base)
+    if resampled is not None:
+        places = resampled.places
+        columns["win_rate"][places] = resampled.bootstrap.win_rate()
+        for reference, names in ((full, _TO_FULL), (base, _TO_BASE)):
+            difference = _difference(scores, resampled, reference)
+            if difference is not None:
+                for name, attribute in names.items():
+                    columns[name][places] = getattr(difference, attribute)
+        columns["p_holm"] = _corrected(scores, columns["p_value"], full)
+    return [
+        {
+            name: float(column[i]) if math.isfinite(column[i]) else None
+            for name, column in columns.items()
+        }
+        for i in range(len(scores.boundaries))
     ]
-    rows: list[Row] = []
-    for i in range(len(scores.boundaries)):
-        # differences are there for all boundaries, the rest for those that were drawn
-        place = None if drawn is None else drawn.number(i)
-        rows.append(
-            {
-                name: _number(values, i if name.startswith("delta") else place)
-                for part in columns
-                for name, values in part.items()
-            }
-        )
-    return rows
 
 
-def _difference(
-    scores: Scores, drawn: _Drawn | None, reference: int
-) -> tuple[Array | None, Difference | None]:
-    """Return differences to a boundary, and what can be said about those that were drawn."""
-    boundaries = list(scores.boundaries)
-    if reference not in boundaries:
-        return None, None
-    column = boundaries.index(reference)
-    values = np.array(scores.values, dtype=np.float64)
-    values[~np.isfinite(values)] = np.nan
-    place = None if drawn is None else drawn.number(column)
-    found = None if drawn is None or place is None else drawn.bootstrap.difference(place)
-    return values - values[column], found
+def _delta(scores: Scores, reference: int) -> Array:
+    """Return differences to a boundary; NaN where one is not available."""
+    values = np.where(np.isfinite(scores.values), scores.values, np.nan)
+    at = [i for i, boundary in enumerate(scores.boundaries) if boundary == reference]
+    return values - (values[at[0]] if at else np.nan)
 
 
-def _to_full(scores: Scores, drawn: _Drawn | None, full: int) -> dict[str, Array | None]:
-    delta, found = _difference(scores, drawn, full)
-    row: dict[str, Array | None] = {"delta_full": delta}
-    if drawn is None or found is None:
-        return row | dict.fromkeys((*OF_FULL, "loss_risk"))
-    corrected = np.ones(len(found.value))
-    others = np.array([scores.boundaries[i] != full for i in drawn.columns])
-    corrected[others] = holm(found.p_value[others])
-    return row | {
-        "ci_low": found.low,
-        "ci_high": found.high,
-        "p_value": found.p_value,
-        "p_holm": corrected,
-        "simultaneous_low": found.simultaneous_low,
-        "simultaneous_high": found.simultaneous_high,
-        "loss_risk": found.loss_risk,
-    }
+def _corrected(scores: Scores, p_values: Array, full: int) -> Array:
+    """Return p-values corrected for their number; the whole adapter's own is 1."""
+    corrected = np.where(np.isfinite(p_values), 1.0, np.nan)
+    others = np.isfinite(p_values) & (np.array(scores.boundaries) != full)
+    corrected[others] = holm(p_values[others])
+    return corrected
 
 
-def _to_base(scores: Scores, drawn: _Drawn | None, base: int) -> dict[str, Array | None]:
-    delta, found = _difference(scores, drawn, base)
-    return {
-        "delta_base": delta,
-        "base_ci_low": None if found is None else found.low,
-        "base_ci_high": None if found is None else found.high,
-        "base_p_value": None if found is None else found.p_value,
-    }
+def _difference(scores: Scores, resampled: _Resampled, reference: int) -> Difference | None:
+    """Return the differences to a boundary; None if it was not resampled."""
+    if reference not in scores.boundaries:
+        return None
+    column = resampled.column(list(scores.boundaries).index(reference))
+    return None if column is None else resampled.bootstrap.difference(column)
 
 
-def _collapse(boundaries: Sequence[int], rows: Sequence[Row], sign: int) -> int | None:
+def _collapse(scores: Scores, rows: Sequence[Row]) -> int | None:
     """Return the highest boundary up to which all scored ones are significantly worse."""
     highest = None
-    for boundary, row in zip(boundaries, rows, strict=True):
+    for boundary, row in zip(scores.boundaries, rows, strict=True):
         if boundary < 0:
             continue
-        if row["p_holm"] is None or row["p_holm"] > 1 - LEVEL or sign * row["delta_full"] >= 0:
+        p_value = row["p_holm"]
+        if p_value is None or p_value > 1 - LEVEL or scores.sign * row["delta_full"] >= 0:
             break
         highest = boundary
     return highest
 
 
-def _optimism(scores: Scores, drawn: _Drawn, full: int, best: int) -> dict[str, float | None]:
-    sign = 1 if scores.higher_is_better else -1
-    value = drawn.bootstrap.optimism()
-    _, found = _difference(scores, drawn, full)
+def _optimism(
+    scores: Scores, resampled: _Resampled, full: int, best: int
+) -> dict[str, float | None]:
+    value = resampled.bootstrap.optimism()
+    difference = _difference(scores, resampled, full)
     return {
         "value": value,
-        "corrected": scores.values[drawn.columns[best]] - sign * value,
-        "p_value": None if found is None else float(found.p_simultaneous[best]),
+        "corrected": scores.values[resampled.places[best]] - scores.sign * value,
+        "p_value": None if difference is None else float(difference.p_simultaneous[best]),
     }
-
-
-def _number(values: Array | None, column: int | None) -> float | None:
-    """Return a column's number, None where it is not available."""
-    if values is None or column is None or not math.isfinite(values[column]):
-        return None
-    return float(values[column])

@@ -24,13 +24,13 @@ def sweep(
     gen_kwargs: str | Mapping[str, Any] = "",
     **settings: Any,
 ) -> dict[str, Any]:
-    """Score every boundary of an adapter on lm-eval tasks, from one model load.
+    """Score every boundary of an adapter on lm-eval tasks; the model is loaded once.
 
     >>> from lm_eval_lora_boundary import sweep  # doctest: +SKIP
     >>> found = sweep("org/base", "org/adapter", "gsm8k", "out", limit=100)  # doctest: +SKIP
     >>> found["tasks"]["gsm8k"]["best"]  # doctest: +SKIP
 
-    Interrupted, the same call resumes.
+    If a sweep is interrupted, the same call resumes it.
 
     Args:
         pretrained: Base model: hub id, local folder, or a loaded model, which is changed.
@@ -38,8 +38,8 @@ def sweep(
         tasks: Names of lm-eval tasks, groups or tags; text with commas or a list.
         output: Folder for ``sweep.json``, the stored answers, and ``boundary=K/`` with lm-eval's
             own files for every boundary.
-        boundaries: ``"all"``, a range ``"0-29"``, a list ``"10,20"`` or ``[10, 20]``. Base model
-            and whole adapter are always scored, too.
+        boundaries: ``"all"``, a range ``"0-29"``, a list ``"10,20"`` or ``[10, 20]``. The base
+            model and the whole adapter are always scored, too.
         model_args: Further arguments of lm-eval's ``hf`` model; text as for ``lm_eval``.
         gen_kwargs: Generation arguments that override those of the tasks; text as for
             ``lm_eval``.
@@ -49,7 +49,7 @@ def sweep(
         The content of ``sweep.json``.
 
     Raises:
-        LoraBoundaryError: Something that was given cannot be used; its subclass tells what.
+        LoraBoundaryError: An argument cannot be used; its subclass tells which.
     """
     chosen, model = settings_from_python(
         SweepSettings,

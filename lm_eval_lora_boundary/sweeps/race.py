@@ -1,4 +1,4 @@
-"""Drop boundaries that are statistically out before all documents are answered."""
+"""Drop boundaries that have statistically lost before all documents are answered."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from lm_eval.api.task import Task
 from lm_eval.evaluator_utils import get_sample_size
 
 from ..errors import TaskError
 from ..harness.evaluation import Evaluation
 from ..stats.race import Race
+from .metric import Metric, choose_metric
 from .scheduler import Scheduler
-from .scores import choose_metric, measure
+from .scores import measure
 from .settings import SweepSettings
 
 logger = logging.getLogger("lm_eval.lora_boundary")
@@ -25,16 +27,11 @@ def run_race(
     scheduler: Scheduler,
     boundaries: Sequence[int],
     settings: SweepSettings,
-    references: Sequence[int] = (),
+    references: Sequence[int],
 ) -> Race | None:
-    """Evaluate boundaries on more and more documents and drop those that are out.
+    """Evaluate boundaries on more and more documents and drop those that have lost.
 
-    Args:
-        evaluation: What evaluates a boundary.
-        scheduler: Answers the requests.
-        boundaries: The boundaries.
-        settings: The sweep.
-        references: Those to evaluate in full even if they are dropped.
+    The ``references`` are evaluated in full even if they are dropped.
 
     Returns:
         The race, whose :func:`finalists` are to be evaluated in full; None if the metric cannot
@@ -47,42 +44,33 @@ def run_race(
         names = ", ".join(evaluation.tasks.tasks)
         raise TaskError(f"--race takes one task, and {names} were given; race them one by one")
     ((name, task),) = evaluation.tasks.tasks.items()
-    total = len(task.eval_docs)
-    limit = get_sample_size(task, settings.documents)
-    documents = total if limit is None else min(total, int(limit))
-    race: Race | None = None
+    # any document tells the metric
+    results = evaluation.at(boundaries[0], scheduler.at(boundaries[0], boundaries), {name: [0]})
+    metric = choose_metric(task, results, settings.metric)
+    if not metric.mean:
+        logger.warning(
+            "%s is not a mean over documents, so boundaries cannot race on it; all of them run in "
+            "full",
+            metric.key,
+        )
+        return None
+    race = Race(
+        boundaries,
+        _documents(task, settings),
+        error_rate=settings.error_rate,
+        higher_is_better=metric.higher_is_better,
+    )
     exact = True
-    for number in range(10_000):
-        if race is None:  # any order tells the metric
-            answers = scheduler.at(boundaries[0], boundaries)
-            results = evaluation.at(boundaries[0], answers, {name: [0]})
-            metric = choose_metric(task, results, settings.metric)
-            if not metric.mean:
-                logger.warning(
-                    "%s is no mean over documents, so boundaries cannot race on it; all of them "
-                    "run in full",
-                    metric.key,
-                )
-                return None
-            race = Race(
-                boundaries,
-                documents,
-                error_rate=settings.error_rate,
-                higher_is_better=metric.higher_is_better,
-            )
-        shown = race.order[: race.rounds[number]]
-        # lm-eval numbers documents in their own order, whatever the order they are asked for in
-        samples = {name: sorted(shown)}
-        values = {}
-        for boundary in race.live:
-            answers = scheduler.at(boundary, race.live)
-            results = evaluation.at(boundary, answers, samples)
-            measured = measure(name, metric, boundary, results)
-            values[boundary] = [float(measured.items.get(doc, math.nan)) for doc in shown]
+    for documents in race.rounds:
+        shown = race.order[:documents]
+        values = {
+            boundary: _values(evaluation, scheduler, name, metric, boundary, race.live, shown)
+            for boundary in race.live
+        }
         if not np.isfinite(list(values.values())).all():
             logger.warning("%s is missing for some documents; all boundaries run in full", name)
             return None
-        exact = exact and 0 <= np.min(list(values.values())) <= np.max(list(values.values())) <= 1
+        exact &= all(0 <= value <= 1 for column in values.values() for value in column)
         for out in race.update(values):
             logger.info(
                 "boundary %d is out after %d documents: %+.4f to boundary %d",
@@ -90,49 +78,67 @@ def run_race(
             )
         if race.done:
             break
-    assert race is not None
-    # the last boundary standing is still evaluated on all documents
-    in_full = finalists(race, references)
-    spent = evaluations(race, in_full)
     if not exact:
         logger.warning(
-            "%s is not within 0 and 1: the error rate of the race is nominal, not exact", metric.key
+            "%s is not between 0 and 1: the error rate of the race is nominal, not exact",
+            metric.key,
         )
+    spent, exhaustive = evaluations(race, references), _exhaustive(race)
     logger.info(
-        "%d of %d boundaries ran in full; %d evaluations instead of %d (%.1f times fewer)",
-        *(len(in_full), len(boundaries), spent, len(boundaries) * documents),
-        len(boundaries) * documents / spent,
+        "%d of %d boundaries run in full; %d evaluations instead of %d (%.1f times fewer)",
+        *(len(finalists(race, references)), len(boundaries), spent, exhaustive, exhaustive / spent),
     )
     return race
 
 
-def finalists(race: Race, references: Sequence[int]) -> list[int]:
-    """Return the boundaries to evaluate in full: what stayed, and what it is compared with.
+def _documents(task: Task, settings: SweepSettings) -> int:
+    """Return how many documents a sweep without a race would use."""
+    total = len(task.eval_docs)
+    limit = get_sample_size(task, settings.documents)
+    return total if limit is None else min(total, int(limit))
 
-    Args:
-        race: The race.
-        references: The boundaries to compare with, if they raced.
-    """
+
+def _values(
+    evaluation: Evaluation,
+    scheduler: Scheduler,
+    name: str,
+    metric: Metric,
+    boundary: int,
+    live: Sequence[int],
+    documents: Sequence[int],
+) -> list[float]:
+    """Return the metric at a boundary on each document; NaN where it is missing."""
+    # lm-eval numbers documents in ascending order, however they are asked for
+    samples = {name: sorted(documents)}
+    results = evaluation.at(boundary, scheduler.at(boundary, live), samples)
+    items = measure(name, metric, boundary, results).items
+    return [float(items.get(document, math.nan)) for document in documents]
+
+
+def finalists(race: Race, references: Sequence[int]) -> list[int]:
+    """Return the boundaries to evaluate in full: what stayed in the race, and the references."""
     dropped = {out.boundary for out in race.dropped}
     return sorted({*race.live, *(dropped & set(references))})
 
 
-def evaluations(race: Race, in_full: Sequence[int]) -> int:
+def evaluations(race: Race, references: Sequence[int]) -> int:
     """Return how many evaluations of one document under one boundary there are in all."""
+    in_full = finalists(race, references)
     seen = [out.documents for out in race.dropped if out.boundary not in in_full]
     return sum(seen) + len(in_full) * race.rounds[-1]
 
 
-def race_summary(
-    race: Race, settings: SweepSettings, references: Sequence[int] = ()
-) -> dict[str, Any]:
+def _exhaustive(race: Race) -> int:
+    """Return how many evaluations a sweep without a race would take."""
+    return (len(race.dropped) + len(race.live)) * race.rounds[-1]
+
+
+def race_summary(race: Race, settings: SweepSettings, references: Sequence[int]) -> dict[str, Any]:
     """Return what ``sweep.json`` says about a race."""
-    documents = race.rounds[-1]
-    spent = evaluations(race, finalists(race, references))
-    exhaustive = (len(race.dropped) + len(race.live)) * documents
+    spent, exhaustive = evaluations(race, references), _exhaustive(race)
     return {
         "error_rate": settings.error_rate,
-        "documents": documents,
+        "documents": race.rounds[-1],
         "evaluations": spent,
         "exhaustive": exhaustive,
         "saved": exhaustive / spent,

@@ -1,4 +1,4 @@
-"""Record the chosen boundary in the adapter folder, for ``boundary=auto``."""
+"""Record the choice in the adapter folder, for ``boundary=auto``."""
 
 from __future__ import annotations
 
@@ -10,54 +10,44 @@ from typing import Any
 from ..cuts.adapter_folder import RECORD
 from ..files import write_text
 from ..harness.sweep_lm import SweepLM
-from ..stats.recommendation import advise
 from .settings import SweepSettings
 
 logger = logging.getLogger("lm_eval.lora_boundary")
 
-_JUDGED = ("value", "stderr", "delta_full", "ci_low", "ci_high", "p_value")
+_STATISTICS = ("value", "stderr", "delta_full", "ci_low", "ci_high", "p_value")
 
 
 def save(lm: SweepLM, summary: Mapping[str, Any], settings: SweepSettings) -> None:
-    """Record the boundary that a sweep of one task speaks for.
-
-    This is its best one, unless the test split refuted it: then it is the whole adapter. Nothing
-    is recorded if the boundaries could not be told apart or compared.
-
-    Args:
-        lm: The model.
-        summary: The content of ``sweep.json``.
-        settings: The sweep.
+    """Record the choice of a sweep of one task, unless it had no reason to choose.
 
     Raises:
         OutputError: The folder cannot be written.
     """
-    ((task, found),) = summary["tasks"].items()
+    ((task, entry),) = summary["tasks"].items()
     path = lm.adapter.path / RECORD
-    if found.get("not_chosen"):
+    if entry["not_chosen"]:
         stays = f"; the earlier record in {path} stays" if path.exists() else ""
-        logger.warning("no boundary is recorded: %s%s", found["not_chosen"], stays)
+        logger.warning("no boundary is recorded: %s%s", entry["not_chosen"], stays)
         return
-    judged = found["test"] or found  # on documents that it was not chosen by, if there are any
-    advice = advise(found, lm.layers - 1)
-    (row,) = (row for row in judged["boundaries"] if row["boundary"] == advice.boundary)
+    choice, reason = entry["choice"], entry["choice_reason"]
+    judged = entry["test"] or entry  # on documents that were not used to choose, if possible
+    (row,) = (row for row in judged["boundaries"] if row["boundary"] == choice)
     record = {
-        "boundary": advice.boundary,
-        "best": found["best"],
-        "reason": advice.reason,
+        "boundary": choice,
+        "best": entry["best"],
+        "reason": reason,
         "adapter_sha256": lm.adapter.sha256,
         "adapter_config_sha256": lm.adapter.config_sha256,
         "base": settings.pretrained,
         "base_weights_sample": lm.base_sample,
         "task": task,
-        "metric": found["metric"],
+        "metric": entry["metric"],
         "split": judged["split"],
         "documents": judged["documents"],
-        "selection": found["selection"],
-        **{name: row[name] for name in _JUDGED},
-        "smallest_equivalent": found["smallest_equivalent"],
+        "selection": entry["selection"],
+        **{name: row[name] for name in _STATISTICS},
+        "smallest_equivalent": entry["smallest_equivalent"],
         "signature": summary["signature"],
     }
     write_text(path, json.dumps(record, indent=2) + "\n")
-    why = f": {advice.reason}" if advice.reason else ""
-    logger.info("boundary %d recorded in %s%s", advice.boundary, path, why)
+    logger.info("boundary %d recorded in %s%s", choice, path, f": {reason}" if reason else "")

@@ -1,4 +1,4 @@
-"""Look answers up, and have an engine answer what is missing, in batches."""
+"""Look answers up, and let an engine answer missing ones in batches."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .store import AnswerStore
 logger = logging.getLogger("lm_eval.lora_boundary")
 
 _T = TypeVar("_T")
-# boundaries, and requests that are answered together under each of them
+# boundaries, and requests to answer together under each of them
 _Batch = tuple[tuple[int, ...], list[Request]]
 
 
@@ -36,7 +36,7 @@ class Work:
         requests: The requests, of one kind and with the same generation arguments.
         boundaries: The boundaries to answer them under.
         rows: Rows in a batch.
-        how: Hash of everything else that decides the answers, the engine included.
+        how: Hash of everything else that decides the answers, including the engine.
     """
 
     task: str
@@ -47,7 +47,7 @@ class Work:
 
 
 class Scheduler:
-    """Answers requests from the store; what is missing is answered under several boundaries."""
+    """Answers requests from the store; an engine answers missing ones under several boundaries."""
 
     def __init__(
         self,
@@ -60,25 +60,25 @@ class Scheduler:
         """Prepare.
 
         Args:
-            engines: What answers requests.
+            engines: The engines.
             store: Where answers are kept.
             identity: Everything that decides an answer besides the request and the boundary.
-            rows: Rows in a batch; None for what memory allows.
-            progress: Where to report progress.
+            rows: Rows in a batch; None for as many as memory allows.
+            progress: Shows the progress.
         """
         self._engines = engines
         self._store = store
         self._identity = identity
-        self._rows_asked = rows
+        self._fixed_rows = rows
         self._progress = progress
 
     def at(self, boundary: int, among: Sequence[int]) -> AnswerSource:
-        """Return what answers requests at a boundary.
+        """Return a function that answers requests at a boundary.
 
         Args:
             boundary: The boundary.
-            among: Boundaries that will be asked for as well: a request that has no answer yet is
-                answered under all of them at once.
+            among: Boundaries that will be needed as well: a request without an answer is answered
+                under all of them at once.
         """
         return partial(self._answers, boundary=boundary, among=among)
 
@@ -92,28 +92,33 @@ class Scheduler:
             known = self._store.get(keys, boundary)
         return [known[each] for each in keys]
 
+    def _identity_of(self, request: Request) -> str:
+        """Return everything besides request and boundary that decides an answer."""
+        return f"{self._identity} {self._engines.engine(request).name}"
+
     def _key(self, request: Request) -> bytes:
-        return key(request, f"{self._identity} {self._engines.engine(request).name}")
+        return key(request, self._identity_of(request))
+
+    def _how(self, request: Request) -> str:
+        return hashlib.sha256(self._identity_of(request).encode()).hexdigest()
 
     def _fill(self, requests: Sequence[Request], boundaries: set[int], task: str) -> None:
-        """Answer what is missing, under all these boundaries."""
+        """Answer requests under all boundaries at which any of them has no answer."""
         unique = list(dict.fromkeys(requests))
         for _, same in groupby(sorted(unique, key=_settings), key=_settings):
             alike = sorted(same, key=_order)
             present = self._present(alike)
             missing = {each for each in boundaries if any(each not in p for p in present)}
-            if not missing:
-                continue
-            longest = max(request.length for request in alike)
-            rows = self._rows(longest, len(boundaries))
-            work = Work(task, alike, sorted(missing, reverse=True), rows, self._how(alike[0]))
-            processes.command(work, self.answer_share)
+            if missing:
+                rows = self._rows(max(request.length for request in alike), len(boundaries))
+                work = Work(task, alike, sorted(missing, reverse=True), rows, self._how(alike[0]))
+                processes.command(work, self.answer_share)
 
     def _rows(self, longest: int, boundaries: int) -> int:
         """Return the number of rows in a batch."""
-        if self._rows_asked is not None:
-            return self._rows_asked
-        # noted in the store, because a resumed run must do exactly the same arithmetic
+        if self._fixed_rows is not None:
+            return self._fixed_rows
+        # Noted in the store, because a resumed run must do exactly the same arithmetic.
         identity = hashlib.sha256(self._identity.encode()).hexdigest()
         name = f"rows for {longest} tokens, {boundaries} boundaries, {identity}"
         return int(self._store.note(name, str(self._engines.rows_that_fit(longest))))
@@ -121,19 +126,19 @@ class Scheduler:
     def _present(self, requests: Sequence[Request]) -> list[set[int]]:
         """Return the boundaries at which each request has been answered."""
         keys = [self._key(request) for request in requests]
-        found = self._store.boundaries(keys)
-        return [found.get(each, set()) for each in keys]
+        answered = self._store.boundaries(keys)
+        return [answered[each] for each in keys]
 
     def answer_share(self, work: Work) -> None:
-        """Answer this process's share of work: of P processes, every P-th batch.
+        """Answer this process's share of work: with P processes, every P-th batch.
 
         Raises:
-            ModelError: This process would answer in another way than the one that gave the work.
+            ModelError: This process would not answer as the one that gave the work.
         """
         if self._how(work.requests[0]) != work.how:
             raise ModelError(
                 "the processes do not agree on the model or the engine; give --engine toggle, or "
-                "launch them on equal devices"
+                "launch them on identical devices"
             )
         batches = self._batches(work.requests, work.boundaries, work.rows)
         mine = batches[processes.rank() :: processes.count()]
@@ -141,34 +146,30 @@ class Scheduler:
         with self._progress.task(work.task, documents, len(work.boundaries)):
             self._answer(work.requests, mine, work.rows)
 
-    def _how(self, request: Request) -> str:
-        how = f"{self._identity} {self._engines.engine(request).name}"
-        return hashlib.sha256(how.encode()).hexdigest()
-
     def _batches(
         self, alike: Sequence[Request], boundaries: Sequence[int], rows: int
     ) -> list[_Batch]:
-        """Divide work into batches, by the arguments alone.
+        """Divide work into batches.
 
-        The batches depend neither on what is stored nor on the number of processes, so that an
+        The batches depend neither on the stored answers nor on the number of processes, so an
         answer always comes from the same batch.
         """
         engine = self._engines.engine(alike[0])
-        # an engine that takes one boundary after another is given one per batch if there are
-        # several processes, so that all of them have work
+        # An engine that takes one boundary after another gets one per batch if there are several
+        # processes, so that all of them have work.
         one_by_one = len(boundaries) if processes.count() == 1 else 1
         at_once = rows if engine.rows(2) > engine.rows(1) else one_by_one
         batches: list[_Batch] = []
         for first in range(0, len(boundaries), at_once):
             some = tuple(boundaries[first : first + at_once])
-            count = max(1, rows // engine.rows(len(some)))
+            size = max(1, rows // engine.rows(len(some)))
             batches += [
-                (some, list(alike[start : start + count])) for start in range(0, len(alike), count)
+                (some, list(alike[start : start + size])) for start in range(0, len(alike), size)
             ]
         return batches
 
     def _answer(self, alike: Sequence[Request], batches: Sequence[_Batch], rows: int) -> None:
-        """Answer batches; once memory runs out, the rest in batches of half the size."""
+        """Answer batches; if memory runs out, halve the size of the rest."""
         engine = self._engines.engine(alike[0])
         for some, group in groupby(batches, key=lambda each: each[0]):
             same = [batch for _, batch in group]
@@ -183,10 +184,10 @@ class Scheduler:
                         "shorter prompts or another --device"
                     )
                 used = min(rows, len(same[0]) * engine.rows(len(some)))
-                logger.warning("out of memory; going on with %d rows per batch", used // 2)
+                fewer = max(1, used // 2)
+                logger.warning("out of memory; continuing with %d rows per batch", fewer)
                 clear_device_cache(garbage_collection=True)
                 rest = [request for batch in same[done:] for request in batch]
-                fewer = max(1, used // 2)
                 self._answer(rest, self._batches(rest, some, fewer), fewer)
 
     def _answer_batch(
@@ -195,21 +196,20 @@ class Scheduler:
         batch: Sequence[Request],
         boundaries: Sequence[int],
     ) -> bool:
-        """Answer a batch unless its answers are stored; return False if memory runs out."""
+        """Answer a batch unless it is answered already; return False if memory runs out."""
         if all(present.issuperset(boundaries) for present in self._present(batch)):
             self._progress.answered(batch, [])
             return True
         answers = _unless_out_of_memory(partial(answer, batch))
         if answers is None:
             return False
-        keys = [self._key(request) for request in batch]
-        self._store.put(zip(keys, answers, strict=True))
+        self._store.put(zip(map(self._key, batch), answers, strict=True))
         self._progress.answered(batch, answers)
         return True
 
 
 def _unless_out_of_memory(work: Callable[[], _T]) -> _T | None:
-    """Return what ``work`` returns, or None if memory runs out."""
+    """Return the result of ``work``, or None if memory runs out."""
     try:
         return work()
     except RuntimeError as error:
@@ -219,14 +219,14 @@ def _unless_out_of_memory(work: Callable[[], _T]) -> _T | None:
 
 
 def _settings(request: Request) -> tuple[str, ...]:
-    """Return what all requests of a batch have in common."""
+    """Return what the requests of a batch must have in common."""
     if isinstance(request, Score):
         return ()
     return (repr(request.until), str(request.max_new_tokens), request.options)
 
 
 def _order(request: Request) -> tuple[object, ...]:
-    """Sort longest first, so that lack of memory shows at once, and equal contexts together."""
+    """Sort the longest first, so that memory runs out at once, and equal contexts together."""
     if isinstance(request, Generate):
         return (-len(request.prompt), request.prompt, request.number)
     return (

@@ -1,58 +1,35 @@
-"""Metrics of a task at a boundary, out of lm-eval's results."""
+"""The values of tasks at every boundary, taken from lm-eval's results."""
 
 from __future__ import annotations
 
 import hashlib
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lm_eval.api.metrics import mean
 from lm_eval.api.task import Task
 
-from ..errors import TaskError
 from ..harness.evaluation import Evaluation
 from ..stats.selection import Scores
 from ..stats.statistic import statistic
+from .metric import Metric, choose_metric
 from .scheduler import Scheduler
 
 
 @dataclass(frozen=True)
-class Metric:
-    """A metric of a task, after a filter.
-
-    Attributes:
-        name: Name of the metric.
-        filter: Name of the filter.
-        higher_is_better: Which way is better.
-        mean: Whether its value is the mean over documents.
-    """
-
-    name: str
-    filter: str
-    higher_is_better: bool
-    mean: bool
-
-    @property
-    def key(self) -> str:
-        """The key in lm-eval's results."""
-        return f"{self.name},{self.filter}"
-
-
-@dataclass
 class Measured:
     """A task's values at one boundary.
 
     Attributes:
         boundary: The boundary.
-        value: Value of the metric over the documents that the task could score; NaN if there
-            are none.
+        value: The metric over the documents that the task could score; NaN if there are none.
         stderr: lm-eval's standard error; None where it has none.
-        items: What lm-eval keeps of every document for the metric, by ``doc_id``: a number, or
+        items: What lm-eval keeps of each document for the metric, by ``doc_id``: a number, or
             reference and response for corpus metrics.
-        metrics: All of the task's values, by lm-eval's key.
+        metrics: All values of the task, by lm-eval's key.
         responses: Hash of what the model answered.
     """
 
@@ -64,160 +41,32 @@ class Measured:
     responses: str = ""
 
 
-def check_metric(task: Task, asked: str | None) -> None:
-    """Refuse, before anything is answered, a metric that a task cannot be chosen by.
-
-    Raises:
-        TaskError: The task has no such metric, or does not say which way is better.
-    """
-    directions = task.higher_is_better()
-    known = [name for name in task.aggregation() if directions.get(name) is not None]
-    name = (asked or "").partition(",")[0]
-    if not known:
-        raise TaskError(
-            f"{task.task_name} says of no metric whether more of it is better, so that no "
-            "boundary can be chosen; add higher_is_better to its YAML"
-        )
-    if name in directions and directions[name] is None:
-        raise TaskError(
-            f"metric={asked}: {task.task_name} does not say whether more of it is better; "
-            f"expected one of {', '.join(known)}"
-        )
-    if name and name not in known:
-        raise TaskError(
-            f"metric={asked} is none of {task.task_name}; expected one of {', '.join(known)}"
-        )
-    filters = [each.name for each in task._filters]
-    filter_name = (asked or "").partition(",")[2]
-    if filter_name and filter_name not in filters:
-        choices = ", ".join(f"{name or known[0]},{each}" for each in filters)
-        raise TaskError(
-            f"metric={asked}: {task.task_name} has no filter {filter_name}; expected one of "
-            f"{choices}"
-        )
-
-
-def choose_metric(task: Task, results: Mapping[str, Any], asked: str | None) -> Metric:
-    """Return the metric to choose boundaries by.
-
-    Args:
-        task: The task.
-        results: lm-eval's results at any boundary.
-        asked: ``metric``, ``metric,filter``, or None for the first one of the task.
-
-    Raises:
-        TaskError: The task has no such metric, or it does not say which way is better.
-    """
-    task_name = task.task_name
-    directions: dict[str, bool | None] = results["higher_is_better"].get(task_name, {})
-    keys = [
-        tuple(key.split(",", 1))
-        for key in results["results"][task_name]
-        if "," in key and not key.split(",")[0].endswith("_stderr")
-    ]
-    known = [key for key in keys if directions.get(key[0]) is not None]
-    name, _, filter_name = (asked or "").partition(",")
-    if not keys or asked:  # perhaps the task could score no answer at this boundary
-        known += [
-            (each, filter_.name)
-            for filter_ in task._filters
-            for each in task.aggregation()
-            if directions.get(each) is not None and (each, filter_.name) not in known
-        ]
-    matches = [k for k in known if (not name or k[0] == name) and filter_name in ("", k[1])]
-    if not matches:
-        choices = ", ".join(",".join(key) for key in known)
-        if any(key[0] == name for key in keys) and directions.get(name) is None:
-            raise TaskError(
-                f"metric={asked}: {task_name} does not say whether more of it is better, so "
-                f"nothing can be chosen by it; expected one of {choices}"
-            )
-        raise TaskError(f"metric={asked} is none of {task_name}; expected one of {choices}")
-    name, filter_name = matches[0]
-    higher = bool(directions[name])
-    return Metric(name, filter_name, higher, task.aggregation().get(name) is mean)
-
-
-def measure(task: str, metric: Metric, boundary: int, results: Mapping[str, Any]) -> Measured:
-    """Return a task's values at a boundary.
-
-    Args:
-        task: The task.
-        metric: The metric.
-        boundary: The boundary.
-        results: lm-eval's results at the boundary, with samples.
-    """
-    found = results["results"][task]
-    samples = results["samples"][task]
-    stderr = found.get(f"{metric.name}_stderr,{metric.filter}")
-    items = {
-        sample["doc_id"]: sample[metric.name]
-        for sample in samples
-        if sample["filter"] == metric.filter and metric.name in sample
-    }
-    return Measured(
-        boundary,
-        float(found.get(metric.key, math.nan)),
-        float(stderr) if isinstance(stderr, (int, float)) and math.isfinite(stderr) else None,
-        items,
-        numbers(found),
-        _hash(samples),
-    )
-
-
-def _hash(samples: Sequence[Mapping[str, Any]]) -> str:
-    """Return a hash of the answers in samples."""
-    answers = sorted((sample["doc_id"], repr(sample["resps"])) for sample in samples)
-    return hashlib.sha256(repr(answers).encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def numbers(found: Mapping[str, Any]) -> dict[str, float]:
-    """Return what is a number among lm-eval's results of a task or group."""
-    return {
-        key: value
-        for key, value in found.items()
-        if isinstance(value, (int, float)) and math.isfinite(value)
-    }
-
-
-def scores(task: Task, metric: Metric, measured: Sequence[Measured]) -> Scores:
-    """Return a task's values at all boundaries, and how to resample them.
-
-    Args:
-        task: The task.
-        metric: The metric.
-        measured: The values at each boundary.
-    """
-    ordered = sorted(measured, key=lambda each: each.boundary)
-    documents = sorted(ordered[0].items)
-    values = [each.value for each in ordered]
-    resampled = None
-    if documents and all(sorted(each.items) == documents for each in ordered):
-        columns = [[each.items[document] for document in documents] for each in ordered]
-        aggregate = task.aggregation().get(metric.name)
-        resampled = statistic(metric.name, columns, values, aggregate)
-    return Scores(
-        [each.boundary for each in ordered],
-        values,
-        resampled,
-        metric.higher_is_better,
-        f"{metric.key} of {task.task_name}",
-    )
-
-
-@dataclass
-class Scored:
-    """What tasks and groups scored at boundaries.
+@dataclass(frozen=True)
+class TaskScores:
+    """What a task scored.
 
     Attributes:
-        metrics: What to choose by, for every task.
-        measured: The values of every task, by boundary.
-        groups: lm-eval's numbers of every group, by boundary.
+        metric: The metric to choose by.
+        measured: The values at each boundary, ascending.
+        paired: The metric's values in a form that can be resampled.
     """
 
-    metrics: dict[str, Metric] = field(default_factory=dict)
-    measured: dict[str, list[Measured]] = field(default_factory=dict)
-    groups: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    metric: Metric
+    measured: Sequence[Measured]
+    paired: Scores
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What all tasks and groups scored.
+
+    Attributes:
+        tasks: The scores of each task.
+        groups: lm-eval's numbers for each group, a row per boundary.
+    """
+
+    tasks: Mapping[str, TaskScores]
+    groups: Mapping[str, list[dict[str, Any]]]
 
 
 def score(
@@ -227,30 +76,73 @@ def score(
     output: Path,
     metric: str | None,
 ) -> Scored:
-    """Evaluate boundaries and write lm-eval's files of each.
-
-    Args:
-        evaluation: Evaluates one boundary.
-        scheduler: Answers the requests.
-        boundaries: The boundaries.
-        output: Where to put the folders of the boundaries.
-        metric: What to choose by; None for the first metric of each task.
+    """Evaluate boundaries and write lm-eval's files for each of them.
 
     Raises:
-        TaskError: A task has no such metric.
         OutputError: The files cannot be written.
     """
-    found = Scored()
+    tasks = evaluation.tasks.tasks
+    metrics: dict[str, Metric] = {}
+    measured: dict[str, list[Measured]] = defaultdict(list)
+    groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for boundary in boundaries:
         results = evaluation.at(boundary, scheduler.at(boundary, boundaries))
-        for name, task in evaluation.tasks.tasks.items():
-            if name not in found.metrics:
-                found.metrics[name] = choose_metric(task, results, metric)
-            found.measured.setdefault(name, []).append(
-                measure(name, found.metrics[name], boundary, results)
-            )
+        if not metrics:
+            metrics = {name: choose_metric(task, results, metric) for name, task in tasks.items()}
+        for name in tasks:
+            measured[name].append(measure(name, metrics[name], boundary, results))
         for group, values in results.get("groups", {}).items():
-            row = {"boundary": boundary, "metrics": numbers(values)}
-            found.groups.setdefault(group, []).append(row)
+            groups[group].append({"boundary": boundary, "metrics": _numbers(values)})
         evaluation.write(output, boundary, results)
-    return found
+    return Scored(
+        {name: task_scores(task, metrics[name], measured[name]) for name, task in tasks.items()},
+        groups,
+    )
+
+
+def measure(task: str, metric: Metric, boundary: int, results: Mapping[str, Any]) -> Measured:
+    """Return a task's values at a boundary."""
+    values, samples = results["results"][task], results["samples"][task]
+    stderr = values.get(f"{metric.name}_stderr,{metric.filter}")
+    return Measured(
+        boundary,
+        float(values.get(metric.key, math.nan)),
+        float(stderr) if _is_number(stderr) else None,
+        {
+            sample["doc_id"]: sample[metric.name]
+            for sample in samples
+            if sample["filter"] == metric.filter and metric.name in sample
+        },
+        _numbers(values),
+        _hash(samples),
+    )
+
+
+def task_scores(task: Task, metric: Metric, measured: Sequence[Measured]) -> TaskScores:
+    """Return what a task scored, and how to resample it."""
+    values = [each.value for each in measured]
+    documents = sorted(measured[0].items)
+    resampled = None
+    if documents and all(sorted(each.items) == documents for each in measured):
+        columns = [[each.items[document] for document in documents] for each in measured]
+        aggregate = task.aggregation().get(metric.name)
+        resampled = statistic(metric.name, columns, values, aggregate)
+    boundaries = [each.boundary for each in measured]
+    name = f"{metric.key} of {task.task_name}"
+    paired = Scores(boundaries, values, resampled, metric.higher_is_better, name)
+    return TaskScores(metric, measured, paired)
+
+
+def _hash(samples: Sequence[Mapping[str, Any]]) -> str:
+    """Return a hash of the answers in samples."""
+    answers = sorted((sample["doc_id"], repr(sample["resps"])) for sample in samples)
+    return hashlib.sha256(repr(answers).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
+    """Return the finite numbers among lm-eval's results of a task or group."""
+    return {key: value for key, value in values.items() if _is_number(value)}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)

@@ -1,9 +1,8 @@
-"""What the engines make of a few made-up tokens, before anything is scored."""
+"""Try the engines on a few made-up tokens before anything is scored."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from peft.tuners.lora import LoraLayer
 
@@ -15,35 +14,25 @@ from ..forward.requests import Answers, Generate, Score
 from ..harness.sweep_model import SweepModel
 from .toggle import Toggle
 
-if TYPE_CHECKING:
-    from ..forward.fork import Fork
-    from ..harness.sweep_model import SweepModel
-    from .toggle import Toggle
-
-
 _SPECIAL = 32  # tokens that the adapter treats unlike others
 
 
 class Trial:
     """Compares engines with each other, and with PEFT's own model.
 
-    Engines share code, and so could share a fault. PEFT's model, called as anyone calls it, shares
-    nothing with them.
+    Engines share code, so they could share a fault. PEFT's model, called in the ordinary way,
+    shares nothing with them.
     """
 
     def __init__(self, lm: SweepModel, toggle: Toggle) -> None:
-        """Compare ``toggle``, the last resort, with PEFT.
-
-        Args:
-            lm: The model, at the full adapter.
-            toggle: The engine.
+        """Compare ``toggle``, the engine of last resort, with PEFT.
 
         Raises:
-            ModelError: They differ, so that no engine could be trusted.
+            ModelError: They differ, so no engine could be trusted.
         """
         self._lm = lm
-        top = lm.layers - 1
-        self._boundaries = sorted({-1, top // 2, top})
+        full = lm.layers - 1
+        self._boundaries = sorted({-1, full // 2, full})
         vocabulary = len(lm.tokenizer)
         special = special_tokens(lm.adapter.config)[:_SPECIAL]
         made_up = [(7 * i + 3) % vocabulary for i in range(12)]
@@ -53,45 +42,39 @@ class Trial:
             Score(tuple(self._tokens[:end][-room:]), tuple(self._tokens[end : end + 2]))
             for end in (3, len(self._tokens) - 3)
         ]
-        answer = toggle.prepare(self._requests, self._boundaries)
-        self._expected = answer(self._requests)
-        self._whole = self._of_peft()
-        if reason := self._differs(self._expected, {top: self._whole}):
-            raise ModelError(
-                f"{type(lm.cut.model.get_base_model()).__name__} cannot be swept with this "
-                f"adapter: {reason}, which is what PEFT's own model says"
-            )
-
-    def _of_peft(self) -> list[float]:
-        """Return what PEFT's own model says when it is called, at the full adapter."""
-        lm = self._lm
+        toggled = toggle.prepare(self._requests, self._boundaries)(self._requests)
         with lm.precision():
-            return [
+            whole = [
                 plain_score(
                     lm.cut.model, each.context, each.continuation, lm.device, lm.softmax_dtype
                 )
                 for each in self._requests
             ]
+        if reason := self._difference(toggled, {full: whole}):
+            raise ModelError(
+                f"{type(lm.cut.model.get_base_model()).__name__} cannot be swept with this "
+                f"adapter: {reason}, which is what PEFT's own model says"
+            )
+        self._expected = {
+            boundary: [_score(answers, boundary) for answers in toggled]
+            for boundary in self._boundaries
+        } | {full: whole}
 
     def difference(self, fork: Fork) -> str:
         """Return what is wrong with ``fork``, or ""."""
         try:
             prompt = Generate(tuple(self._tokens), (), 3, "{}", "", "")
             fork.prepare([prompt], self._boundaries)([prompt])
-            ours = fork.prepare(self._requests, self._boundaries)(self._requests)
+            forked = fork.prepare(self._requests, self._boundaries)(self._requests)
         except LoraBoundaryError as error:
             return str(error)
         except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
-            # an architecture that nobody has tried: what it cannot do shows here and nowhere else
+            # What an untested architecture cannot do shows here and nowhere else.
             return f"this architecture cannot fork ({type(error).__name__}: {str(error)[:200]})"
-        expected = {
-            boundary: [_score(answers, boundary) for answers in self._expected]
-            for boundary in self._boundaries
-        }
-        reason = self._differs(ours, expected | {self._boundaries[-1]: self._whole})
+        reason = self._difference(forked, self._expected)
         return f"{reason} with this architecture" if reason else ""
 
-    def _differs(self, found: Sequence[Answers], expected: dict[int, list[float]]) -> str:
+    def _difference(self, found: Sequence[Answers], expected: dict[int, list[float]]) -> str:
         for boundary, scores in expected.items():
             for answers, score in zip(found, scores, strict=True):
                 ours = _score(answers, boundary)
@@ -102,14 +85,21 @@ class Trial:
         return ""
 
 
-def _score(answers: Answers, boundary: int) -> float:
-    answer = answers[boundary]
-    assert not isinstance(answer, str)
-    return answer[0]
+def try_fork(lm: SweepModel, trial: Trial) -> tuple[Fork | None, str]:
+    """Return the shared forward and ""; or None, and why it cannot be used."""
+    if reason := _obstacle(lm):
+        return None, reason
+    base = lm.cut.model.get_base_model()
+    try:
+        fork = Fork(lm, base, list(base.get_submodule(lm.cut.stack.path)))
+    except ModelError as error:
+        return None, str(error)
+    reason = trial.difference(fork)
+    return (None, reason) if reason else (fork, "")
 
 
 def _obstacle(lm: SweepModel) -> str:
-    """Return what keeps rows of different boundaries from sharing a pass, or ""."""
+    """Return why rows of different boundaries cannot share a pass, or ""."""
     for module in lm.cut.modules:
         if lm.cut.stack.layer_of(module.name) is None:
             return f"the adapter changes {module.name}, outside of the decoder layers"
@@ -123,15 +113,7 @@ def _obstacle(lm: SweepModel) -> str:
     return ""
 
 
-def try_fork(lm: SweepModel, trial: Trial) -> tuple[Fork | None, str]:
-    """Return the shared forward; or None, and why it cannot be used."""
-    if reason := _obstacle(lm):
-        return None, reason
-    base = lm.cut.model.get_base_model()
-    layers = base.get_submodule(lm.cut.stack.path)
-    try:
-        fork = Fork(lm, base, list(layers))
-    except ModelError as error:
-        return None, str(error)
-    reason = trial.difference(fork)
-    return (None, reason) if reason else (fork, "")
+def _score(answers: Answers, boundary: int) -> float:
+    answer = answers[boundary]
+    assert not isinstance(answer, str)
+    return answer[0]

@@ -1,11 +1,12 @@
-"""What a sweep is asked to do."""
+"""The settings of a sweep."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import AdapterError, LoraBoundaryError
+from ..errors import AdapterError, LoraBoundaryError, ModelError
+from ..harness import processes
 from ..harness.settings import EvaluationSettings, Rule
 
 ENGINES = ("auto", "fork", "toggle", "vllm")
@@ -21,14 +22,14 @@ class SweepSettings(EvaluationSettings):
     Attributes:
         boundaries: ``all``, ranges such as ``0-29``, or a list such as ``10,20``. The base model
             and the whole adapter are always scored as well.
-        candidates: ``all`` of these boundaries, or ``trace``: those around the one that a trace
-            suggests.
-        metric: What to choose by: a metric, or ``metric,filter``. None: the first of each task.
+        candidates: ``all`` of these boundaries, or ``trace``: only those around the one that a
+            trace suggests.
+        metric: The metric to choose by, or ``metric,filter``; None for each task's first.
         engine: ``auto``, ``fork``, ``toggle`` or ``vllm``.
-        race: Drop boundaries that are statistically out before all documents are answered.
+        race: Drop boundaries that have statistically lost before all documents are answered.
         error_rate: How often the race may drop the boundary that would have won.
-        confirm: After choosing on the validation split, score the choice, the whole adapter and
-            the base model on the test split.
+        confirm: If the best boundary is found on the validation split, score it, the whole adapter
+            and the base model on the test split.
         save: Record the choice in the adapter folder, for ``boundary=auto``.
     """
 
@@ -42,7 +43,7 @@ class SweepSettings(EvaluationSettings):
     save: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse values that no sweep can have."""
+        """Refuse values that cannot be used."""
         super().__post_init__()
         if self.candidates == "trace" and self.boundaries.strip() != "all":
             raise LoraBoundaryError(
@@ -51,6 +52,12 @@ class SweepSettings(EvaluationSettings):
             )
         if self.save and not Path(self.peft).expanduser().is_dir():
             raise AdapterError(f"--save needs an adapter in a local folder; peft={self.peft}")
+        if "tp_plan" in self.model_args and processes.count() > 1:
+            raise ModelError(
+                "model_args sets tp_plan, which spreads one model over all "
+                f"{processes.count()} processes, but a sweep gives each process its own model; "
+                "leave it out, or use parallelize=True without a launcher"
+            )
 
     def _rules(self) -> list[Rule]:
         return [
@@ -65,12 +72,8 @@ class SweepSettings(EvaluationSettings):
         """``--model`` of the same evaluation under ``lm_eval``."""
         return "lora_boundary_vllm" if self.engine == "vllm" else super().model
 
-    def asked(self, traced: str | None) -> dict[str, object]:
-        """Return what the signature says about the sweep itself, as far as it was asked for.
-
-        Args:
-            traced: The boundaries that a trace suggested, if one was run.
-        """
+    def requested(self, traced: str | None) -> dict[str, object]:
+        """Return what the signature says about the sweep itself."""
         window = f" ({traced})" if traced else ""
         return {
             "metric": self.metric,

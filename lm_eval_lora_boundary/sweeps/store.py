@@ -1,7 +1,7 @@
-"""Answers of a sweep in one SQLite file: resumable at any moment, never served to another run.
+"""The answers of a sweep in one SQLite file, so that it can resume at any moment.
 
-An answer is stored under a hash of everything that decides it and its boundary. A batch is one
-transaction, in a write-ahead log: after a crash the file opens with whole batches.
+An answer is stored under its boundary and a hash of everything else that decides it. A batch is one
+transaction in a write-ahead log: after a crash, the file holds whole batches.
 """
 
 from __future__ import annotations
@@ -31,14 +31,10 @@ CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, value TEXT NOT NULL) WI
 
 
 class AnswerStore:
-    """The answers of one output folder; one run at a time, of one or several processes."""
+    """The answers in one output folder; used by one run at a time, in one or several processes."""
 
     def __init__(self, folder: Path, *, joins: bool = False) -> None:
-        """Open or create ``answers.sqlite`` in a folder.
-
-        Args:
-            folder: The folder.
-            joins: Another process of the same run has opened it, and keeps others out.
+        """Open or create ``answers.sqlite``; ``joins``: another process of the run has opened it.
 
         Raises:
             OutputError: Another process works there, or the folder cannot be written.
@@ -54,25 +50,20 @@ class AnswerStore:
             raise OutputError(f"{self._path} cannot be used: {error}") from error
 
     def get(self, requests: Sequence[bytes], boundary: int) -> dict[bytes, Answer]:
-        """Return the answers at a boundary that are there, by request key.
+        """Return the stored answers at a boundary, by request key.
 
         Raises:
             OutputError: The file cannot be read.
         """
-        found: dict[bytes, Answer] = {}
         query = (
             "SELECT response, loglikelihood, is_greedy FROM answers "
             "WHERE request = ? AND boundary = ?"
         )
-        for request in requests:
-            for response, value, greedy in self._rows(query, request, boundary):
-                found[request] = (
-                    response
-                    if response is not None
-                    # SQLite has no NaN and keeps it as NULL
-                    else (math.nan if value is None else value, bool(greedy))
-                )
-        return found
+        return {
+            request: _answer(*row)
+            for request in requests
+            for row in self._rows(query, request, boundary)
+        }
 
     def boundaries(self, requests: Iterable[bytes]) -> dict[bytes, set[int]]:
         """Return the boundaries at which each request has been answered.
@@ -99,7 +90,7 @@ class AnswerStore:
         """Store the answers of a batch, by request and boundary, in one transaction.
 
         Raises:
-            OutputError: They cannot be written; what was stored before is safe.
+            OutputError: They cannot be written; earlier answers are safe.
         """
         rows = [
             (
@@ -120,7 +111,7 @@ class AnswerStore:
             raise self._failure(error) from error
 
     def note(self, name: str, default: str) -> str:
-        """Return what was noted under a name in this folder first, ``default`` if nothing was.
+        """Return the first value noted under a name; note ``default`` if there is none.
 
         Raises:
             OutputError: It cannot be written.
@@ -134,12 +125,12 @@ class AnswerStore:
 
     def _failure(self, error: sqlite3.Error) -> OutputError:
         return OutputError(
-            f"{self._path} cannot be written: {error}. Answers stored so far are safe; make room "
-            "or choose another --output, then run the same command again to go on."
+            f"{self._path} cannot be written: {error}. Answers stored so far are safe; free some "
+            "space, or choose another --output, then run the same command again to resume."
         )
 
     def close(self) -> None:
-        """Close the file and let others in."""
+        """Close the file and release the folder."""
         self._connection.close()
         self._unlock()
 
@@ -148,8 +139,15 @@ class AnswerStore:
             self._lock.close()
 
 
+def _answer(response: str | None, loglikelihood: float | None, is_greedy: int | None) -> Answer:
+    if response is not None:
+        return response
+    # SQLite stores NaN as NULL
+    return (math.nan if loglikelihood is None else loglikelihood, bool(is_greedy))
+
+
 def _lock(folder: Path) -> IO[str]:
-    """Take the folder for this process; the system frees it however the process ends."""
+    """Lock the folder for this process; the system unlocks it however the process ends."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = (folder / ".lock").open("w")

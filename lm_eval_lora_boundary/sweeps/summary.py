@@ -1,110 +1,110 @@
-"""What a sweep found: ``sweep.json``."""
+"""What ``sweep.json`` says about a task: its statistics, and the decision.
+
+In all functions, ``full`` is the boundary that keeps the whole adapter.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..harness.tasks import LoadedTasks
 from ..stats.race import Race
-from ..stats.selection import STATISTICS, Row, Scores, describe, select
-from .scores import Measured, Metric, Scored, scores
+from ..stats.selection import STATISTICS, Row, describe, select
+from .scores import Measured, Scored, TaskScores
 
-SAME, OTHER = "same documents", "other documents"
+_SIGNIFICANT = 0.05  # p-values below this
 
 
 def summarise_tasks(
     tasks: LoadedTasks, scored: Scored, full: int, race: Race | None
 ) -> dict[str, dict[str, Any]]:
-    """Return what ``sweep.json`` says about every task.
-
-    Args:
-        tasks: The tasks.
-        scored: What they scored.
-        full: The boundary that keeps the whole adapter.
-        race: The race that dropped some boundaries, if there was one.
+    """Return what ``sweep.json`` says about every task, without the decision.
 
     Raises:
-        TaskError: A task has a finite value at no boundary.
+        TaskError: A task has no finite value at any boundary.
     """
-    found = {
-        name: summarise(
-            scored.metrics[name],
-            measured,
-            scores(tasks.tasks[name], scored.metrics[name], measured),
-            full,
-            tasks.splits[name],
-        )
-        for name, measured in scored.measured.items()
+    summaries = {
+        name: summarise(scores, full, tasks.splits[name]) for name, scores in scored.tasks.items()
     }
-    if race and race.dropped:  # they have no draws that the choice could be corrected by
-        found = {name: entry | {"optimism": None} for name, entry in found.items()}
-    return found
+    if race and race.dropped:  # what they would score on resampled documents is unknown
+        summaries = {name: entry | {"optimism": None} for name, entry in summaries.items()}
+    return summaries
 
 
-def summarise(
-    metric: Metric, measured: Sequence[Measured], values: Scores, full: int, split: str
-) -> dict[str, Any]:
-    """Return what ``sweep.json`` says about a task.
-
-    Args:
-        metric: The metric.
-        measured: The values at each boundary.
-        values: The same, as something to resample.
-        full: The boundary that keeps the whole adapter.
-        split: The split that was evaluated.
+def summarise(scores: TaskScores, full: int, split: str) -> dict[str, Any]:
+    """Return what ``sweep.json`` says about a task, without the decision.
 
     Raises:
         TaskError: No boundary has a finite value.
     """
-    found = select(values, full)
+    selection = select(scores.paired, full)
     summary = {
-        "metric": metric.key,
-        "higher_is_better": metric.higher_is_better,
+        "metric": scores.metric.key,
+        "higher_is_better": scores.metric.higher_is_better,
         "split": split,
-        "documents": _documents(measured),
-        "boundaries": _rows(measured, found.rows, full),
-        "best": found.best,
-        "smallest_equivalent": found.smallest_equivalent,
-        "collapse": found.collapse,
-        "optimism": found.optimism,
-        "selection": SAME,
+        "documents": _documents(scores.measured),
+        "boundaries": _rows(scores.measured, selection.rows, full),
+        "best": selection.best,
+        "smallest_equivalent": selection.smallest_equivalent,
+        "collapse": selection.collapse,
+        "optimism": selection.optimism,
+        "selection": "same documents",
         "test": None,
         "not_chosen": None,
     }
-    if why := _on_other_documents(measured, split):
+    if why := _different_documents(scores.measured, split):
         nothing = dict.fromkeys(("smallest_equivalent", "collapse", "optimism"))
         return summary | nothing | {"best": full, "not_chosen": why}
-    return summary | {"not_chosen": _no_difference(measured)}
+    return summary | {"not_chosen": _no_difference(scores.measured)}
 
 
-def confirmed(
-    summary: dict[str, Any], measured: Sequence[Measured], values: Scores, full: int
-) -> dict[str, Any]:
-    """Return the summary of a task with what its choice scored on documents it was not chosen by.
-
-    Args:
-        summary: What :func:`summarise` returned.
-        measured: The values on the test split at the best boundary and a few others.
-        values: The same, as something to resample.
-        full: The boundary that keeps the whole adapter.
-    """
+def confirmed(summary: Mapping[str, Any], scores: TaskScores, full: int) -> dict[str, Any]:
+    """Return the summary of a task with its scores on the test split."""
     test = {
         "split": "test",
-        "documents": _documents(measured),
-        "boundaries": _rows(measured, describe(values, full), full),
+        "documents": _documents(scores.measured),
+        "boundaries": _rows(scores.measured, describe(scores.paired, full), full),
     }
-    why = summary["not_chosen"] or _on_other_documents(measured, "test")
-    return summary | {"selection": OTHER, "test": test, "not_chosen": why}
+    why = summary["not_chosen"] or _different_documents(scores.measured, "test")
+    return {**summary, "selection": "other documents", "test": test, "not_chosen": why}
+
+
+def decide(summary: Mapping[str, Any], full: int) -> dict[str, Any]:
+    """Return the summary of a task with the recommended boundary, and why it is not the best.
+
+    This is the only place where it is decided: the terminal, the report and ``--save`` read
+    ``choice`` and ``choice_reason``.
+    """
+    reason = summary["not_chosen"] or _worse_on_test(summary)
+    choice = full if reason else summary["best"]
+    return {**summary, "choice": choice, "choice_reason": reason}
+
+
+def _worse_on_test(summary: Mapping[str, Any]) -> str | None:
+    """Return how the best boundary is significantly worse on the test split; None if it is not."""
+    best, test = summary["best"], summary["test"]
+    rows = test["boundaries"] if test else ()
+    row = next((row for row in rows if row["boundary"] == best), None)
+    if row is None or row["delta_full"] is None or row["p_value"] is None:
+        return None
+    gain = row["delta_full"] if summary["higher_is_better"] else -row["delta_full"]
+    if row["p_value"] >= _SIGNIFICANT or gain >= 0:
+        return None
+    return (
+        f"boundary {best}, the best on the {summary['split']} split, is significantly worse than "
+        f"the whole adapter on the {test['split']} split ({row['delta_full']:+.4g}, "
+        f"p = {row['p_value']:.2g})"
+    )
 
 
 def _documents(measured: Sequence[Measured]) -> int:
-    """Return how many documents were scored, at one boundary at least."""
+    """Return how many documents were scored at any boundary."""
     return len(set().union(*(each.items for each in measured)))
 
 
-def _on_other_documents(measured: Sequence[Measured], split: str) -> str | None:
+def _different_documents(measured: Sequence[Measured], split: str) -> str | None:
     """Return why boundaries cannot be compared; None if all were scored on the same documents."""
     if len({frozenset(each.items) for each in measured}) == 1:
         return None
@@ -118,7 +118,7 @@ def _on_other_documents(measured: Sequence[Measured], split: str) -> str | None:
 
 
 def _no_difference(measured: Sequence[Measured]) -> str | None:
-    """Return what is the same at all boundaries; None if a value differs, or there is but one."""
+    """Return what is the same at all boundaries; None if a value differs or there is only one."""
     values = [each.value for each in measured]
     if len(measured) == 1 or any(value != values[0] for value in values):
         return None
@@ -129,9 +129,8 @@ def _no_difference(measured: Sequence[Measured]) -> str | None:
     return f"no difference between boundaries was measured on {documents} {kind}; {how}"
 
 
-def _rows(measured: Sequence[Measured], found: Sequence[Row], full: int) -> list[Row]:
-    ordered = sorted(measured, key=lambda each: each.boundary)
-    documents = {each.boundary: each.items.keys() for each in ordered}
+def _rows(measured: Sequence[Measured], rows: Sequence[Row], full: int) -> list[Row]:
+    documents = {each.boundary: each.items.keys() for each in measured}
     return [
         {
             "boundary": each.boundary,
@@ -147,5 +146,5 @@ def _rows(measured: Sequence[Measured], found: Sequence[Row], full: int) -> list
             },
             "metrics": each.metrics,
         }
-        for each, row in zip(ordered, found, strict=True)
+        for each, row in zip(measured, rows, strict=True)
     ]

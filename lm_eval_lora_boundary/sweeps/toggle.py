@@ -17,11 +17,7 @@ class Toggle:
     name = "toggle"
 
     def __init__(self, lm: SweepModel) -> None:
-        """Use a model whose LoRA can be cut.
-
-        Args:
-            lm: The lm-eval model around it.
-        """
+        """Prepare."""
         self._lm = lm
 
     def rows(self, boundaries: int) -> int:
@@ -32,7 +28,7 @@ class Toggle:
     def prepare(
         self, requests: Sequence[Request], boundaries: Sequence[int]
     ) -> Callable[[Sequence[Request]], list[Answers]]:
-        """Return what answers batches of these requests under these boundaries."""
+        """Return a function that answers batches of requests under these boundaries."""
         del requests
         return partial(self._answer, boundaries)
 
@@ -41,18 +37,20 @@ class Toggle:
         try:
             for boundary in boundaries:
                 self._lm.cut.move(boundary)
-                for found, answer in zip(answers, self._answer_as_is(requests), strict=True):
-                    found[boundary] = answer
+                at_boundary = self._answer_in_force(requests)
+                for by_boundary, answer in zip(answers, at_boundary, strict=True):
+                    by_boundary[boundary] = answer
         finally:
             self._lm.cut.move(self._lm.layers - 1)
         return answers
 
-    def _answer_as_is(self, requests: Sequence[Request]) -> list[Answer]:
+    def _answer_in_force(self, requests: Sequence[Request]) -> list[Answer]:
+        """Answer requests at the boundary in force."""
         scores = [request for request in requests if isinstance(request, Score)]
         if scores:
             return list(self._lm.score(scores))
         prompts = [request for request in requests if isinstance(request, Generate)]
         if prompts[0].is_sampled:
-            # every boundary draws the same random numbers, whatever was answered before
+            # Every boundary draws the same random numbers, whatever was answered before.
             torch.manual_seed(int.from_bytes(key(prompts[0], "")[:4], "big"))
         return list(self._lm.generate(prompts))

@@ -18,20 +18,14 @@ from .store import AnswerStore
 
 @dataclass(frozen=True)
 class Load:
-    """The order to load the model; the first process has created the file for answers."""
+    """The order to load the model; the store of answers exists by then."""
 
 
 class Worker:
-    """Answers its share of the requests that the first process hands out."""
+    """Answers its share of the requests."""
 
     def __init__(self, settings: SweepSettings, output: Path, load: Callable[[], SweepLM]) -> None:
-        """Prepare; nothing is done without an order.
-
-        Args:
-            settings: The sweep.
-            output: Its folder.
-            load: Loads the model.
-        """
+        """Prepare, and wait for orders."""
         self._settings = settings
         self._output = output
         self._load = load
@@ -43,7 +37,7 @@ class Worker:
         """Follow an order.
 
         Raises:
-            LoraBoundaryError: As the first process would.
+            LoraBoundaryError: As in the first process.
         """
         if isinstance(order, Load):
             self._lm = self._load()
@@ -57,9 +51,9 @@ class Worker:
         store = self._scope.enter_context(closing(AnswerStore(self._output, joins=True)))
         engines = self._scope.enter_context(closing(find_engines(self._lm, self._settings.engine)))
         how = identity(describe_run(self._lm, self._settings))
-        # the number of rows and the progress bar are the first process's business
+        # The first process decides the number of rows and shows the progress.
         return Scheduler(engines, store, how, None, Progress(len))
 
     def close(self) -> None:
-        """Close the file for answers and free what the engines hold."""
+        """Close the store and the engines."""
         self._scope.close()

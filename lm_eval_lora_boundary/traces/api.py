@@ -33,10 +33,10 @@ def trace(
         pretrained: Base model: hub id, local folder, or a loaded model, which is changed.
         peft: LoRA adapter: hub id or local folder.
         tasks: Names of lm-eval tasks, groups or tags; text with commas or a list.
-        output: Folder for ``trace.json``, the readings of every document, and plots; other files
-            in it stay.
-        boundaries: Cuts to trace beside the full adapter and the base model: a range ``"5-9"``, a
-            list ``"10,20"`` or ``[10, 20]``.
+        output: Folder for ``trace.json``, the readings of every document, and plots; its other
+            files stay.
+        boundaries: Boundaries to trace besides the whole adapter and the base model: a range
+            ``"5-9"``, a list ``"10,20"`` or ``[10, 20]``.
         model_args: Further arguments of lm-eval's ``hf`` model.
         **settings: The other attributes of :class:`.TraceSettings`.
 
@@ -44,7 +44,7 @@ def trace(
         The content of ``trace.json``.
 
     Raises:
-        LoraBoundaryError: Something that was given cannot be used; its subclass tells what.
+        LoraBoundaryError: An argument cannot be used; its subclass tells which.
     """
     chosen, model = settings_from_python(
         TraceSettings,

@@ -1,8 +1,8 @@
 """A candidate boundary: the layer at which the probability of the gold answer rises sharply.
 
-The boundary K is the layer whose output is the first to show the answer: the rise from the output
-of layer K-1 to that of layer K is the sharpest one. Layers ``0..K`` find the answer and keep their
-LoRA, those above only rework it. How sure that is, documents drawn anew tell.
+K is the layer whose output is the first to show the answer: the rise from the output of layer K-1
+to that of layer K is the sharpest. Layers ``0..K`` find the answer and keep their LoRA; those above
+only rework it. Resampled documents tell how sure that is.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ Array = npt.NDArray[np.float64]
 
 DRAWS = 4_000
 SEED = 1234
-FLAT = 0.05  # a smaller rise from one layer to any later one is no rise
+FLAT = 0.05  # a smaller rise from one layer to any later one does not count
 SECOND = 0.5  # three other layers that rise by this share of the sharpest rise are a second step
-AGREEING = 0.8  # share of draws that put the rise where all documents do, or a layer beside it
+AGREEING = 0.8  # share of draws that put the rise within one layer of where all documents do
 _AT_ONCE = 500
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """What curves say about a single boundary.
+    """A candidate boundary, or why there is none.
 
     Attributes:
-        layer: The candidate K; None if the curves show no single boundary.
-        low: 5 % quantile of the sharpest rise over documents drawn anew; None without draws.
+        layer: The candidate K; None if the curves do not show a single boundary.
+        low: 5 % quantile of the sharpest rise over resampled documents; None without draws.
         high: Its 95 % quantile.
         share: Share of draws whose sharpest rise is within one layer of that of all documents.
         verdict: One sentence.
@@ -42,21 +42,21 @@ class Candidate:
 
 
 def find_candidate(curves: Array, draws: int = DRAWS) -> Candidate:
-    """Look for the sharpest rise of the mean curve, and for what speaks against it.
+    """Find the sharpest rise of the mean curve, and check what speaks against it.
 
     Args:
-        curves: Probability of the gold answer, shape (documents, layers).
-        draws: How often documents are drawn with replacement.
+        curves: Probability of the gold answer, ``(documents, layers)``.
+        draws: How often to resample the documents.
     """
     documents, layers = curves.shape
     curve = curves.mean(axis=0)
     if documents < 2 or layers < 2:
-        few = "document" if documents < 2 else "layer"
-        return Candidate(None, None, None, None, f"no single boundary: there is one {few} only")
+        single = "document" if documents < 2 else "layer"
+        return Candidate(None, None, None, None, f"no single boundary: there is one {single} only")
     layer = int(sharpest_rise(curve))
     places = _resampled(curves, draws)
     share = float((np.abs(places - layer) <= 1).mean())
-    # quantiles that are layers
+    # these quantiles are layers, not values between two layers
     low, high = np.quantile(places, [0.05, 0.95], method="inverted_cdf").astype(int).tolist()
     obstacle = _obstacle(curve, layer)
     if not obstacle and share < AGREEING:
@@ -77,14 +77,14 @@ def find_candidate(curves: Array, draws: int = DRAWS) -> Candidate:
 
 
 def sharpest_rise(curves: Array) -> npt.NDArray[np.intp]:
-    """Return the layer whose output has risen most sharply over the one before, at least 1.
+    """Return the layer with the sharpest rise over the layer before, at least 1.
 
-    Rises are averaged with those beside them, with weights 1/4, 1/2, 1/4 (2/3 and 1/3 at the
-    ends): a step keeps its place, and of two equal ones the one among other rises wins. The first
-    of equals is taken.
+    Rises are averaged with their neighbours, with weights 1/4, 1/2, 1/4 (2/3 and 1/3 at the ends).
+    A step keeps its place, and of two equal steps the one among other rises wins. In a tie, the
+    first layer is returned.
 
     Args:
-        curves: Probability at every layer, shape (…, layers), at least two layers.
+        curves: Probability at every layer, ``(…, layers)``, at least two layers.
     """
     rises = np.diff(curves, axis=-1)
     weights = np.full(rises.shape[-1], 2.0)
@@ -99,11 +99,11 @@ def sharpest_rise(curves: Array) -> npt.NDArray[np.intp]:
 
 
 def _obstacle(curve: Array, layer: int) -> str:
-    """Return why a curve has no single step, or ""."""
+    """Return why a curve does not have a single step, or ""."""
     total = float((curve - np.minimum.accumulate(curve)).max())
     if total < FLAT:
         return f"flat: the probability of the gold answer rises by {total:.3f}, less than {FLAT}"
-    # by how much three neighbouring layers rise together, the first of them around layer 2
+    # the rises of three neighbouring layers together; the first three are around layer 2
     windows = np.convolve(np.diff(curve), np.ones(min(3, len(curve) - 1)), mode="valid")
     own = int(np.clip(layer - 2, 0, len(windows) - 1))
     apart = np.abs(np.arange(len(windows)) - own) >= 3  # no layer in common
@@ -119,11 +119,11 @@ def _obstacle(curve: Array, layer: int) -> str:
 
 
 def _resampled(curves: Array, draws: int) -> npt.NDArray[np.intp]:
-    """Return the sharpest rise of the mean of documents drawn with replacement, (draws,)."""
+    """Return the sharpest rise of the mean of resampled documents, ``(draws,)``."""
     documents = len(curves)
     generator = np.random.default_rng(SEED)
     equal = np.full(documents, 1 / documents)
-    # how often each document is drawn; some draws at a time
+    # counts of each document, some draws at a time
     return np.concatenate(
         [
             sharpest_rise(

@@ -1,4 +1,4 @@
-"""From readings of documents to curves over layers."""
+"""Turn the readings of documents into curves over layers."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ _DIGITS = 6
 
 
 def whole_answers(readings: Sequence[Reading]) -> Array:
-    """Return each document's mean probability of a gold token, shape (documents, layers)."""
+    """Return each document's mean probability of a gold token, ``(documents, layers)``."""
     return np.stack([reading.probability.mean(axis=1) for reading in readings])
 
 
 def first_tokens(readings: Sequence[Reading]) -> Array:
-    """Return each document's probability of the first gold token, shape (documents, layers)."""
+    """Return each document's probability of the first gold token, ``(documents, layers)``."""
     return np.stack([reading.probability[:, 0] for reading in readings])
 
 
 def layer_rows(readings: Sequence[Reading]) -> list[dict[str, Any]]:
     """Return a row of statistics over documents for every layer.
 
-    ``mean``, ``median``, ``q25`` and ``q75`` are of :func:`whole_answers`, those with ``first_``
-    of :func:`first_tokens`. ``logprob_mean`` is the mean over documents of the mean
-    log-probability of a gold token (natural logarithm), ``rank_median`` the median over documents
-    of the median rank of a gold token; 0 is the most likely token.
+    ``mean``, ``median``, ``q25`` and ``q75`` are those of :func:`whole_answers`; with the prefix
+    ``first_``, of :func:`first_tokens`. ``logprob_mean`` is the mean over documents of the mean
+    log-probability of a gold token (natural logarithm). ``rank_median`` is the median over
+    documents of the median rank of a gold token; rank 0 is the most likely token.
     """
     logprobs = np.stack([reading.logprob.mean(axis=1) for reading in readings])
     ranks = np.stack([np.median(reading.rank, axis=1) for reading in readings])
     columns = {
-        **_spread("", whole_answers(readings)),
-        **_spread("first_", first_tokens(readings)),
+        **_quartiles("", whole_answers(readings)),
+        **_quartiles("first_", first_tokens(readings)),
         "logprob_mean": logprobs.mean(axis=0),
         "rank_median": np.median(ranks, axis=0),
     }
@@ -57,12 +57,12 @@ def document_row(reading: Reading) -> dict[str, Any]:
 
 
 def median_document(readings: Sequence[Reading]) -> int:
-    """Return which document's probability at the last layer is the (lower) median."""
+    """Return the index of the document with the (lower) median probability at the last layer."""
     last = whole_answers(readings)[:, -1]
     return int(np.argsort(last, kind="stable")[(len(last) - 1) // 2])
 
 
-def _spread(prefix: str, values: Array) -> dict[str, Array]:
+def _quartiles(prefix: str, values: Array) -> dict[str, Array]:
     q25, median, q75 = np.quantile(values, [0.25, 0.5, 0.75], axis=0)
     named = {"mean": values.mean(axis=0), "median": median, "q25": q25, "q75": q75}
     return {f"{prefix}{name}": column for name, column in named.items()}

@@ -25,11 +25,11 @@ _ANY_LENGTH = 1 << 30
 
 @dataclass(frozen=True)
 class Gold:
-    """A prompt and the answer that the task wants.
+    """A prompt and its gold answer.
 
     Attributes:
         doc_id: Number of the document, as in lm-eval's samples.
-        doc_hash: Hash of the document, as there.
+        doc_hash: Hash of the document, as in lm-eval's samples.
         context: Prompt tokens, at least one.
         answer: Gold tokens, at least one.
     """
@@ -42,12 +42,12 @@ class Gold:
 
 @dataclass(frozen=True)
 class GoldAnswers:
-    """The documents of a task that can be traced, and the others.
+    """The documents of a task that can be traced, and the number of others.
 
     Attributes:
         documents: In the task's order.
-        skipped: How many were left out, by reason.
-        truncated: In how many the left end of the prompt is missing, as it is in ``hf``.
+        skipped: How many are left out, by reason.
+        truncated: How many prompts lose their left end, as they do in ``hf``.
     """
 
     documents: list[Gold]
@@ -56,11 +56,7 @@ class GoldAnswers:
 
 
 def refuse_perplexity(name: str, task: Task) -> None:
-    """Refuse a task that scores whole texts.
-
-    Raises:
-        TaskError: It does.
-    """
+    """Raise a TaskError if a task scores whole texts."""
     if getattr(task, "OUTPUT_TYPE", None) == "loglikelihood_rolling":
         raise TaskError(
             f"task {name} measures perplexity: its texts have no prompt and no gold answer to "
@@ -69,13 +65,7 @@ def refuse_perplexity(name: str, task: Task) -> None:
 
 
 def gold_answers(lm: TraceLM, name: str, task: Task, *, chat: bool) -> GoldAnswers:
-    """Return the gold answers of the documents that lm-eval has built requests for.
-
-    Args:
-        lm: The model, for its tokens.
-        name: Name of the task.
-        task: The task, with its requests.
-        chat: Whether the prompts are chats.
+    """Return the gold answers of the documents for which lm-eval has built requests.
 
     Raises:
         TaskError: The task has no gold answers.
@@ -88,7 +78,7 @@ def gold_answers(lm: TraceLM, name: str, task: Task, *, chat: bool) -> GoldAnswe
     documents, truncated = [], 0
     for doc_id, instances in requests.items():
         context, answer = finder.tokens(instances)
-        # the last token is never an input
+        # The last token is never an input.
         room = lm.max_length + 1 - len(answer)
         if not answer or room < 1:
             skipped[LONG if answer else EMPTY] += 1
@@ -102,21 +92,19 @@ def gold_answers(lm: TraceLM, name: str, task: Task, *, chat: bool) -> GoldAnswe
 def _report(
     name: str, documents: list[Gold], skipped: Counter[str], truncated: int, max_length: int
 ) -> None:
-    """Say which documents are left out, and refuse to go on with none."""
+    """Log which documents are left out; refuse a task if none remains."""
     reasons = ", ".join(f"{count} with {reason}" for reason, count in skipped.items() if count)
     if not documents:
         raise TaskError(
             f"task {name}: no document can be traced ({reasons or 'there are none'}; "
-            f"max_length={max_length}); expected documents with a gold text that fits"
+            f"max_length={max_length}); expected documents with a gold answer that fits"
         )
     if reasons:
         logger.warning("%s: left out %s; %d are traced", name, reasons, len(documents))
     if truncated:
         logger.warning(
             "%s: %d prompts are longer than max_length=%d and lose their left end",
-            name,
-            truncated,
-            max_length,
+            *(name, truncated, max_length),
         )
 
 
@@ -128,17 +116,17 @@ def _hash(doc: Any) -> str:
 
 
 class _GoldFinder:
-    """Finds prompt and gold answer from the requests of a document."""
+    """Finds the prompt and the gold answer in the requests of a document."""
 
     def __init__(self, lm: TraceLM, name: str, task: Task, *, chat: bool) -> None:
         self._lm = lm
         self._name = name
         self._task = task
-        # the requests are built, so that its examples do not matter
+        # The requests are built already, so few-shot examples do not matter here.
         self._prompts = Prompts(task, lm, num_fewshot=0, apply_chat_template=chat)
 
     def tokens(self, instances: list[Instance]) -> tuple[list[int], list[int]]:
-        """Return prompt tokens, at least one, and gold tokens, none if there is no gold answer."""
+        """Return the prompt's tokens, at least one, and the gold tokens, none without an answer."""
         first = instances[0]
         if first.request_type == "generate_until":
             return self._generated(first.args[0], self._prompts.target(first.doc))
@@ -158,7 +146,7 @@ class _GoldFinder:
         return self._lm.pair(*chosen.args)
 
     def _generated(self, prompt: str, target: str) -> tuple[list[int], list[int]]:
-        """Return the prompt as it is before generation, and the target as training shows it."""
+        """Return the prompt as before generation, and the target as in training."""
         if not target:
             return [], []
         row = self._prompts.row(prompt, target, _ANY_LENGTH)
@@ -169,18 +157,18 @@ class _GoldFinder:
 
 
 def gold_choice(task: Task, doc: Any, continuations: list[str]) -> int | None:
-    """Return the number of the gold choice, or None where lm-eval sees no valid one.
+    """Return the index of the gold choice, or None where lm-eval has no valid one.
 
     Args:
-        task: A task that scores choices; of several right ones, the first counts.
+        task: A task that scores choices; if several are right, the first counts.
         doc: The document.
         continuations: The continuations that it scores.
     """
     if isinstance(task, ConfigurableTask):
-        # where the choices are prompts, the text is the number of the right one
+        # If the choices are prompts, the text is the index of the right one.
         gold = task.doc_to_text(doc) if task.multiple_input else task.doc_to_target(doc)
         choices = task.doc_to_choice(doc)
-    else:  # a task in Python: its target is a continuation
+    else:  # the target of a task written in Python is a continuation
         gold = str(task.doc_to_target(doc)).strip()
         choices = [continuation.strip() for continuation in continuations]
     if isinstance(gold, (list, tuple)):

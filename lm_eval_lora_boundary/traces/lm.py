@@ -1,4 +1,4 @@
-"""The lm-eval model of a trace: it has lm-eval build the requests, and answers none of them."""
+"""The lm-eval model of a trace: lm-eval builds the requests, and none is answered."""
 
 from __future__ import annotations
 
@@ -11,14 +11,10 @@ from ..harness.sweep_lm import SweepLM
 
 
 class TraceLM(SweepLM):
-    """A model whose boundary can be moved, and whose answers nobody reads."""
+    """A model whose boundary can be moved, and whose answers are not used."""
 
     def pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
-        """Return a request as the tokens that lm-eval's ``hf`` would score.
-
-        Args:
-            context: The context.
-            continuation: The continuation, not empty.
+        """Return the tokens that lm-eval's ``hf`` would score for a request.
 
         Returns:
             Tokens of both; at least one of the context.
@@ -28,7 +24,7 @@ class TraceLM(SweepLM):
         )
         tokens: list[Any] = super(SweepLM, self).loglikelihood([request], disable_tqdm=True)
         ((before, after),) = tokens
-        # something must predict the first token of the answer
+        # The first token of the answer must be predicted from something.
         return before or [self.prefix_token_id], after
 
     def _loglikelihood_tokens(
@@ -36,7 +32,7 @@ class TraceLM(SweepLM):
     ) -> list[Any]:
         return [(before, after) for _, before, after in requests]
 
-    # --- from lm-eval, while it builds the requests
+    # --- called by lm-eval after it has built the requests
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """Return empty responses."""

@@ -1,9 +1,9 @@
 """The model's own logits from the output of any of its layers.
 
-A forward pass notes what every decoder layer returns, at the scored positions only. To read a
-layer out, the same model runs once more with every layer returning the noted states: what is left
-is what the model does after its last layer, whatever that is (final norm, projection, head, logit
-scale, soft-cap). So nothing here knows where an architecture keeps its norm or its head.
+A forward pass captures the output of every decoder layer, at the scored positions only. To read a
+layer out, the same model runs once more, and every layer just returns the captured states. What
+remains is what the model does after its last layer (final norm, projection, head, logit scale,
+soft-cap). So nothing here depends on where an architecture keeps its norm or its head.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from ..forward.split_model import logits_in_pieces
 
 
 class LayerReadout:
-    """Reads the layers of a causal language model out."""
+    """Reads logits out of the layers of a causal language model."""
 
     def __init__(self, model: Any, stack: DecoderStack, whole: Any | None = None) -> None:
-        """Prepare; changes nothing.
+        """Prepare; this changes nothing.
 
         Args:
-            model: The model, without PEFT around it (adapted layers inside are fine).
+            model: The model, without PEFT's wrapper (adapted layers inside are fine).
             stack: Its decoder layers.
-            whole: What to run it by, such as PEFT's model around it; None for the model itself.
+            whole: What to call to run it, such as PEFT's wrapper; None for the model itself.
         """
         self._model = model
         self._whole = model if whole is None else whole
@@ -42,17 +42,17 @@ class LayerReadout:
         """Run the model once.
 
         Args:
-            batch: The inputs. They are padded on the right, where causal attention never looks.
+            batch: The inputs, padded on the right, where causal attention never looks.
 
         Returns:
-            The output of every layer at the scored positions, shape (layers, scored, hidden), and
-            the model's own logits at the last of them in each row, shape (batch, vocab).
+            The output of every layer at the scored positions, ``(layers, scored, hidden)``, and
+            the model's own logits at each row's last scored position, ``(batch, vocab)``.
         """
         captured: list[torch.Tensor] = [torch.empty(0)] * len(self._layers)
 
-        def note(layer: int) -> Callable[..., None]:
+        def capture(layer: int) -> Callable[..., None]:
             def hook(_: nn.Module, __: Any, output: Any) -> None:
-                # the layers of some architectures return further things beside the states
+                # In some architectures, layers return more than the states.
                 self._rest[layer] = output[1:] if isinstance(output, tuple) else None
                 states = output[0] if isinstance(output, tuple) else output
                 rows, positions = batch.rows.to(states.device), batch.positions.to(states.device)
@@ -60,7 +60,7 @@ class LayerReadout:
 
             return hook
 
-        handles = [layer.register_forward_hook(note(i)) for i, layer in enumerate(self._layers)]
+        handles = [layer.register_forward_hook(capture(i)) for i, layer in enumerate(self._layers)]
         last = copy.copy(batch)
         ends = last_of_rows(batch)
         last.rows, last.positions = batch.rows[ends], batch.positions[ends]
@@ -77,7 +77,10 @@ class LayerReadout:
         """Apply what follows the last layer; see :func:`.logits_in_pieces`.
 
         Args:
-            states: What layers returned, shape (states, hidden).
+            states: Outputs of layers, ``(states, hidden)``.
+
+        Yields:
+            The slice of the states, and their logits, ``(piece, vocab)``.
         """
         config = self._model.config.get_text_config(decoder=True)
         with self._only_the_end() as end:
@@ -85,7 +88,7 @@ class LayerReadout:
 
     @contextmanager
     def _only_the_end(self) -> Iterator[Callable[[torch.Tensor], torch.Tensor]]:
-        """Let every layer return given states, as sequences of one token each."""
+        """Make every layer return given states, as sequences of one token each."""
         given = torch.empty(0)
 
         def stand_in(rest: tuple[Any, ...] | None) -> Callable[..., Any]:
@@ -94,7 +97,7 @@ class LayerReadout:
         def logits(states: torch.Tensor) -> torch.Tensor:
             nonlocal given
             given = states.unsqueeze(1)  # (piece, 1, hidden)
-            # any token will do: what is made of it is thrown away by the first layer
+            # Any token will do: the first layer discards its embedding.
             embedding = self._model.get_input_embeddings()
             device = next(embedding.parameters()).device
             tokens = torch.zeros((len(states), 1), dtype=torch.long, device=device)
@@ -109,22 +112,22 @@ class LayerReadout:
             for layer, forward in zip(self._layers, before, strict=True):
                 if forward is None:
                     del layer.forward
-                else:  # of a library that moves weights between devices
+                else:  # set by a library that moves weights between devices
                     layer.forward = forward
 
 
 def last_of_rows(batch: Batch) -> torch.Tensor:
-    """Return the index of the last scored position of each row, shape (batch,)."""
+    """Return the index of each row's last scored position, ``(batch,)``."""
     return torch.tensor(batch.lengths, device=batch.rows.device).cumsum(0) - 1
 
 
 def _logits(model: Any, tokens: torch.Tensor) -> torch.Tensor:
-    """Return the logits of tokens (batch, seq) as ``hf`` computes them, without a cache."""
+    """Return the logits of tokens ``(batch, seq)`` as ``hf`` computes them, without a cache."""
     logits: torch.Tensor = model(input_ids=tokens, use_cache=False).logits
     return logits
 
 
 def targets(continuations: Sequence[Sequence[int]], device: torch.device) -> torch.Tensor:
-    """Return the gold token of every scored position, shape (scored,)."""
+    """Return the gold token of every scored position, ``(scored,)``."""
     flat = [token for continuation in continuations for token in continuation]
     return torch.tensor(flat, dtype=torch.long, device=device)

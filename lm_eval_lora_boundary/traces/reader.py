@@ -19,16 +19,16 @@ from .lm import TraceLM
 from .logit_lens import LayerReadout, last_of_rows, targets
 
 _ROWS = 16  # documents in a batch by default; more only add padding
-_IN_CACHE = 1 << 19  # logits whose softmax a processor's cache holds: three times as fast
+_IN_CACHE = 1 << 19  # logits whose softmax fits into a CPU's cache: three times as fast
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What every layer says about the gold tokens of one document.
+    """The gold tokens of one document, read out at every layer.
 
     Attributes:
-        logprob: Their log-probabilities (natural logarithm), shape (layers, tokens).
-        rank: How many tokens have a larger logit, shape (layers, tokens).
+        logprob: Their log-probabilities (natural logarithm), ``(layers, tokens)``.
+        rank: How many tokens have a larger logit, ``(layers, tokens)``.
     """
 
     logprob: npt.NDArray[np.float64]
@@ -36,40 +36,37 @@ class Reading:
 
     @property
     def probability(self) -> npt.NDArray[np.float64]:
-        """The probabilities of the gold tokens, shape (layers, tokens)."""
+        """The probabilities of the gold tokens, ``(layers, tokens)``."""
         return np.exp(self.logprob)
 
 
 class Reader:
-    """Reads documents with the model as it is."""
+    """Reads documents with the model at its current boundary."""
 
     def __init__(self, lm: TraceLM) -> None:
-        """Prepare; changes nothing.
+        """Prepare; this changes nothing.
 
         Args:
             lm: The model; its boundary may move between calls.
 
         Raises:
-            AdapterError: The adapter works on the output head, in a part of each text.
+            AdapterError: The adapter changes the output head for a part of each text.
         """
         self._lm = lm
         self._model = lm.cut.model.get_base_model()
         if on_head(self._model, lm.adapter.config):
             raise AdapterError(
-                "the adapter changes the output head from a sequence of tokens on "
-                "(alora_invocation_tokens), and a trace reads layers out token by token; it cannot "
-                "be traced, but swept"
+                "the adapter changes the output head after certain tokens "
+                "(alora_invocation_tokens), but a trace reads layers out token by token, so it "
+                "cannot be traced; run a sweep instead"
             )
         self._readout = LayerReadout(self._model, lm.cut.stack, lm.model)
 
     def check(self, documents: Sequence[Gold]) -> None:
-        """Compare what is read of a document with what PEFT's own model says when it is called.
-
-        Args:
-            documents: The documents; the shortest is taken.
+        """Compare the reading of the shortest document with PEFT's own model.
 
         Raises:
-            ModelError: They differ, so that the traces would be of something else.
+            ModelError: They differ, so a trace would be of another model.
         """
         document = min(documents, key=_length)
         (reading,) = self._read_batch([document])
@@ -85,18 +82,18 @@ class Reader:
         rows: int | None = None,
         done: Callable[[int], object] = lambda count: None,
     ) -> list[Reading]:
-        """Read documents, longest first; where memory runs out, fewer at once.
+        """Read documents, longest first, and fewer at once if memory runs out.
 
         Args:
             documents: The documents.
             rows: Documents in a batch; None for a number that should fit.
-            done: Is told how many documents have been read, after every batch.
+            done: Called with the number of documents read, after every batch.
 
         Returns:
             A reading for each document.
 
         Raises:
-            ModelError: Memory does not suffice for one document, or the model does something
+            ModelError: There is not enough memory for one document, or the model does something
                 between its layers and its logits that cannot be applied to a single layer.
         """
         order = sorted(range(len(documents)), key=lambda i: (-_length(documents[i]), i))
@@ -144,35 +141,32 @@ class Reader:
         for ours, theirs in zip(logprobs[-1, ends.cpu().numpy()], expected.tolist(), strict=True):
             self._compare(float(ours), theirs, "the model itself")
         parts = np.cumsum(batch.lengths)[:-1]
-        return [
-            Reading(each, its_rank)
-            for each, its_rank in zip(
-                np.split(logprobs, parts, axis=1), np.split(ranks, parts, axis=1), strict=True
-            )
-        ]
+        columns = (np.split(array, parts, axis=1) for array in (logprobs, ranks))
+        return [Reading(*each) for each in zip(*columns, strict=True)]
 
     def _gold_columns(
         self, states: torch.Tensor, gold: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return log-probability and rank of one token after each state, both (states,)."""
-        parts = [
-            self._column(logits, gold[piece]) for piece, logits in self._readout.logits(states)
-        ]
-        return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+        """Return log-probability and rank of one token after each state, both ``(states,)``."""
+        logprobs, ranks = zip(
+            *(self._column(logits, gold[piece]) for piece, logits in self._readout.logits(states)),
+            strict=True,
+        )
+        return torch.cat(logprobs), torch.cat(ranks)
 
     def _column(
         self, logits: torch.Tensor, gold: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return log-probability and rank of one token for each row of logits (rows, vocab)."""
+        """Return log-probability and rank of one token for each row of ``(rows, vocab)``."""
         gold = gold.to(logits.device).unsqueeze(1)
-        # in half precision, probabilities would be rounded to steps of almost one percent
+        # Half precision would round probabilities to steps of almost one percent.
         dtype = self._lm.softmax_dtype or torch.float32
         on_cpu = logits.device.type == "cpu"
         size = max(1, _IN_CACHE // logits.shape[1]) if on_cpu else len(logits)
         log_probs, ranks = [], []
         for some, token in zip(torch.split(logits, size), torch.split(gold, size), strict=True):
             log_probs.append(log_softmax(some, dtype).gather(1, token))
-            # sums of floats are several times faster than those of booleans, and exact up to 2^24
+            # Floats are summed several times faster than booleans, and exactly up to 2^24.
             larger = torch.empty(some.shape, dtype=torch.float32, device=some.device)
             torch.gt(some, some.gather(1, token), out=larger)
             ranks.append(larger.sum(dim=1).long())
@@ -182,12 +176,12 @@ class Reader:
         if not np.isfinite(logprobs).all():
             layer = int(np.argmin(np.isfinite(logprobs).all(axis=1)))
             raise ModelError(
-                f"the logits that {type(self._model).__name__} makes of layer {layer} are not "
+                f"the logits of {type(self._model).__name__} read out at layer {layer} are not "
                 f"finite in {self._lm.model.dtype}; give --dtype float32 or bfloat16"
             )
 
     def _compare(self, ours: float, own: float, whose: str) -> None:
-        """Compare what the last layer reads out with what somebody else says."""
+        """Compare what the last layer reads out with another log-probability."""
         if not scores_agree(ours, own, self._lm.model.dtype):
             raise ModelError(
                 f"{type(self._model).__name__} cannot be traced with this adapter: its last layer "

@@ -1,14 +1,13 @@
 """The flow of a trace, from settings to ``trace.json``.
 
-lm-eval builds the requests, which give the prompts; the tasks give the gold answers. Every model
-(full adapter, base, cuts) then runs once over prompts and answers.
+lm-eval builds the requests, which hold the prompts; the tasks hold the gold answers. Then every
+model (whole adapter, base model, other boundaries) runs once over prompts and answers.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +37,11 @@ Readings = dict[str, list[Reading]]  # by name of the model
 def run(
     settings: TraceSettings, output: Path, *, model: PreTrainedModel | None = None
 ) -> dict[str, Any]:
-    """Trace the gold answers of tasks and write what was found.
+    """Trace the gold answers of tasks and write the results.
 
     Args:
         settings: The trace.
-        output: Folder to write; other files in it stay.
+        output: Folder to write; its other files stay.
         model: The base model, if it is loaded already; it is changed.
 
     Returns:
@@ -83,19 +82,19 @@ def run(
 
 
 def _make(output: Path) -> None:
-    """Create the folder before anything takes long."""
+    """Create the folder before any long work starts."""
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{output} cannot be created: {error.strerror}") from error
 
 
-def _check_document(name: str, documents: Sequence[Gold], asked: int | None) -> None:
-    """Refuse to draw a document that is not there."""
-    if asked is not None and all(each.doc_id != asked for each in documents):
-        numbers = [each.doc_id for each in documents]
+def _check_document(name: str, documents: Sequence[Gold], doc_id: int | None) -> None:
+    """Refuse to draw a document that is not traced."""
+    numbers = [each.doc_id for each in documents]
+    if doc_id is not None and doc_id not in numbers:
         raise TaskError(
-            f"document={asked} is not among the {len(numbers)} traced documents of {name}; "
+            f"document={doc_id} is not among the {len(numbers)} traced documents of {name}; "
             f"expected one of {min(numbers)} to {max(numbers)}"
         )
 
@@ -124,18 +123,18 @@ def _read(
 def _entry(answers: GoldAnswers, readings: Readings) -> dict[str, Any]:
     """Return what ``trace.json`` says about a task."""
     rows = {label: layer_rows(found) for label, found in readings.items()}
-    candidate = asdict(find_candidate(whole_answers(readings[TRACED_FULL])))
+    candidate = find_candidate(whole_answers(readings[TRACED_FULL]))
     return {
         "documents": len(answers.documents),
         "skipped": answers.skipped,
         "truncated_prompts": answers.truncated,
         "layers": rows[TRACED_FULL],
         "models": rows,
-        "candidate": candidate["layer"],
-        "candidate_low": candidate["low"],
-        "candidate_high": candidate["high"],
-        "share": candidate["share"],
-        "verdict": candidate["verdict"],
+        "candidate": candidate.layer,
+        "candidate_low": candidate.low,
+        "candidate_high": candidate.high,
+        "share": candidate.share,
+        "verdict": candidate.verdict,
     }
 
 

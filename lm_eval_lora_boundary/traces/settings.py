@@ -1,4 +1,4 @@
-"""What a trace is asked to do."""
+"""The settings of a trace."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class TraceSettings(EvaluationSettings):
     A row of a batch is one document.
 
     Attributes:
-        boundaries: Cuts to trace beside the whole adapter and the base model: ranges such as
-            ``5-9``, a list such as ``10,20``, ``all``, or nothing.
-        document: ``doc_id`` of the document to draw the heatmap of; None for the one with the
+        boundaries: Boundaries to trace besides the whole adapter and the base model: ranges such
+            as ``5-9``, a list such as ``10,20``, ``all``, or nothing.
+        document: ``doc_id`` of the document whose heatmap is drawn; None for the one with the
             median probability.
     """
 
@@ -32,7 +32,7 @@ class TraceSettings(EvaluationSettings):
         return [*super()._rules(), ("document", allowed, "a doc_id, at least 0")]
 
     def models(self, layers: int) -> dict[str, int]:
-        """Return the boundaries to trace by name: whole adapter, base model, cuts.
+        """Return the boundaries to trace, by name: whole adapter, base model, others.
 
         Args:
             layers: Number of decoder layers, N.
@@ -41,5 +41,5 @@ class TraceSettings(EvaluationSettings):
             BoundaryError: A boundary is not in ``-1..N-1``.
         """
         models = {TRACED_FULL: layers - 1, TRACED_BASE: -1}
-        asked = parse_boundaries(self.boundaries, layers) if self.boundaries.strip() else []
-        return models | {f"boundary={k}": k for k in asked if k not in models.values()}
+        others = parse_boundaries(self.boundaries, layers) if self.boundaries.strip() else []
+        return models | {f"boundary={k}": k for k in others if k not in models.values()}

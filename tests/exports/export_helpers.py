@@ -1,4 +1,4 @@
-"""Exports of tiny models, and what they must equal."""
+"""Exports of tiny models, and the models they must equal."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def logits(model: Any) -> torch.Tensor:
 
 
 def layer_in(name: str) -> int:
-    """Second implementation of a depth: the first number in the name, or a side."""
+    """Second implementation of depth: the first number in the name, or the side of the model."""
     number = next((int(part) for part in name.split(".") if part.isdigit()), None)
     return number if number is not None else 0 if "embed" in name else LAYERS - 1
 

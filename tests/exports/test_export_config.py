@@ -57,14 +57,14 @@ def test_every_layer_keeps_rank_and_scaling(
     assert cut == {name: whole[name] for name in cut}
 
 
-def test_no_pattern_is_written_where_one_value_is_left(tiny: Any, tmp_path: Path) -> None:
+def test_no_pattern_is_written_if_all_kept_values_are_equal(tiny: Any, tmp_path: Path) -> None:
     base, adapter = tiny(rank_pattern={"layers.3.mlp.up_proj": 7, "layers.[012].mlp.up_proj": 4})
     run(base, adapter, 2, tmp_path / "out")
     written = config(tmp_path / "out")
     assert (written["r"], written["rank_pattern"], written["alpha_pattern"]) == (4, {}, {})
 
 
-def test_a_path_that_another_ends_with_is_told_apart() -> None:
+def test_a_path_is_distinguished_from_one_that_ends_with_it() -> None:
     names = ["layers.0.q", "tower.layers.0.q", "layers.1.q"]
     wanted = {"layers.0.q"}
     assert not _selects(peft.LoraConfig(target_modules=["layers.0.q"]), names, wanted)
@@ -83,6 +83,6 @@ def test_experts_are_named_one_layer_at_a_time(tiny: Any, tmp_path: Path) -> Non
     assert all(".layers.0." in name for name in written["target_modules"])
 
 
-def test_a_tensor_of_no_module_is_refused(tiny: Any) -> None:
+def test_a_tensor_without_a_module_is_refused(tiny: Any) -> None:
     with pytest.raises(AdapterError, match=r"holds base_model\.model\.old\.name.*save_pretrained"):
         kept_names(["base_model.model.old.name.lora_A.weight"], [], LAYERS - 1, Path("folder"))

@@ -1,4 +1,4 @@
-"""What is exported equals the cut, for every way to write an adapter, at every boundary."""
+"""Exports equal the cut, for every kind of adapter and at every boundary."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ TARGETS: list[dict[str, Any]] = [
     {"alpha_pattern": {"layers.0.self_attn.q_proj": 3, "v_proj": 5}, "use_rslora": True},
     {"use_rslora": True},
     {"use_dora": True},
-    {"lora_bias": True, "target_modules": ["q_proj"]},  # biases that LoRA itself trained
+    {"lora_bias": True, "target_modules": ["q_proj"]},  # biases of the LoRA layers themselves
     {"init_lora_weights": "gaussian"},
 ]
 EVERY_BOUNDARY = (TARGETS[0], TARGETS[3], TARGETS[10])
@@ -52,7 +52,7 @@ SIDES: list[dict[str, Any]] = [
 
 
 def check(base: Path, adapter: Path, boundary: int, output: Path, whole: Any) -> None:
-    """Export, and compare with the adapter by ways that the package does not use."""
+    """Export, and compare with the adapter in ways that the package does not use."""
     facts = run(base, adapter, boundary, output)
     assert facts["max_difference"] == 0.0
     source, written = tensors(adapter), tensors(output)
@@ -67,7 +67,7 @@ def check(base: Path, adapter: Path, boundary: int, output: Path, whole: Any) ->
 
 
 def adapted(model: Any) -> list[str]:
-    """Return the paths of what PEFT has wrapped."""
+    """Return the paths of the modules that PEFT has wrapped."""
     kinds = (LoraLayer, AuxiliaryTrainingWrapper)
     return [name for name, module in model.named_modules() if isinstance(module, kinds)]
 
@@ -86,7 +86,7 @@ def test_every_way_to_name_targets(tiny: Any, tmp_path: Path, settings: dict[str
 
 
 @pytest.mark.parametrize("settings", SIDES, ids=str)
-def test_embeddings_and_head_go_by_their_side(
+def test_embeddings_and_head_are_kept_or_dropped_by_their_side(
     tiny: Any, tmp_path: Path, settings: dict[str, Any]
 ) -> None:
     base, adapter = tiny(**settings)
@@ -120,7 +120,7 @@ def test_every_architecture(tiny: Any, tmp_path: Path, architecture: str, tied: 
 @pytest.mark.parametrize(
     "settings", [{}, {"alpha_pattern": {"q_proj": 3}}, SIDES[1], SIDES[4]], ids=str
 )
-def test_an_evaluation_says_the_same_of_both_folders(
+def test_an_evaluation_of_the_export_equals_one_of_the_cut(
     tiny: Any, tmp_path: Path, settings: dict[str, Any]
 ) -> None:
     base, adapter = tiny(**settings)
@@ -132,7 +132,7 @@ def test_an_evaluation_says_the_same_of_both_folders(
     assert ours["dropped_parameters"] == 0 < theirs["dropped_parameters"]
 
 
-def test_it_shrinks_by_the_dropped_share(tiny: Any, tmp_path: Path) -> None:
+def test_an_export_is_smaller_by_the_dropped_share(tiny: Any, tmp_path: Path) -> None:
     base, adapter = tiny()
     whole = (adapter / "adapter_model.safetensors").stat().st_size
     for boundary in range(LAYERS):
@@ -166,7 +166,7 @@ def test_an_export_can_be_cut_again(tiny: Any, tmp_path: Path) -> None:
         assert again.read_bytes() == direct.read_bytes()
 
 
-def test_exports_are_the_same_to_the_byte(tiny: Any, tmp_path: Path) -> None:
+def test_repeated_exports_are_identical_to_the_byte(tiny: Any, tmp_path: Path) -> None:
     base, adapter = tiny()
     for name in ("a", "b"):
         run(base, adapter, 1, tmp_path / name)
@@ -195,7 +195,9 @@ def test_pickled_adapters_become_safetensors(tiny: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("bias", ["all", "lora_only"])
-def test_trained_biases_go_by_their_layer(tiny: Any, tmp_path: Path, bias: str) -> None:
+def test_trained_biases_are_kept_or_dropped_by_their_layer(
+    tiny: Any, tmp_path: Path, bias: str
+) -> None:
     base, _ = tiny("gpt2")
     trained = randomise(peft.get_peft_model(tiny_model("gpt2"), lora_config("gpt2", bias=bias)))
     for name, parameter in trained.named_parameters():

@@ -1,4 +1,4 @@
-"""A folder appears whole or not at all; card, tokenizer and facts are in it."""
+"""A folder appears complete or not at all, with card, tokenizer and facts."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_what_is_read_is_never_replaced(tiny: Any, tmp_path: Path) -> None:
     assert tensors(adapter).keys() == tensors(written).keys()
 
 
-def test_a_full_disk_leaves_the_older_export(
+def test_a_full_disk_leaves_the_older_export_alone(
     tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base, adapter = tiny()
@@ -122,14 +122,14 @@ def test_a_full_disk_leaves_the_older_export(
     assert json.loads((tmp_path / "out" / api.FACTS).read_text())["boundary"] == 2
 
 
-def test_folders_in_between_are_made(tiny: Any, tmp_path: Path) -> None:
+def test_parent_folders_are_created(tiny: Any, tmp_path: Path) -> None:
     base, adapter = tiny()
     run(base, adapter, 1, tmp_path / "a" / "b" / "out")
     assert (tmp_path / "a" / "b" / "out" / WEIGHTS).is_file()
     assert (tmp_path / "a" / "b" / "out").stat().st_mode == (tmp_path / "a").stat().st_mode
 
 
-def test_the_card_says_what_was_done_and_how_to_load_it(tiny: Any, tmp_path: Path) -> None:
+def test_the_card_tells_what_was_done_and_how_to_load_it(tiny: Any, tmp_path: Path) -> None:
     base, adapter = tiny(r=20)
     facts = run(base, adapter, 1, tmp_path / "out")
     card = ModelCard.load(tmp_path / "out" / "README.md")
@@ -165,7 +165,7 @@ def test_the_card_of_a_dora_adapter_does_not_promise_vllm(tiny: Any, tmp_path: P
     assert "vLLM does not load it: vLLM does not support DoRA" in card
 
 
-def test_the_tokenizer_of_the_adapter_comes_along(tiny: Any, tmp_path: Path) -> None:
+def test_the_adapters_tokenizer_is_copied(tiny: Any, tmp_path: Path) -> None:
     base, source = tiny()
     adapter = tmp_path / "adapter"
     shutil.copytree(source, adapter)
@@ -181,7 +181,7 @@ def test_the_tokenizer_of_the_adapter_comes_along(tiny: Any, tmp_path: Path) -> 
     only_template = tmp_path / "template"
     shutil.copytree(source, only_template)
     shutil.copy(adapter / "chat_template.jinja", only_template)
-    # an evaluation would add a padding token, which a checkpoint must not get
+    # an evaluation adds a padding token, which must not be in a checkpoint
     template = tokenizer.chat_template
     for peft, expected in ((source, None), (adapter, template), (only_template, template)):
         output = tmp_path / f"merged-{peft.name}-{expected is None}"

@@ -1,4 +1,4 @@
-"""What cannot be written faithfully is refused, with the reason and the remedy."""
+"""Cuts that cannot be written exactly are refused, with the reason and a remedy."""
 
 from __future__ import annotations
 
@@ -49,7 +49,9 @@ def test_out_of_range_names_the_range(tiny: Any, tmp_path: Path, boundary: int) 
         ("auto", "record one with"),
     ],
 )
-def test_boundaries_that_are_none(tiny: Any, tmp_path: Path, boundary: Any, message: str) -> None:
+def test_values_that_are_not_boundaries_are_refused(
+    tiny: Any, tmp_path: Path, boundary: Any, message: str
+) -> None:
     base, adapter = tiny()
     with pytest.raises(BoundaryError, match=message):
         run(base, adapter, boundary, tmp_path / "out")
@@ -77,7 +79,7 @@ def test_auto_takes_the_recorded_boundary(tiny: Any, tmp_path: Path) -> None:
     card = (tmp_path / "auto" / "README.md").read_text()
     assert "chose this one on `gsm8k` by `exact_match,strict-match`" in card
     assert "| value | documents |\n| --- | --- |\n| 0.4375 | 200 |" in card
-    # the choice was made for other tensors than those that were written
+    # the record is about other tensors than the exported ones
     assert not (tmp_path / "auto" / "lora_boundary.json").exists()
     assert "gsm8k" not in (tmp_path / "two" / "README.md").read_text()
     other = load_base(base)
@@ -162,7 +164,7 @@ def test_a_boundary_below_the_adapter_is_refused(tiny: Any, tmp_path: Path) -> N
 
 @pytest.mark.filterwarnings("ignore:The following .*_pattern keys:RuntimeWarning")
 def test_names_of_older_releases_are_refused_and_merged(tiny: Any, tmp_path: Path) -> None:
-    """Adapters from before experts were fused: PEFT would adapt those of all layers."""
+    """The adapter is older than fused experts, so PEFT would adapt those of all layers."""
     base, _ = tiny("mixtral")
     generator = torch.Generator().manual_seed(3)
     tensors = {}
@@ -188,7 +190,7 @@ def test_names_of_older_releases_are_refused_and_merged(tiny: Any, tmp_path: Pat
     assert torch.equal(lm_logits(make(base, tmp_path / "adapter-1")), expected)
 
 
-def test_another_base_is_refused(tiny: Any, tmp_path: Path) -> None:
+def test_a_different_base_model_is_refused(tiny: Any, tmp_path: Path) -> None:
     _, adapter = tiny()
     with pytest.raises(AdapterError, match="another base"):
         export(tiny_model(hidden_size=64), adapter, 1, tmp_path / "out")
@@ -208,7 +210,7 @@ def test_another_base_is_refused(tiny: Any, tmp_path: Path) -> None:
         ({"model_args": "no_such_argument=1"}, "no_such_argument"),
     ],
 )
-def test_requests_that_make_no_sense(
+def test_arguments_that_contradict_each_other_are_refused(
     tiny: Any, tmp_path: Path, settings: dict[str, Any], message: str
 ) -> None:
     base, adapter = tiny()
@@ -218,10 +220,10 @@ def test_requests_that_make_no_sense(
 
 
 @pytest.mark.parametrize("harm", ["scale", "drop", "rank"])
-def test_what_differs_after_writing_is_not_left(
+def test_an_export_that_differs_from_the_cut_is_removed(
     tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harm: str
 ) -> None:
-    """A wrong config or a wrong tensor is found by loading the folder again."""
+    """Loading the folder again reveals a wrong config."""
     base, adapter = tiny(use_rslora=True)
     right = adapter_module.cut_config
 

@@ -1,4 +1,4 @@
-"""What is said about vLLM, against its rules."""
+"""Whether vLLM loads an adapter, by its rules."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_a_plain_adapter_has_no_problem() -> None:
         ({"r": 65, "rank_pattern": {"q_proj": 8}}, 128),
     ],
 )
-def test_the_rank_to_pass(settings: dict[str, Any], needed: int | None) -> None:
+def test_the_rank_that_vllm_needs(settings: dict[str, Any], needed: int | None) -> None:
     assert max_lora_rank(lora(**settings)) == needed
     assert bool(vllm_problems(lora(**settings), PLAIN)) == (needed is None)
 
@@ -55,7 +55,7 @@ def test_the_rank_to_pass(settings: dict[str, Any], needed: int | None) -> None:
         ({"use_qalora": True}, "QALoRA"),
     ],
 )
-def test_features_that_it_refuses(settings: dict[str, Any], word: str) -> None:
+def test_features_that_vllm_refuses(settings: dict[str, Any], word: str) -> None:
     (problem,) = vllm_problems(lora(**settings), PLAIN)
     assert word in problem
 
@@ -76,12 +76,12 @@ def test_features_that_it_refuses(settings: dict[str, Any], word: str) -> None:
         ("weight", False),
     ],
 )
-def test_tensors_that_it_reads(name: str, readable: bool) -> None:
+def test_tensors_that_vllm_reads(name: str, readable: bool) -> None:
     problems = vllm_problems(lora(), {name: (8, 32)})
     assert [f"first: {name}" in problem for problem in problems] == ([] if readable else [True])
 
 
-def test_conditions_are_said() -> None:
+def test_conditions_are_named() -> None:
     embeddings = {"base_model.model.model.embed_tokens.lora_embedding_A": (8, 64)}
     assert "embedding_modules" in vllm_conditions(lora(), embeddings)[0]
     experts = {"base_model.model.model.layers.0.mlp.experts.base_layer.lora_A.weight": (8, 64)}
@@ -93,7 +93,7 @@ def test_conditions_are_said() -> None:
 
 @pytest.mark.filterwarnings("ignore:.*tied.*:UserWarning")
 def test_a_cut_may_load_where_the_whole_adapter_does_not(tiny: Any, tmp_path: Path) -> None:
-    """The head's copy is dropped with the head's side."""
+    """The trained copy of the head is dropped with the head's side."""
     base, adapter = tiny(target_modules=["q_proj"], modules_to_save=["lm_head"])
     with pytest.raises(AdapterError, match=r"vLLM cannot load.*modules_to_save \(lm_head\)"):
         run(base, adapter, 3, tmp_path / "out", check="vllm")

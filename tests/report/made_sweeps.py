@@ -167,6 +167,7 @@ def made_task(
         "documents": documents,
         "boundaries": rows,
         "best": best,
+        "choice": best,
         "smallest_equivalent": min([*equal, best]),
         "collapse": max(
             (b for b in range(layers) if set(range(b + 1)) <= set(worse)), default=None
@@ -201,6 +202,9 @@ def made_test(folder: Path, name: str, task: dict[str, Any], documents: int = 30
     rows = statistics(values, boundaries, full)
     for row in rows:
         row["metrics"] = {task["metric"]: row["value"]}
+    chosen = rows[boundaries.index(task["best"])]
+    if chosen["delta_full"] < 0 and chosen["p_value"] < 0.05:
+        task["choice"] = full
     task["selection"] = "other documents"
     task["test"] = {"split": "test", "documents": documents, "boundaries": rows}
 

@@ -64,6 +64,10 @@ MISTAKES: dict[str, tuple[Any, str]] = {
         lambda f: rewrite(f / "sweep.json", lambda c: c["tasks"]["summaries"].pop("best")),
         "'best'",
     ),
+    "no choice": (
+        lambda f: rewrite(f / "sweep.json", lambda c: c["tasks"]["summaries"].pop("choice")),
+        "'choice'",
+    ),
     "best without row": (
         lambda f: rewrite(f / "sweep.json", lambda c: c["tasks"]["summaries"].update(best=77)),
         "77",

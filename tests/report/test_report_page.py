@@ -323,6 +323,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "documents": len(HOSTILE),
         "boundaries": rows,
         "best": 0,
+        "choice": 0,
     }
     settings = {HOSTILE[0]: HOSTILE}
     write_sweep(folder, {task: found}, signature=HOSTILE[0], settings=settings)

@@ -1,4 +1,4 @@
-"""Which boundary: on made-up scores whose truth is known."""
+"""The best boundary of made-up scores with a known truth."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def scores(values: np.ndarray, *, higher_is_better: bool = True) -> Scores:
 
 
 def right(rates: list[float], documents: int = 200) -> np.ndarray:
-    """Return right or wrong: a document that one rate gets right, higher rates get right too."""
+    """Return right or wrong; a document that is right at one rate is right at higher ones too."""
     ability = (np.arange(documents) + 0.5) / documents
     return (ability[:, None] < np.array(rates)).astype(float)
 
@@ -33,7 +33,7 @@ def test_the_smallest_of_the_best_is_chosen_and_low_boundaries_collapse() -> Non
     assert selection.collapse == 2
     assert selection.smallest_equivalent == 3
     row = selection.rows[BOUNDARIES.index(3)]
-    # as good on these documents, which does not prove that it is on all
+    # as good on these documents, which does not prove it on all
     assert row["delta_full"] == 0
     assert -0.03 < row["ci_low"] < -0.005 and row["ci_high"] == -row["ci_low"]
     whole = selection.rows[BOUNDARIES.index(FULL)]
@@ -48,7 +48,7 @@ def test_the_smallest_of_the_best_is_chosen_and_low_boundaries_collapse() -> Non
     assert low["simultaneous_low"] < low["ci_low"] < low["ci_high"] < low["simultaneous_high"] < 0
 
 
-def test_the_smallest_that_is_not_worse_is_the_cheap_choice() -> None:
+def test_the_smallest_equivalent_is_not_significantly_worse() -> None:
     rates = [0.3, 0.3, 0.3, 0.595, 0.6, 0.605, 0.6]
     selection = found(rates)
     assert selection.best == 4
@@ -77,7 +77,7 @@ def test_one_document_gives_values_and_nothing_else() -> None:
         assert all(row[name] is None for name in STATISTICS if not name.startswith("delta"))
 
 
-def test_without_full_adapter_or_base_what_needs_them_is_left_out() -> None:
+def test_statistics_that_need_whole_adapter_or_base_may_be_missing() -> None:
     values = right([0.3, 0.5, 0.4])
     selection = select(Scores([1, 2, 3], values.mean(axis=0).tolist(), Means(values), True), FULL)
     assert selection.best == 2
@@ -97,7 +97,7 @@ def test_a_value_that_is_missing_is_never_the_best() -> None:
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
 @pytest.mark.parametrize("higher_is_better", [True, False])
-def test_a_boundary_without_a_finite_value_leaves_the_others_their_statistics(
+def test_a_boundary_without_a_finite_value_does_not_affect_the_others(
     bad: float, higher_is_better: bool
 ) -> None:
     values = np.random.default_rng(0).random((50, 7))
@@ -111,7 +111,7 @@ def test_a_boundary_without_a_finite_value_leaves_the_others_their_statistics(
     others = [i for i in range(7) if i != 1]
     for i in others:
         assert all(selection.rows[i][name] is not None for name in STATISTICS)
-    # what they would be had it never been scored
+    # as if it had never been scored
     without = select(
         Scores(
             [BOUNDARIES[i] for i in others],
@@ -129,11 +129,11 @@ def test_without_any_finite_value_nothing_is_chosen() -> None:
     nothing = Scores(BOUNDARIES, [float("nan")] * 7, None, True, "acc,none of task")
     with pytest.raises(TaskError, match="acc,none of task is nan at every boundary"):
         select(nothing, FULL)
-    # the test split alone may fail: what was chosen stays chosen
+    # on the test split, this is no reason to fail
     assert all(row["delta_full"] is None for row in describe(nothing, FULL))
 
 
-def test_a_boundary_that_draws_leave_undefined_has_no_statistics() -> None:
+def test_a_boundary_that_is_undefined_in_some_draws_has_no_statistics() -> None:
     def rate(items: list[tuple[int, int]]) -> float:
         return sum(a for a, b in items) / sum(b for a, b in items)
 
@@ -147,14 +147,14 @@ def test_a_boundary_that_draws_leave_undefined_has_no_statistics() -> None:
     assert selection.rows[3]["delta_full"] is not None and selection.rows[3]["win_rate"] is None
 
 
-def test_collapse_is_of_what_was_scored() -> None:
+def test_collapse_considers_only_scored_boundaries() -> None:
     values = right([0.2, 0.2, 0.25, 0.6, 0.62])
     boundaries = [-1, 10, 11, 20, 29]
     rates = values.mean(axis=0).tolist()
     assert select(Scores(boundaries, rates, Means(values), True), 29).collapse == 11
 
 
-def test_where_nothing_was_chosen_nothing_is_flattered() -> None:
+def test_equal_boundaries_have_no_optimism() -> None:
     selection = found([0.5] * 7)
     assert selection.optimism is not None and selection.optimism["value"] == 0
     assert selection.optimism["corrected"] == 0.5

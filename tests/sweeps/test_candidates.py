@@ -1,4 +1,4 @@
-"""A sweep of only the boundaries that a trace speaks for."""
+"""Sweeps that score only the boundaries that a trace suggests."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ from lm_eval_lora_boundary.sweeps.store import AnswerStore
 
 ROOT = Path(lm_eval_lora_boundary.__file__).parents[1]
 TASKS = "tiny_words,tiny_choices,tiny_last_word,tiny_text"
-# of lm-eval's results, what depends on the time and the current folder
+# keys of lm-eval's results that depend on the time and the current folder
 CHANGING = {"date", "total_evaluation_time_seconds", "git_hash", "pretty_env_info"}
 
 
@@ -91,7 +91,7 @@ def two_processes(
 def answers(folder: Path) -> list[Any]:
     connection = sqlite3.connect(folder / "answers.sqlite")
     try:
-        # what a process measured is its own, and only decides how answers are computed
+        # each process measures for itself, and this only decides how answers are computed
         tables = ("answers", "notes WHERE name NOT LIKE 'measured %'")
         return [sorted(connection.execute(f"SELECT * FROM {t}"), key=repr) for t in tables]
     finally:
@@ -106,7 +106,7 @@ def forget_half(folder: Path) -> None:
 
 
 def lm_evals_files(folder: Path) -> dict[str, Any]:
-    """Return what lm-eval wrote below a folder, without what changes."""
+    """Return the content of lm-eval's files below a folder, without what changes."""
     found: dict[str, Any] = {}
     for file in sorted(folder.rglob("*_20*.json*")):
         name = f"{file.parent.relative_to(folder)}/{file.name.rpartition('_')[0]}"
@@ -123,7 +123,7 @@ def lm_evals_files(folder: Path) -> dict[str, Any]:
 def manager(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> TaskManager:
     """Find lm-eval's tasks once, which takes seconds, for all sweeps of this process."""
     if not MANAGERS:
-        # tasks are told about the model, and lm-eval writes that down
+        # lm-eval tells tasks about the model, and writes that to its results
         told = {name: settings[name] for name in ("pretrained", "peft", "dtype")}
         MANAGERS.append(sweep_run.task_manager(settings["include_path"], told))
     monkeypatch.setattr(sweep_run, "task_manager", lambda *_: MANAGERS[0])
@@ -136,7 +136,7 @@ def options(settings: dict[str, Any], **more: Any) -> list[str]:
 
 
 def test_lm_eval(settings: dict[str, Any], manager: TaskManager, tmp_path: Path) -> None:
-    """Numbers and samples of all kinds of requests; five documents for two processes."""
+    """Compare numbers and samples of all kinds of requests; two processes share five documents."""
     names = f"{TASKS},tiny_drawn"
     model = {name: settings[name] for name in ("pretrained", "peft", "dtype")} | {"boundary": 1}
     run = accelerate(
@@ -171,7 +171,7 @@ def test_lm_eval(settings: dict[str, Any], manager: TaskManager, tmp_path: Path)
 
 @pytest.mark.usefixtures("manager")
 def test_sweep(settings: dict[str, Any], tmp_path: Path) -> None:
-    """Five documents, confirmed on others; then one process goes on where two were stopped."""
+    """Sweep five documents with a confirmation; then one process resumes the work of two."""
     names = "tiny_drawn,tiny_choices"
     more = {"tasks": names, "batch_size": 7, "boundaries": "-1,1,3", "num_fewshot": 1, "limit": 5.0}
     one, two = tmp_path / "one", tmp_path / "two"
@@ -182,7 +182,7 @@ def test_sweep(settings: dict[str, Any], tmp_path: Path) -> None:
     assert (two / "sweep.json").read_bytes() == (one / "sweep.json").read_bytes()
     assert answers(two) == answers(one)
     files = lm_evals_files(one)
-    assert len(files) >= 3 * 3 + 2 * 2 * 2  # of the confirmation, too
+    assert len(files) >= 3 * 3 + 2 * 2 * 2  # the confirmation's included
     assert lm_evals_files(two) == files
     assert (two / "report.html").exists()
     shutil.rmtree(two / "boundary=1")
@@ -194,7 +194,7 @@ def test_sweep(settings: dict[str, Any], tmp_path: Path) -> None:
     assert lm_evals_files(two) == files
 
 
-# several sweeps, as a script of a user may have them
+# several sweeps in one script
 SCRIPT = """
 import json, sys
 from pathlib import Path
@@ -202,7 +202,7 @@ from pathlib import Path
 from lm_eval_lora_boundary import sweep
 from lm_eval_lora_boundary.harness import processes
 from lm_eval_lora_boundary.errors import AdapterError, LoraBoundaryError
-from lm_eval_lora_boundary.sweeps import run, worker
+from lm_eval_lora_boundary.sweeps import plan, run, worker
 from lm_eval_lora_boundary.sweeps.settings import SweepSettings
 
 settings = json.loads(sys.argv[1])
@@ -211,7 +211,7 @@ mistakes = []
 # lm-eval takes seconds to find all its tasks
 told = {name: settings[name] for name in ("pretrained", "peft", "dtype")}
 manager = run.task_manager(settings["include_path"], told)
-run.task_manager = lambda *_: manager
+run.task_manager = plan.task_manager = lambda *_: manager
 
 
 def mistaken(**changes):
@@ -233,17 +233,17 @@ mistaken()
 worker.Worker._ready = ready
 
 chosen = SweepSettings(**(settings | {"tasks": ("tiny_words",)}))
-plan = run.plan(chosen, Path("planned"))
+planned = plan.plan(chosen, Path("planned"))
 found = {
     name: sweep(output=name, **(settings | more)) for name, more in json.loads(sys.argv[2]).items()
 }
-print(json.dumps({"mistakes": mistakes, "plan": plan, "found": found}))
+print(json.dumps({"mistakes": mistakes, "plan": planned, "found": found}))
 """
 
 
 @pytest.mark.usefixtures("manager")
 def test_in_a_script(settings: dict[str, Any], tmp_path: Path) -> None:
-    """Mistakes end a sweep in all processes alike; race, one document, two processes go on."""
+    """Errors end a sweep in all processes; then a race, one document and a resumed run work."""
     (tmp_path / "script.py").write_text(SCRIPT)
     common = settings | {"confirm": False, "boundaries": "-1,1,3"}
     sweeps: dict[str, Any] = {

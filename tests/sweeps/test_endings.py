@@ -1,8 +1,8 @@
-"""When responses end: in every engine as in lm-eval's own ``hf``."""
+"""Responses end in every engine where they end in lm-eval's own ``hf``."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
@@ -49,7 +49,7 @@ STOPS = [
 
 
 def spelling_tokenizer() -> Any:
-    """Build a tokenizer of few letters, pairs of them, and special tokens."""
+    """Build a tokenizer of a few letters, pairs of them, and special tokens."""
     special = ["<pad>", "<s>", EOS, "<unk>", OTHER_EOS, "<|chat|>"]
     letters = ["a", "b", "q", "/", "s", "<", ">", " ", "\n"]
     pairs = [x + y for x in letters for y in letters][: VOCABULARY - len(special) - len(letters)]
@@ -84,21 +84,15 @@ def spelling(
     return folder / "base", save_adapter(folder / "adapter", model)
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[AnswerStore]:
-    with closing(AnswerStore(tmp_path / "store")) as store:
-        yield store
-
-
-def asked(arguments: dict[str, Any]) -> list[Instance]:
+def instances(arguments: dict[str, Any]) -> list[Instance]:
     texts = ("ab", "a b a", "qq", "b/s a", "sab ab", "  b")
     return [Instance("generate_until", {}, (text, arguments), i) for i, text in enumerate(texts)]
 
 
 def answers(lm: Any, arguments: dict[str, Any]) -> list[str]:
     if isinstance(lm, Answering):
-        return lm.at(LAYERS - 1, asked(arguments))
-    return list(lm.generate_until(asked(arguments), disable_tqdm=True))
+        return lm.at(LAYERS - 1, instances(arguments))
+    return list(lm.generate_until(instances(arguments), disable_tqdm=True))
 
 
 def test_every_engine_ends_responses_as_hf_does(
@@ -123,7 +117,7 @@ def test_every_engine_ends_responses_as_hf_does(
     assert len(lengths) > 5  # responses ended in many places
 
 
-def test_max_length_is_counted_as_if_each_were_alone(
+def test_max_length_counts_each_request_alone(
     spelling: tuple[Path, Path], store: AnswerStore
 ) -> None:
     base, adapter = spelling
@@ -142,7 +136,7 @@ def test_max_length_is_counted_as_if_each_were_alone(
     response=st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size=20),
     until=st.lists(st.text("abqs /<>\n", max_size=4) | st.sampled_from([EOS, OTHER_EOS])),
 )
-def test_strings_end_as_lm_eval_s_own_criteria_say(response: list[int], until: list[str]) -> None:
+def test_stop_strings_work_as_lm_evals_own_criteria(response: list[int], until: list[str]) -> None:
     tokenizer = spelling_tokenizer()
     criteria = stop_sequences_criteria(tokenizer, until, 0, 1)
     lengths = range(1, len(response) + 1)
@@ -152,15 +146,15 @@ def test_strings_end_as_lm_eval_s_own_criteria_say(response: list[int], until: l
 
 
 class Forgetful(Ending):
-    """Leaves out empty strings."""
+    """Ignores empty strings."""
 
     def reached(self, response: Any) -> bool:
         without = Ending(self.tokens, [s for s in self.strings if s], self.limit, self.tokenizer)
         return without.reached(response)
 
 
-class Deaf(Ending):
-    """Hears no end-of-text token."""
+class WithoutEndOfText(Ending):
+    """Ignores end-of-text tokens."""
 
     def reached(self, response: Any) -> bool:
         return Ending((), self.strings, self.limit, self.tokenizer).reached(response)
@@ -173,23 +167,23 @@ class Endless(Ending):
         return Ending(self.tokens, self.strings, 10**9, self.tokenizer).reached(response)
 
 
-class Whole(Ending):
-    """Takes a string for a token."""
+class WholeTokens(Ending):
+    """Ends only where a stop string is a whole token."""
 
     def reached(self, response: Any) -> bool:
         strings = [s for s in self.strings if self.tokenizer.decode(response[-1:]) == s]
         return Ending(self.tokens, strings, self.limit, self.tokenizer).reached(response)
 
 
-@pytest.mark.parametrize("wrong", [Forgetful, Deaf, Endless, Whole])
-def test_the_trial_notices_another_rule(wrong: type[Ending]) -> None:
+@pytest.mark.parametrize("wrong", [Forgetful, WithoutEndOfText, Endless, WholeTokens])
+def test_the_trial_notices_a_different_rule(wrong: type[Ending]) -> None:
     tokenizer = spelling_tokenizer()
     until = ("", "q") if wrong is Forgetful else ("bab", EOS)
     assert ending_difference(Ending({2, 4}, until, 16, tokenizer), [2, 4]) == ""
     assert "hf does after" in ending_difference(wrong({2, 4}, until, 16, tokenizer), [2, 4])
 
 
-def test_an_engine_that_ends_otherwise_is_not_used(
+def test_an_engine_that_ends_responses_elsewhere_is_not_used(
     tiny: Callable[..., tuple[Path, Path]], store: AnswerStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sweep = answering(*tiny(), store, boundaries=[1], engine="auto")

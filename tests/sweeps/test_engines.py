@@ -1,8 +1,8 @@
-"""Answers of a sweep against separate runs at each boundary."""
+"""A sweep gives the same answers as separate runs at each boundary."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,6 @@ from lm_eval_lora_boundary.sweeps.store import AnswerStore
 KINDS = ("generate_until", "loglikelihood", "loglikelihood_rolling")
 EVERY = list(range(-1, LAYERS))
 Tiny = Callable[..., tuple[Path, Path]]
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[AnswerStore]:
-    with closing(AnswerStore(tmp_path / "store")) as store:
-        yield store
 
 
 def check(
@@ -46,7 +40,7 @@ def test_answers_equal_those_of_separate_runs(
 ) -> None:
     config = {"target_parameters": None} if architecture == "mixtral" else {}
     base, adapter = tiny(architecture, **config)
-    # transformers would load another kind of tokenizer for some architectures
+    # transformers would load a different kind of tokenizer for some architectures
     same = {"tokenizer": tiny_tokenizer()}
     sweep = answering(base, adapter, store, boundaries=EVERY, **same)
     expected = "toggle" if architecture == "opt" else "fork"
@@ -86,7 +80,7 @@ def test_toggle_gives_the_same(kind: str, tiny: Tiny, store: AnswerStore) -> Non
     ],
     ids=str,
 )
-def test_what_fork_cannot_do_is_toggled(
+def test_adapters_that_cannot_fork_are_toggled(
     config: dict[str, Any], tiny: Tiny, store: AnswerStore
 ) -> None:
     base, adapter = tiny(**config)
@@ -131,7 +125,7 @@ def generations(arguments: dict[str, Any], count: int = 3) -> list[Instance]:
     ],
     ids=str,
 )
-def test_more_than_greedy_decoding_is_toggled(
+def test_anything_but_greedy_decoding_is_toggled(
     arguments: dict[str, Any], tiny: Tiny, store: AnswerStore
 ) -> None:
     base, adapter = tiny()
@@ -144,7 +138,7 @@ def test_more_than_greedy_decoding_is_toggled(
         refusing.at(0, work)
 
 
-def test_penalties_of_the_model_itself_are_toggled(
+def test_penalties_in_the_models_own_config_are_toggled(
     tiny: Tiny, store: AnswerStore, tmp_path: Path
 ) -> None:
     base, adapter = tiny("qwen2")
@@ -154,7 +148,7 @@ def test_penalties_of_the_model_itself_are_toggled(
     assert sweep.engines.engine(sweep.lm._as_prompt(*work.args)).name == "toggle"
 
 
-def test_sampling_repeats_itself_and_tells_repeats_apart(
+def test_sampling_is_repeatable_and_repeats_differ(
     tiny: Tiny, store: AnswerStore, tmp_path: Path
 ) -> None:
     base, adapter = tiny()
@@ -169,7 +163,7 @@ def test_sampling_repeats_itself_and_tells_repeats_apart(
 
 
 def test_shared_prompts_and_long_ones(tiny: Tiny, store: AnswerStore) -> None:
-    """Prompts that begin alike, equal each other, or are cut from the left."""
+    """Some prompts share their beginning, are equal, or are cut from the left."""
     base, adapter = tiny()
     words = [f"w{i % 60}" for i in range(200)]
     arguments = {"until": ["w3 w4"], "max_gen_toks": 9}
@@ -191,7 +185,7 @@ def test_sliding_windows(architecture: str, store: AnswerStore, tmp_path: Path) 
     adapter = save_adapter(tmp_path / "adapter", model)
     same = {"tokenizer": tiny_tokenizer()}
     sweep = answering(tmp_path / "base", adapter, store, boundaries=EVERY, engine="fork", **same)
-    # equal lengths: with padding, transformers' own window is another one in every batch
+    # equal lengths, because padding changes transformers' own window from batch to batch
     arguments = {"until": [], "max_gen_toks": 12}
     work = [
         Instance(
@@ -256,6 +250,6 @@ def test_errors_other_than_memory_are_not_hidden(
         sweep.at(0, requests("loglikelihood"))
 
 
-def test_no_such_engine(tiny: Tiny, store: AnswerStore) -> None:
+def test_an_unknown_engine_is_refused(tiny: Tiny, store: AnswerStore) -> None:
     with pytest.raises(LoraBoundaryError, match="engine='spoon'; expected one of auto, fork"):
         answering(*tiny(), store, boundaries=EVERY, engine="spoon")

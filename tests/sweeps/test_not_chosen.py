@@ -12,16 +12,16 @@ from typing import Any
 
 import pytest
 from tiny_models import LAYERS
-from tiny_tasks import COMMON
+from tiny_tasks import COMMON, write_rows
 
 from lm_eval_lora_boundary.compare.sweeps import read_sweep, representatives
 from lm_eval_lora_boundary.errors import TaskError
 from lm_eval_lora_boundary.report.read import read_sweep as for_report
 from lm_eval_lora_boundary.report.sentences import advice, caveats, finding
 from lm_eval_lora_boundary.report.terminal import tables
-from lm_eval_lora_boundary.stats.recommendation import advise
-from lm_eval_lora_boundary.sweeps.scores import Measured, Metric, choose_metric, measure, scores
-from lm_eval_lora_boundary.sweeps.summary import confirmed, summarise
+from lm_eval_lora_boundary.sweeps.metric import Metric, choose_metric
+from lm_eval_lora_boundary.sweeps.scores import Measured, measure, task_scores
+from lm_eval_lora_boundary.sweeps.summary import confirmed, decide, summarise
 
 FULL = LAYERS - 1
 SCORE = """
@@ -61,7 +61,7 @@ def task_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             }
             for i in range(16)
         ]
-        (folder / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+        write_rows(folder / f"{split}.jsonl", rows)
     (folder / "partly.py").write_text(SCORE)
     common = COMMON.format(folder=folder)
     for name, function in (("partly", "some"), ("never", "none")):
@@ -74,8 +74,8 @@ def task_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def says(found: dict[str, Any], folder: Path, sentence: str) -> None:
-    """Check that terminal and report say a sentence, and advise the whole adapter."""
+def check_texts(found: dict[str, Any], folder: Path, sentence: str) -> None:
+    """Check that terminal and report hold a sentence, and recommend the whole adapter."""
     (entry,) = found["tasks"].values()
     assert sentence in entry["not_chosen"]
     assert entry["choice"] == FULL
@@ -118,7 +118,9 @@ def test_boundaries_scored_on_different_documents_are_not_ranked(
         assert row["ci_low"] is row["p_value"] is row["win_rate"] is None
     assert entry["best"] == FULL
     assert entry["smallest_equivalent"] is entry["collapse"] is entry["optimism"] is None
-    says(found, tmp_path / "out", "the boundaries were scored on different validation documents")
+    check_texts(
+        found, tmp_path / "out", "the boundaries were scored on different validation documents"
+    )
     assert not (adapter / "lora_boundary.json").exists()
     columns = {str(c.header): list(c.cells) for table in tables(found) for c in table.columns}
     assert columns["documents"] == [str(row["documents"]) for row in entry["boundaries"]]
@@ -128,7 +130,7 @@ def test_boundaries_scored_on_different_documents_are_not_ranked(
     )
 
 
-def test_a_race_on_them_runs_in_full_and_chooses_nothing(run: Run) -> None:
+def test_a_race_on_different_documents_runs_in_full_and_chooses_nothing(run: Run) -> None:
     entry = run("partly", race=True, confirm=False, split="validation")["tasks"]["partly"]
     assert len(entry["boundaries"]) == LAYERS + 1
     assert entry["choice"] == FULL
@@ -148,8 +150,8 @@ def test_a_sweep_that_measured_nothing_recommends_the_whole_adapter(
     found = run("wrong", peft=adapter, save=True, confirm=confirm, split="validation")
     entry = found["tasks"]["wrong"]
     assert {row["value"] for row in entry["boundaries"]} == {0.0}
-    assert entry["best"] == -1  # the smallest of equals, by value
-    says(
+    assert entry["best"] == -1  # the smallest in the tie
+    check_texts(
         found,
         tmp_path / "out",
         "no difference between boundaries was measured on 16 documents; all of them score 0",
@@ -157,12 +159,12 @@ def test_a_sweep_that_measured_nothing_recommends_the_whole_adapter(
     assert not (adapter / "lora_boundary.json").exists()
 
 
-def test_the_same_answers_everywhere_are_called_so(
+def test_identical_answers_at_all_boundaries_are_reported(
     run: Run, tiny: Callable[..., tuple[Path, Path]], tmp_path: Path
 ) -> None:
     _, weak = tiny(lora_alpha=1e-7)
     found = run("wrong", peft=weak, confirm=False, split="validation", save=True)
-    says(
+    check_texts(
         found,
         tmp_path / "out",
         "no difference between boundaries was measured on 16 documents; "
@@ -171,7 +173,7 @@ def test_the_same_answers_everywhere_are_called_so(
     assert not (weak / "lora_boundary.json").exists()
 
 
-def test_an_earlier_record_stays_and_that_is_said(
+def test_an_earlier_record_stays_and_this_is_logged(
     run: Run,
     tiny: Callable[..., tuple[Path, Path]],
     tmp_path: Path,
@@ -191,10 +193,10 @@ def measured(boundary: int, items: dict[int, float]) -> Measured:
 
 
 def summary(*found: Measured, split: str = "validation") -> dict[str, Any]:
-    return summarise(ACC, found, scores(TASK, ACC, found), FULL, split)
+    return decide(summarise(task_scores(TASK, ACC, found), FULL, split), FULL)
 
 
-def test_equal_documents_missing_everywhere_can_be_compared() -> None:
+def test_documents_missing_at_all_boundaries_do_no_harm() -> None:
     low, high = measured(-1, {1: 0.0, 4: 1.0}), measured(FULL, {1: 1.0, 4: 1.0})
     entry = summary(low, high)
     assert entry["not_chosen"] is None
@@ -204,27 +206,27 @@ def test_equal_documents_missing_everywhere_can_be_compared() -> None:
 
 
 @pytest.mark.parametrize("other", [{2: 0.0, 3: 1.0}, {}, {1: 1.0}], ids=str)
-def test_as_many_others_or_none_cannot(other: dict[int, float]) -> None:
+def test_different_documents_or_none_cannot_be_compared(other: dict[int, float]) -> None:
     entry = summary(measured(-1, other), measured(FULL, {1: 0.0, 4: 1.0}))
-    assert entry["best"] == advise(entry, FULL).boundary == FULL
+    assert entry["best"] == entry["choice"] == FULL
     assert "scored on different validation documents" in entry["not_chosen"]
     assert entry["boundaries"][0]["delta_full"] is entry["boundaries"][0]["ci_low"] is None
 
 
-def test_a_choice_whose_confirmation_is_on_other_documents_is_not_advised() -> None:
+def test_a_confirmation_on_different_documents_rules_the_choice_out() -> None:
     chosen = summary(measured(-1, {0: 1.0, 1: 1.0}), measured(FULL, {0: 1.0, 1: 0.0}))
-    assert advise(chosen, FULL).boundary == -1
+    assert chosen["choice"] == -1
     test = [measured(-1, {0: 1.0}), measured(FULL, {0: 1.0, 1: 0.0})]
-    entry = confirmed(chosen, test, scores(TASK, ACC, test), FULL)
-    assert advise(entry, FULL).boundary == FULL
+    entry = decide(confirmed(chosen, task_scores(TASK, ACC, test), FULL), FULL)
+    assert entry["choice"] == FULL
     assert "scored on different test documents (1 to 2 each)" in entry["not_chosen"]
 
 
-def test_some_equal_boundaries_are_a_choice_as_before() -> None:
+def test_a_tie_of_some_boundaries_still_allows_a_choice() -> None:
     rows = [measured(-1, {0: 1.0, 1: 1.0}), measured(1, {0: 0.0, 1: 1.0})]
     entry = summary(*rows, measured(FULL, {0: 1.0, 1: 1.0}))
     assert entry["not_chosen"] is None
-    assert advise(entry, FULL).boundary == entry["best"] == -1
+    assert entry["choice"] == entry["best"] == -1
 
 
 @pytest.mark.parametrize("asked", [None, "acc", "acc,none"])

@@ -1,4 +1,4 @@
-"""A sweep that is taken up again: nothing lost, nothing answered twice or for another run."""
+"""A resumed sweep loses nothing, answers nothing twice, and uses no other run's answers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ Tiny = Callable[..., tuple[Path, Path]]
 TASKS = "tiny_words,tiny_choices,tiny_last_word,tiny_text"
 
 
-def test_the_same_again_answers_nothing_anew(run: Any, tmp_path: Path, monkeypatch: Any) -> None:
+def test_repeating_a_sweep_answers_nothing_again(
+    run: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
     run(TASKS)
     before = (tmp_path / "out/sweep.json").read_bytes()
     from lm_eval_lora_boundary.forward.fork import Fork
@@ -51,7 +53,9 @@ sweep({base!r}, {adapter!r}, {tasks!r}, {output!r}, include_path={folder!r}, dty
 """
 
 
-def test_killed_at_any_moment_it_goes_on(tiny: Tiny, task_folder: Path, tmp_path: Path) -> None:
+def test_a_sweep_killed_at_any_moment_resumes(
+    tiny: Tiny, task_folder: Path, tmp_path: Path
+) -> None:
     base, adapter = map(str, tiny())
 
     def start(output: str, delay: float) -> subprocess.Popen[bytes]:
@@ -76,7 +80,7 @@ def test_killed_at_any_moment_it_goes_on(tiny: Tiny, task_folder: Path, tmp_path
             if database.exists() and count(database) > stored:
                 break
             time.sleep(0.02)
-        assert process.poll() is None, f"it was over before it was killed ({kill})"
+        assert process.poll() is None, f"it ended before it was killed ({kill})"
         process.send_signal(signal.SIGKILL)
         process.wait()
         assert count(database) > stored
@@ -94,7 +98,7 @@ def count(database: Path) -> int:
         return 0
 
 
-def test_other_adapters_prompts_and_precisions_get_answers_of_their_own(
+def test_other_adapters_prompts_and_precisions_get_their_own_answers(
     run: Any, tmp_path: Path
 ) -> None:
     base = tiny_model("llama")
@@ -149,7 +153,7 @@ def test_a_damaged_store_is_refused(run: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("fast_tasks")
-def test_another_adapter_leaves_nothing_of_the_first(
+def test_a_sweep_of_another_adapter_removes_the_first_ones_files(
     run: Any, tiny: Tiny, task_folder: Path, tmp_path: Path
 ) -> None:
     shared: Any = {"include_path": str(task_folder), "dtype": "float32", "device": "cpu"}

@@ -1,4 +1,4 @@
-"""What a sweep records for ``boundary=auto``, and says in the terminal."""
+"""What a sweep records for ``boundary=auto``, and prints in the terminal."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 from lm_eval_lora_boundary.report.terminal import tables
 from lm_eval_lora_boundary.sweeps.save import save
 from lm_eval_lora_boundary.sweeps.settings import SweepSettings
+from lm_eval_lora_boundary.sweeps.summary import decide
 
 FULL = 3
 
@@ -36,7 +37,7 @@ def row(boundary: int, delta: float | None, p_value: float | None) -> dict[str, 
 
 
 def summary(delta: float, p_value: float, *, higher_is_better: bool = True) -> dict[str, Any]:
-    found = {
+    entry = {
         "metric": "acc,none",
         "higher_is_better": higher_is_better,
         "split": "validation",
@@ -52,8 +53,9 @@ def summary(delta: float, p_value: float, *, higher_is_better: bool = True) -> d
             "documents": 30,
             "boundaries": [row(1, delta, p_value), row(FULL, 0.0, None)],
         },
+        "not_chosen": None,
     }
-    return {"signature": "s", "layers": FULL + 1, "tasks": {"words": found}}
+    return {"signature": "s", "layers": FULL + 1, "tasks": {"words": decide(entry, FULL)}}
 
 
 def model(folder: Path) -> Any:
@@ -70,7 +72,9 @@ def captions(found: dict[str, Any]) -> str:
 
 
 @pytest.mark.parametrize("higher_is_better", [True, False])
-def test_a_refuted_choice_is_not_recorded(tmp_path: Path, higher_is_better: bool) -> None:
+def test_a_best_boundary_that_is_worse_on_the_test_split_is_not_recorded(
+    tmp_path: Path, higher_is_better: bool
+) -> None:
     worse = -0.2 if higher_is_better else 0.2
     found = summary(worse, 0.001, higher_is_better=higher_is_better)
     save(model(tmp_path), found, settings(tmp_path))
@@ -81,7 +85,7 @@ def test_a_refuted_choice_is_not_recorded(tmp_path: Path, higher_is_better: bool
 
 
 @pytest.mark.parametrize(("delta", "p_value"), [(0.2, 0.001), (-0.2, 0.06), (0.0, 0.001)])
-def test_any_other_choice_is(tmp_path: Path, delta: float, p_value: float) -> None:
+def test_any_other_best_boundary_is_recorded(tmp_path: Path, delta: float, p_value: float) -> None:
     found = summary(delta, p_value)
     save(model(tmp_path), found, settings(tmp_path))
     record = json.loads((tmp_path / "lora_boundary.json").read_text())
@@ -89,9 +93,9 @@ def test_any_other_choice_is(tmp_path: Path, delta: float, p_value: float) -> No
     assert "Keep the whole adapter" not in captions(found)
 
 
-def test_the_table_tells_the_difference_to_the_base_and_the_risk_of_loss() -> None:
+def test_the_table_shows_the_difference_to_the_base_and_the_risk_of_loss() -> None:
     table, _ = tables(summary(0.2, 0.001))
     columns = {str(column.header): list(column.cells) for column in table.columns}
     assert columns["to base [95 %]"][0] == "+0.100"
     assert columns["risk"] == ["25%", "25%"]
-    assert "risk: share of them in which a boundary is worse" in str(table.caption)
+    assert "risk: how often it is then worse than the whole" in str(table.caption)

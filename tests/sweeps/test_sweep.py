@@ -1,4 +1,4 @@
-"""A whole sweep: lm-eval's numbers, its files, and what is refused."""
+"""Whole sweeps: lm-eval's numbers and files, and what is refused."""
 
 from __future__ import annotations
 
@@ -87,10 +87,10 @@ def test_numbers_and_files_are_those_of_lm_eval(
         )
         values = [row["value"] for row in entry["boundaries"]]
         best = max(values) if entry["higher_is_better"] else min(values)
-        assert entry["best"] == values.index(best) - 1  # the smallest of equals
+        assert entry["best"] == values.index(best) - 1  # the smallest in a tie
 
 
-def test_the_choice_is_confirmed_on_documents_that_it_was_not_chosen_by(
+def test_the_best_boundary_is_confirmed_on_documents_not_used_to_choose_it(
     run: Any, tmp_path: Path
 ) -> None:
     entry = run(metric="bleu")["tasks"]["tiny_words"]
@@ -112,7 +112,7 @@ def test_the_choice_is_confirmed_on_documents_that_it_was_not_chosen_by(
 
 
 @pytest.mark.filterwarnings("ignore:.*save_embedding_layers.*:UserWarning")
-def test_a_base_without_rows_for_the_tokens_is_left_out_of_the_confirmation(
+def test_a_base_model_without_rows_for_some_tokens_is_not_confirmed(
     run: Any, tiny: Tiny, tmp_path: Path
 ) -> None:
     base = shutil.copytree(tiny()[0], tmp_path / "base")
@@ -131,7 +131,11 @@ def test_a_base_without_rows_for_the_tokens_is_left_out_of_the_confirmation(
     ("settings", "error", "message"),
     [
         ({"tasks": "tiny_wrods"}, TaskError, "is unknown; did you mean tiny_words"),
-        ({"metric": "f2"}, TaskError, "metric=f2 is none of tiny_words; expected one of exact_"),
+        (
+            {"metric": "f2"},
+            TaskError,
+            "metric=f2 is not a metric of tiny_words; expected one of exact_",
+        ),
         (
             {"metric": "exact_match,loose"},
             TaskError,
@@ -169,7 +173,7 @@ def test_mistakes(
     assert not answered
 
 
-def test_what_is_said_to_be_safe_runs_and_groups_are_reported(run: Any) -> None:
+def test_confirmed_unsafe_code_runs_and_groups_are_reported(run: Any) -> None:
     found = run("tiny_unsafe,tiny_group", confirm_run_unsafe_code=True, boundaries=[-1, 3])
     assert found["tasks"].keys() == {"tiny_unsafe", "tiny_words", "tiny_choices"}
     rows = found["groups"]["tiny_group"]["boundaries"]
@@ -178,7 +182,7 @@ def test_what_is_said_to_be_safe_runs_and_groups_are_reported(run: Any) -> None:
     assert [row["metrics"]["acc,none"] for row in rows] == choices
 
 
-def test_a_mistake_on_the_command_line_is_one_line(tiny: Tiny, tmp_path: Path) -> None:
+def test_an_error_on_the_command_line_is_one_line(tiny: Tiny, tmp_path: Path) -> None:
     base, adapter = map(str, tiny())
     command = [sys.executable, "-W", "ignore", "-m", "lm_eval_lora_boundary", "sweep"]
     command += ["--pretrained", base, "--peft", adapter, "--tasks", "nothing_like_it"]
@@ -242,7 +246,7 @@ def test_a_piped_sweep_prints_its_tables_and_nothing_else(
     assert lines[-1] == str(tmp_path / "out/report.html")
 
 
-def test_save_is_what_auto_reads(run: Any, tiny: Tiny, tmp_path: Path) -> None:
+def test_auto_reads_what_save_writes(run: Any, tiny: Tiny, tmp_path: Path) -> None:
     base, adapter = tiny()
     copy = shutil.copytree(adapter, tmp_path / "adapter")
     found = run(peft=copy, save=True, metric="bleu", boundaries=[0, 2])
@@ -267,7 +271,7 @@ def test_save_is_what_auto_reads(run: Any, tiny: Tiny, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("fast_tasks")
-def test_the_signature_says_all_that_was_asked_for(run: Any) -> None:
+def test_the_signature_names_every_setting_that_was_given(run: Any) -> None:
     plain = run(boundaries=[1], confirm=False)["signature"]
     assert not any(f"| {name} " in plain for name in ("system", "gen_kwargs", "metric", "race"))
     found = run(

@@ -1,9 +1,7 @@
-"""A race within a sweep."""
+"""Races in sweeps."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,13 +10,10 @@ from tiny_models import LAYERS
 
 from lm_eval_lora_boundary.stats import race as race_rules
 
-Tiny = Callable[..., tuple[Path, Path]]
-TASKS = "tiny_words,tiny_choices,tiny_last_word,tiny_text"
-
 
 @pytest.mark.usefixtures("fast_tasks")
-def test_a_race_drops_losers_and_says_so(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    # nine documents are too few for evidence of any kind
+def test_a_race_drops_losers_and_reports_them(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    # nine documents are too few for any evidence
     monkeypatch.setattr(race_rules, "FIRST_ROUND", 3)
     monkeypatch.setattr(race_rules, "evidence", lambda seen, *_: np.full(seen.shape[1], np.inf))
     found = run("tiny_choices", race=True, split="test")
@@ -45,5 +40,5 @@ def test_a_race_drops_losers_and_says_so(run: Any, monkeypatch: pytest.MonkeyPat
 def test_corpus_metrics_cannot_race(run: Any, caplog: pytest.LogCaptureFixture) -> None:
     found = run(race=True, metric="bleu")
     assert "race" not in found
-    assert "bleu,none is no mean over documents" in caplog.text
+    assert "bleu,none is not a mean over documents" in caplog.text
     assert len(found["tasks"]["tiny_words"]["boundaries"]) == LAYERS + 1

@@ -1,4 +1,4 @@
-"""Processes that share a sweep, without launching any."""
+"""The processes of a sweep, tested without launching any."""
 
 from __future__ import annotations
 
@@ -9,23 +9,13 @@ from typing import Any
 
 import pytest
 import torch
-from lm_eval.tasks import TaskManager
 
-import lm_eval_lora_boundary
 from lm_eval_lora_boundary import sweep, trace
 from lm_eval_lora_boundary.errors import LoraBoundaryError, ModelError, OutputError
 from lm_eval_lora_boundary.forward import memory
 from lm_eval_lora_boundary.harness import processes
 from lm_eval_lora_boundary.sweeps.scheduler import Scheduler, Work
 from lm_eval_lora_boundary.sweeps.store import AnswerStore
-
-ROOT = Path(lm_eval_lora_boundary.__file__).parents[1]
-TASKS = "tiny_words,tiny_choices,tiny_last_word,tiny_text"
-# of lm-eval's results, what depends on the time and the current folder
-CHANGING = {"date", "total_evaluation_time_seconds", "git_hash", "pretty_env_info"}
-
-
-MANAGERS: list[TaskManager] = []
 
 
 @pytest.fixture
@@ -37,9 +27,11 @@ def as_process(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return pretend
 
 
-def test_what_a_launcher_says(as_process: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rank_and_count_are_those_of_the_launcher(
+    as_process: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert (processes.rank(), processes.count()) == (0, 1)
-    monkeypatch.setenv("WORLD_SIZE", "4")  # left by something that started no processes
+    monkeypatch.setenv("WORLD_SIZE", "4")  # left over, without processes
     assert (processes.rank(), processes.count()) == (0, 1)
     as_process(1, 3)
     assert (processes.rank(), processes.count()) == (1, 3)
@@ -80,7 +72,7 @@ def test_processes_share_the_memory_of_a_machine() -> None:
 
 @pytest.mark.parametrize("asked", ["lm_eval", "fork", "toggle"])
 def test_batches_do_not_depend_on_processes(as_process: Any, asked: str) -> None:
-    """Every batch of one process is a batch of exactly one of several."""
+    """Several processes divide the batches of a single one among them."""
     if asked == "lm_eval":
         from lm_eval_lora_boundary.harness.data_parallel import _Calls
 
@@ -125,7 +117,7 @@ def test_another_process_of_the_run_shares_the_file(tmp_path: Path) -> None:
             AnswerStore(tmp_path)
 
 
-def test_work_for_another_model(as_process: Any) -> None:
+def test_work_from_a_process_with_another_model_is_refused(as_process: Any) -> None:
     class Engines:
         name = "toggle"
 

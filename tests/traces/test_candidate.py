@@ -1,4 +1,4 @@
-"""Candidates on curves whose answer is known."""
+"""Candidates of curves with a known answer."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_rise_over_some_layers_is_found_at_its_middle(layer: int) -> None:
     assert found.low <= layer <= found.high
 
 
-def test_a_rise_that_goes_on_to_the_end_is_found_at_the_end() -> None:
+def test_a_rise_that_continues_to_the_end_is_found_at_the_end() -> None:
     curve = 0.7 * np.exp((np.arange(LAYERS) - LAYERS + 1) / 3)
     assert find_candidate(documents(curve, noise=0.01)).layer == LAYERS - 1
     assert sharpest_rise(curve) == LAYERS - 1
@@ -67,7 +67,7 @@ NONE: dict[str, tuple[Array, str]] = {
 
 
 @pytest.mark.parametrize("name", NONE)
-def test_curves_without_a_single_step_get_a_name_and_no_number(name: str) -> None:
+def test_curves_without_a_single_step_have_a_verdict_and_no_candidate(name: str) -> None:
     curve, verdict = NONE[name]
     found = find_candidate(documents(curve, noise=0.01))
     assert found.layer is None
@@ -84,17 +84,17 @@ def test_few_documents_that_disagree_are_uncertain() -> None:
     assert find_candidate(np.repeat(curves, 20, axis=0)).layer == 10
 
 
-def test_noise_rarely_gets_a_number() -> None:
+def test_noise_rarely_has_a_candidate() -> None:
     generator = np.random.default_rng(0)
-    given_numbers = sum(
+    candidates = sum(
         find_candidate(generator.uniform(size=(count, LAYERS)), draws=300).layer is not None
         for count in (2, 5, 20, 50)
         for _ in range(50)
     )
-    assert given_numbers <= 4  # of 200
+    assert candidates <= 4  # of 200
 
 
-def test_the_interval_holds_the_true_place_about_as_often_as_it_says() -> None:
+def test_the_interval_covers_the_true_place_about_as_often_as_it_claims() -> None:
     held = 0
     for seed in range(60):
         generator = np.random.default_rng(seed)
@@ -106,13 +106,13 @@ def test_the_interval_holds_the_true_place_about_as_often_as_it_says() -> None:
     assert held >= 48
 
 
-def test_draws_are_the_same_every_time_and_in_every_order() -> None:
+def test_draws_are_the_same_every_time() -> None:
     curves = documents(step(12), 15, 0.3)
     assert find_candidate(curves) == find_candidate(curves.copy())
 
 
 @pytest.mark.parametrize("shape", [(1, LAYERS), (5, 1)])
-def test_one_document_or_layer_gives_no_number(shape: tuple[int, int]) -> None:
+def test_one_document_or_layer_has_no_candidate(shape: tuple[int, int]) -> None:
     found = find_candidate(np.ones(shape))
     assert (found.layer, found.low, found.high, found.share) == (None, None, None, None)
     assert "one" in found.verdict

@@ -1,4 +1,4 @@
-"""The gold choice of tasks that score several."""
+"""The gold choice of multiple-choice tasks."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ def test_numbers_texts_and_lists_name_a_choice(target: Any, expected: int | None
     assert gold_choice(Configured("question", target), {}, []) == expected
 
 
-def test_where_choices_are_prompts_the_text_names_one() -> None:
+def test_if_choices_are_prompts_the_text_names_one() -> None:
     assert gold_choice(Configured(1, " the ending", multiple_input=True), {}, []) == 1
 
 
-def test_a_task_in_python_names_it_by_its_target() -> None:
+def test_a_task_in_python_names_the_choice_by_its_target() -> None:
     doc = {"choices": CHOICES, "gold": 2}
     continuations = [f" {choice}" for choice in CHOICES]
     assert gold_choice(InPython(), doc, continuations) == 2

@@ -1,4 +1,4 @@
-"""Reading layers out: the model's own logits at the last, a second implementation at the others."""
+"""Readouts equal the model's own logits at the last layer, a second implementation at others."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from lm_eval_lora_boundary.traces.reader import Reader, Reading
 
 PAIRS = [([5, 6, 7, 8, 9], [10, 11]), ([4, 5], [6]), ([9, 8, 7, 6, 5, 4, 3], [20, 21, 22])]
 GOLD = [Gold(i, "", context, answer) for i, (context, answer) in enumerate(PAIRS)]
-# not in the matrix of the whole suite: a scaled head, a divided one, decoders without position_ids
+# not among the suite's architectures: scaled and divided logits, decoders without position_ids
 MORE: dict[str, dict[str, Any]] = {
     "cohere": {"logit_scale": 0.3},
     "granite": {"logits_scaling": 3.0},
@@ -57,7 +57,7 @@ def model(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> An
     return tiny_model(request.param)
 
 
-def test_the_last_layer_reads_out_as_the_models_own_logits(model: Any) -> None:
+def test_the_readout_of_the_last_layer_is_the_models_own_logits(model: Any) -> None:
     ours = read_out(model)
     with torch.no_grad():
         theirs = model(batch().inputs).logits
@@ -79,7 +79,7 @@ def soft_cap(logits: torch.Tensor, cap: float) -> torch.Tensor:
     return torch.tanh(logits / cap) * cap
 
 
-# what follows the last layer, by hand, from the states that transformers itself returns
+# what follows the last layer, written by hand, for the states that transformers returns
 BY_HAND: dict[str, Second] = {
     "llama": lambda m, h: m.lm_head(m.model.norm(h)),
     "qwen3": lambda m, h: m.lm_head(m.model.norm(h)),
@@ -96,7 +96,7 @@ BY_HAND: dict[str, Second] = {
 
 
 @pytest.mark.parametrize("architecture", BY_HAND)
-def test_every_layer_reads_out_as_norm_and_head_by_hand(
+def test_the_readout_of_every_layer_is_norm_and_head_by_hand(
     architecture: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, settings in MORE.items():
@@ -105,13 +105,13 @@ def test_every_layer_reads_out_as_norm_and_head_by_hand(
     ours = read_out(model)
     with torch.no_grad():
         hidden = model(batch().inputs, output_hidden_states=True).hidden_states
-        # the first are the embeddings, the last is normed already
+        # the first are the embeddings, the last are normed already
         for layer, states in enumerate(hidden[1:-1]):
             theirs = BY_HAND[architecture](model, states[batch().rows, batch().positions])
             torch.testing.assert_close(ours[layer], theirs, rtol=1e-5, atol=1e-5)
 
 
-def test_layers_that_return_more_than_states_are_read_out_alike() -> None:
+def test_layers_that_return_more_than_states_are_read_out_too() -> None:
     class Chatty(torch.nn.Module):
         def __init__(self, layer: torch.nn.Module) -> None:
             super().__init__()
@@ -175,7 +175,9 @@ def test_only_answer_positions_are_kept_and_few_logits_exist_at_once(
     with torch.no_grad():
         states, own = reader.states(batch())
         assert states.shape == (LAYERS, 6, 32)  # layers × answer tokens × hidden
-        assert states.untyped_storage().size() == states.numel() * 4  # no view of a longer one
+        assert (
+            states.untyped_storage().size() == states.numel() * 4
+        )  # not a view of a longer tensor
         assert own.shape == (len(PAIRS), VOCABULARY)
         pieces = [(piece, logits.shape) for piece, logits in reader.logits(states.view(-1, 32))]
     handle.remove()
@@ -210,7 +212,7 @@ def test_padding_and_batches_change_nothing(
 
 
 @pytest.mark.parametrize("boundary", [-1, 0, 2, LAYERS - 1])
-def test_readings_are_those_of_a_plain_softmax_at_any_boundary(
+def test_readings_equal_a_plain_softmax_at_any_boundary(
     boundary: int, lm: TraceLM, tiny: Tiny
 ) -> None:
     base, adapter = tiny("llama")
@@ -234,7 +236,7 @@ def test_readings_are_those_of_a_plain_softmax_at_any_boundary(
                     assert found.rank[layer, i] == better
 
 
-def test_where_memory_runs_out_batches_get_smaller(
+def test_batches_get_smaller_if_memory_runs_out(
     lm: TraceLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = Reader(lm).read(GOLD, 1)
@@ -275,21 +277,21 @@ def test_a_model_that_does_more_after_its_layers_is_refused(
         Reader(lm).read(GOLD)
 
 
-def test_logits_that_are_not_finite_are_named(lm: TraceLM) -> None:
+def test_logits_that_are_not_finite_are_refused(lm: TraceLM) -> None:
     with torch.no_grad():
         lm.model.get_base_model().model.layers[2].mlp.down_proj.base_layer.weight.fill_(torch.inf)
     with pytest.raises(ModelError, match="layer 2 are not finite"):
         Reader(lm).read(GOLD)
 
 
-def test_the_cut_goes_on_working_with_the_same_reader(lm: TraceLM) -> None:
+def test_one_reader_works_at_several_boundaries(lm: TraceLM) -> None:
     reader = Reader(lm)
     full = reader.read(GOLD)
     with lm.cut:
         lm.cut.move(1)
         cut = reader.read(GOLD)
     same(reader.read(GOLD), full)
-    # up to the boundary, a cut is the full adapter
+    # up to the boundary, a cut equals the whole adapter
     for a, b in zip(cut, full, strict=True):
         torch.testing.assert_close(torch.tensor(a.logprob[:2]), torch.tensor(b.logprob[:2]))
         assert abs(a.logprob[2:] - b.logprob[2:]).min() > 1e-6

@@ -1,4 +1,4 @@
-"""A whole trace: lm-eval's prompts, the gold answers, the files, and what is refused."""
+"""Whole traces: lm-eval's prompts, gold answers, files, and what is refused."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.tasks import TaskManager
 from model_helpers import make
 from tiny_models import ARCHITECTURES, LAYERS
-from trace_words import DOCUMENTS, words
+from tiny_tasks import SPLITS, made_row, words, write_rows
 from typer.testing import CliRunner
 
 from lm_eval_lora_boundary import LoraBoundaryLM
@@ -33,7 +33,8 @@ from lm_eval_lora_boundary.traces.reader import Reader
 
 Tiny = Callable[..., tuple[Path, Path]]
 Run = Callable[..., dict[str, Any]]
-TASKS = ["tiny_words", "tiny_prefix", "tiny_choices", "tiny_contexts", "tiny_last_word"]
+DOCUMENTS, _ = SPLITS["validation"]
+TASKS = ["tiny_words", "tiny_prefix", "tiny_mutual", "tiny_contexts", "tiny_last_word"]
 
 
 def lines(folder: Path, task: str) -> list[dict[str, Any]]:
@@ -42,32 +43,29 @@ def lines(folder: Path, task: str) -> list[dict[str, Any]]:
 
 
 def gold_texts(task: str, num_fewshot: int) -> list[tuple[str, str]]:
-    """Return prompt and gold answer of every document, written out by hand."""
-    pairs = []
+    """Return prompt and gold answer of every document, built independently of lm-eval."""
 
-    def text(i: int, shift: int) -> tuple[str, str]:
-        question, answer = words(3 + 4 * (i % 3), i + shift), words(1 + i % 3, 2 * i + shift)
-        choice = ["w3", "w4 w5", "w6 w7 w8"][i % 3]
+    def texts(split: str, i: int) -> tuple[str, str]:
+        question, answer, gold = made_row(split, i).values()
+        choice = ["w3", "w4 w5", "w6 w7 w8"][gold]
         return {
             "tiny_words": (f"w1 w2 {question}", f" {answer}"),
             "tiny_prefix": (f"{question} w51 w50", f" {answer}"),
-            "tiny_choices": (f"w1 {question}", f" {choice}"),
-            "tiny_contexts": (f"{question} w{3 + i % 3}", " w6 w7"),
+            "tiny_mutual": (f"w1 {question}", f" {choice}"),
+            "tiny_contexts": (f"{question} w{3 + gold}", " w6 w7"),
             "tiny_last_word": (question, f" {answer}"),
         }[task]
 
-    examples = "".join(f"{''.join(text(i, 11))}\n\n" for i in range(num_fewshot))
-    for i in range(DOCUMENTS):
-        prompt, answer = text(i, 0)
-        pairs.append((examples + prompt, answer))
-    return pairs
+    examples = "".join(f"{''.join(texts('train', i))}\n\n" for i in range(num_fewshot))
+    pairs = [texts("validation", i) for i in range(DOCUMENTS)]
+    return [(examples + prompt, answer) for prompt, answer in pairs]
 
 
 @pytest.mark.parametrize(
     ("task", "num_fewshot"),
-    [(task, 0) for task in TASKS] + [("tiny_words", 2), ("tiny_choices", 1)],
+    [(task, 0) for task in TASKS] + [("tiny_words", 2), ("tiny_mutual", 1)],
 )
-def test_the_last_layer_says_what_lm_eval_scores(
+def test_the_last_layer_agrees_with_lm_evals_scores(
     task: str, num_fewshot: int, run: Run, tiny: Tiny, tmp_path: Path
 ) -> None:
     found = run(task, num_fewshot=num_fewshot, boundaries=[1, 2])
@@ -134,7 +132,7 @@ def test_hashes_are_those_of_lm_evals_samples(
 ) -> None:
     import lm_eval
 
-    run("tiny_words")
+    run("tiny_words", split="test")
     manager = TaskManager(include_path=str(task_folder))
     results = lm_eval.simple_evaluate(
         make(*tiny()), tasks=["tiny_words"], task_manager=manager, bootstrap_iters=0
@@ -146,7 +144,7 @@ def test_hashes_are_those_of_lm_evals_samples(
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_every_architecture_is_traced(architecture: str, run: Run, tiny: Tiny) -> None:
-    # transformers would choose a tokenizer class by architecture, and read the words as bytes
+    # transformers would choose a tokenizer class by architecture and split words into bytes
     tokenizer = str(tiny("llama")[0])
     found = run(
         "tiny_choices",
@@ -179,7 +177,8 @@ def test_chat_and_system_message_reach_the_model(
 
     monkeypatch.setattr(Reader, "read", note)
     run("tiny_words", limit=1, system_instruction="w20 w21 ")
-    assert seen[-1] == f"w20 w21 w1 w2 {words(3, 0)} | {words(1, 0)}"
+    question, answer, _ = made_row("validation", 0).values()
+    assert seen[-1] == f"w20 w21 w1 w2 {question} | {answer}"
     with pytest.raises(ModelError, match="no chat template"):
         run("tiny_words", apply_chat_template=True)
     template = "{% for m in messages %}w30 {{ m.content }} {% endfor %}w31"
@@ -191,8 +190,9 @@ def test_chat_and_system_message_reach_the_model(
 
     monkeypatch.setattr(TraceLM, "__init__", with_template)
     run("tiny_words", limit=1, num_fewshot=1, apply_chat_template=True)
-    example = f"w30 w1 w2 {words(3, 11)} w30 {words(1, 11)} "
-    assert seen[-1] == f"{example}w30 w1 w2 {words(3, 0)} w31 | {words(1, 0)}"
+    example = made_row("train", 0)
+    shot = f"w30 w1 w2 {example['question']} w30 {example['answer']} "
+    assert seen[-1] == f"{shot}w30 w1 w2 {question} w31 | {answer}"
 
 
 def test_documents_that_cannot_be_traced_are_counted(
@@ -208,11 +208,11 @@ def test_documents_that_cannot_be_traced_are_counted(
     ]
     folder = tmp_path / "tasks"
     folder.mkdir()
-    (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+    write_rows(folder / "rows.jsonl", rows)
     for name in ("words", "choices", "last_word"):
         text = (task_folder / f"{name}.yaml").read_text()
         (folder / f"{name}.yaml").write_text(
-            text.replace(f"{task_folder}/rows.jsonl", f"{folder}/rows.jsonl")
+            text.replace(f"{task_folder}/validation.jsonl", f"{folder}/rows.jsonl")
         )
     names = ["tiny_words", "tiny_choices", "tiny_last_word"]
     found = run(names, include_path=str(folder))
@@ -243,7 +243,7 @@ def test_one_document_has_no_candidate(run: Run) -> None:
     assert "one document" in entry["verdict"]
 
 
-def test_plots_show_the_asked_document_and_are_the_same_every_time(
+def test_plots_show_the_requested_document_and_are_the_same_every_time(
     run: Run, tmp_path: Path
 ) -> None:
     run("tiny_words", boundaries="1", document=5)
@@ -281,10 +281,10 @@ def test_a_loaded_model_gives_the_same_as_its_folder(
     ("settings", "error", "message"),
     [
         ({"tasks": "tiny_text"}, TaskError, "perplexity"),
-        ({"tasks": "tiny_silent"}, TaskError, "8 with empty gold"),
+        ({"tasks": "tiny_silent"}, TaskError, "6 with empty gold"),
         ({"tasks": "tiny_wrods"}, TaskError, "did you mean"),
         ({"boundaries": "1,9"}, BoundaryError, "9"),
-        ({"document": 99}, TaskError, "document=99 is not among the 8"),
+        ({"document": 99}, TaskError, "document=99 is not among the 6"),
         ({"document": -1}, LoraBoundaryError, "document=-1"),
         ({"batch_size": 0}, LoraBoundaryError, "batch_size=0"),
         ({"limit": -3}, LoraBoundaryError, "limit=-3"),
@@ -292,7 +292,7 @@ def test_a_loaded_model_gives_the_same_as_its_folder(
         ({"model_args": "peft=x"}, ModelError, "peft"),
     ],
 )
-def test_mistakes_are_one_line(
+def test_errors_are_one_line(
     settings: dict[str, Any], error: type[Exception], message: str, run: Run
 ) -> None:
     with pytest.raises(error, match=message) as caught:
@@ -320,13 +320,13 @@ def test_the_command_writes_the_files_and_prints_the_verdict(
     app = typer.Typer()
     app.command()(command)
     base, adapter = map(str, tiny())
-    words = [
+    arguments = [
         *("--pretrained", base, "--peft", adapter, "--tasks", "tiny_words,tiny_choices"),
         *("--output", str(tmp_path / "out"), "--include-path", str(task_folder)),
         *("--boundaries", "0,2", "--limit", "4", "--batch-size", "2", "--dtype", "float32"),
         *("--device", "cpu", "--split", "validation", "--document", "1"),
     ]
-    done = CliRunner().invoke(app, words, catch_exceptions=False)
+    done = CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert done.exit_code == 0
     written = json.loads((tmp_path / "out/trace.json").read_text())
     for task, entry in written["tasks"].items():
