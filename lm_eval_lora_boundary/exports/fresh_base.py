@@ -103,7 +103,7 @@ def load_cut(
         record: What recorded the boundary, for ``boundary=auto``.
 
     Returns:
-        The cut, at the full adapter; rows of a grown vocabulary, or 0; the paths of all modules
+        The cut, at the whole adapter; rows of a grown vocabulary, or 0; the paths of all modules
         of the base model; whether its head is tied to its embeddings.
 
     Raises:
@@ -123,6 +123,6 @@ def load_cut(
 
 
 def _tied(model: Any) -> bool:
-    """Tell whether embeddings and head are one tensor."""
+    """Return whether embeddings and head are one tensor."""
     head = model.get_output_embeddings()
     return head is not None and head.weight is model.get_input_embeddings().weight

@@ -43,7 +43,7 @@ class LoraBoundaryLM(CommandLineModel, DataParallelLM, BaseLM):
     exactly ``hf`` with ``peft=``.
 
     Attributes:
-        boundary: The boundary in force; None without an adapter.
+        boundary: The current boundary; None without an adapter.
     """
 
     def __init__(

@@ -63,19 +63,19 @@ class SweepLM(SweepModel):
         check_names(options, self.cut.model.get_base_model())
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
-        """Return the responses at the boundary in force."""
+        """Return the responses at the current boundary."""
         return self._by_task(requests, self._generate_task)
 
     def loglikelihood(
         self, requests: list[Instance], disable_tqdm: bool = True
     ) -> list[tuple[float, bool]]:
-        """Return the scores of continuations at the boundary in force."""
+        """Return the scores of continuations at the current boundary."""
         return self._by_task(requests, partial(super().loglikelihood, disable_tqdm=disable_tqdm))
 
     def loglikelihood_rolling(
         self, requests: list[Instance], disable_tqdm: bool = True
     ) -> list[float]:
-        """Return the scores of whole texts at the boundary in force."""
+        """Return the scores of whole texts at the current boundary."""
         score = super().loglikelihood_rolling
         return self._by_task(requests, partial(score, disable_tqdm=disable_tqdm))
 

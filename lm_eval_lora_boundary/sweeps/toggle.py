@@ -45,7 +45,7 @@ class Toggle:
         return answers
 
     def _answer_in_force(self, requests: Sequence[Request]) -> list[Answer]:
-        """Answer requests at the boundary in force."""
+        """Answer requests at the current boundary."""
         scores = [request for request in requests if isinstance(request, Score)]
         if scores:
             return list(self._lm.score(scores))

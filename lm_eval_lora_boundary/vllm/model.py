@@ -37,7 +37,7 @@ class LoraBoundaryVLLM(CommandLineModel, VLLM):  # type: ignore[misc]
     loads an ordinary adapter folder without the upper layers, which is removed at the end.
 
     Attributes:
-        boundary: The boundary in force; None without an adapter.
+        boundary: The current boundary; None without an adapter.
     """
 
     def __init__(
