@@ -33,7 +33,10 @@ class Trial:
         self._lm = lm
         full = lm.layers - 1
         self._boundaries = sorted({-1, full // 2, full})
-        vocabulary = len(lm.tokenizer)
+        with lm.cut:  # the base model may lack rows for tokens that the adapter added
+            lm.cut.move(-1)
+            rows = lm.cut.model.get_base_model().get_input_embeddings().weight.shape[0]
+        vocabulary = min(rows, len(lm.tokenizer))
         special = special_tokens(lm.adapter.config)[:_SPECIAL]
         made_up = [(7 * i + 3) % vocabulary for i in range(12)]
         self._tokens = [*made_up[:3], *(t for t in special if t < vocabulary), *made_up[3:]]
