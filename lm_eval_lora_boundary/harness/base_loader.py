@@ -1,4 +1,4 @@
-"""Base models as lm-eval's ``hf`` loads them; mistakes are reported before weights are loaded."""
+"""Base models as lm-eval's ``hf`` loads them; bad input is reported before weights are loaded."""
 
 from __future__ import annotations
 
