@@ -9,7 +9,7 @@ from typing import Any
 from .resample import documents_of, resample
 from .runs import TaskResult
 from .samples import SamplesFiles
-from .sweeps import Sweep
+from .sweeps import Sweep, nothing_chosen
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,8 @@ def best_boundaries(
 ) -> Iterator[BestBoundary]:
     """Yield the best boundary of a sweep for each task.
 
-    Tasks that the sweep lacks are skipped. ``label`` and ``adapter`` are the labels to show.
+    Tasks that the sweep lacks, or on which it chose nothing, are skipped. ``label`` and
+    ``adapter`` are the labels to show.
 
     Raises:
         OutputError: The results of a boundary are damaged.
@@ -64,7 +65,7 @@ def best_boundaries(
     files = SamplesFiles()
     layers = sweep.layers()
     for task in tasks:
-        if task not in sweep.tasks:
+        if task not in sweep.tasks or task in nothing_chosen(sweep):
             continue
         entry = sweep.tasks[task]
         rows = {row["boundary"]: row for row in entry["boundaries"]}

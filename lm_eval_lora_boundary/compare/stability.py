@@ -13,7 +13,7 @@ from ..errors import TaskError
 from .best_boundaries import BestBoundary, best_boundaries
 from .comparison import Cell, Comparison, Table, text_cell
 from .labels import shortest_suffixes
-from .sweeps import Sweep
+from .sweeps import Sweep, nothing_chosen
 
 _NONE = "–"
 _MIN_WIN_RATE = 0.05  # boundaries that win less often are not listed
@@ -34,7 +34,7 @@ def stability(
     ``tasks`` are names of tasks, where ``*`` matches any text; by default, all are included.
 
     Raises:
-        TaskError: No sweep has the task, or ``metrics`` is not empty.
+        TaskError: No sweep has the task or chose a boundary, or ``metrics`` is not empty.
         OutputError: The results of a boundary are damaged.
     """
     if metrics:
@@ -56,16 +56,28 @@ def stability(
         for sweep, label, adapter in zip(sweeps, labels, adapters, strict=True)
         for entry in best_boundaries(sweep, label, adapter, wanted)
     ]
+    unchosen = [nothing_chosen(sweep) for sweep in sweeps]
+    warnings = [lines[task] for lines in unchosen for task in wanted if task in lines]
+    if not entries:
+        raise TaskError(
+            f"there is no best boundary to compare; {'; '.join(warnings)}. To compare the scores, "
+            "give boundary=K/ folders"
+        )
     groups = [[entry for entry in entries if entry.task == task] for task in wanted]
     groups = [group for group in groups if len(group) > 1]
-    if len(wanted) > 1:
+    if not _is_one_task(entries):
         groups.append(entries)
     return Comparison(
         title="Stability of the boundary",
-        tables=(_best_table(entries), _summary_table(groups), _winners_table(groups)),
+        tables=(
+            _best_table(entries),
+            *((_summary_table(groups), _winners_table(groups)) if groups else ()),
+        ),
         sentences=tuple(map(_sentence, groups)),
         legend=_LEGEND,
-        warnings=tuple(dict.fromkeys(line for group in groups for line in _warnings(group))),
+        warnings=tuple(
+            dict.fromkeys([*warnings, *(line for group in groups for line in _warnings(group))])
+        ),
         records=tuple(map(_record, entries)),
     )
 

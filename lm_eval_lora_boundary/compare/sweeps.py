@@ -122,13 +122,9 @@ def representatives(sweep: Sweep) -> tuple[list[Run], list[str]]:
             f"{sweep.folder}: {', '.join(sorted(groups))} is left out: its value is from the "
             "documents that boundaries were chosen on, not from the test split"
         )
-    for task, entry in sweep.tasks.items():
-        if reason := entry.get("not_chosen"):
-            warnings.append(f"{sweep.folder}: no boundary was chosen on {task}: {reason}")
+    warnings += nothing_chosen(sweep).values()
     unconfirmed = [
-        task
-        for task, entry in sweep.tasks.items()
-        if task not in confirmed and not entry.get("not_chosen")
+        task for task in sweep.tasks if task not in confirmed and task not in nothing_chosen(sweep)
     ]
     if unconfirmed:
         warnings.append(
@@ -138,12 +134,21 @@ def representatives(sweep: Sweep) -> tuple[list[Run], list[str]]:
     return runs, warnings
 
 
+def nothing_chosen(sweep: Sweep) -> dict[str, str]:
+    """Return a warning for each task on which the sweep had no reason to choose."""
+    return {
+        task: f"{sweep.folder}: no boundary was chosen on {task}: {reason}"
+        for task, entry in sweep.tasks.items()
+        if (reason := entry.get("not_chosen"))
+    }
+
+
 def _roles(sweep: Sweep) -> dict[int, str]:
     """Return the roles of boundaries: ``base``, ``best``, ``whole adapter``."""
     roles = {-1: ["base"]}
     tasks_by_best: dict[int, list[str]] = {}
     for task, entry in sweep.tasks.items():
-        if not entry.get("not_chosen"):
+        if task not in nothing_chosen(sweep):
             tasks_by_best.setdefault(entry["best"], []).append(task)
     for boundary, tasks in tasks_by_best.items():
         role = "best" if len(tasks_by_best) == 1 else f"best of {', '.join(tasks)}"

@@ -181,3 +181,43 @@ def test_ranges_cover_exactly_the_boundaries(boundaries: set[int]) -> None:
             yield from range(int(first), int(last or first) + 1)
 
     assert list(parse(format_ranges(sorted(boundaries)))) == sorted(boundaries)
+
+
+NOTHING = "no difference between boundaries was measured on 40 documents; all boundaries score 0"
+
+
+def test_sweeps_that_chose_nothing_are_left_out(sweeps: list[Path]) -> None:
+    edit(sweeps[0], "task", best=-1, not_chosen=NOTHING)
+    comparison = compare(sweeps)
+    warning = f"{sweeps[0]}: no boundary was chosen on task: {NOTHING}"
+    assert warning in comparison.warnings
+    assert [record["sweep"] for record in comparison.records] == ["seed2", "seed3"]
+    assert comparison.sentences[0].startswith("task: across 2 sweeps, the best boundary ranges fro")
+    edit(sweeps[1], "task", best=-1, not_chosen=NOTHING)
+    comparison = compare(sweeps)
+    assert warning in comparison.warnings
+    assert not comparison.sentences
+    (table,) = comparison.tables
+    assert [row[0].lines[0] for row in table.rows] == ["seed3"]
+    for text in (comparison.to_markdown(), comparison.to_html()):
+        assert "always" not in text
+
+
+def test_only_the_tasks_that_a_sweep_chose_on_are_summarised(tmp_path: Path) -> None:
+    first = sweep_folder(tmp_path / "one", {"x": 1, "y": -1})
+    second = sweep_folder(tmp_path / "two", {"x": 1, "y": -1})
+    for folder in (first, second):
+        edit(folder, "y", not_chosen=NOTHING)
+    comparison = compare([first, second])
+    assert [row[0].lines[0] for row in comparison.tables[1].rows] == ["x"]
+    assert len(comparison.sentences) == 1
+    with pytest.raises(TaskError, match="there is no best boundary to compare"):
+        compare([first, second], tasks=["y"])
+
+
+def test_sweeps_that_all_chose_nothing_are_refused_in_one_line(sweeps: list[Path]) -> None:
+    for folder in sweeps:
+        edit(folder, "task", best=-1, not_chosen=NOTHING)
+    with pytest.raises(TaskError, match=f"no boundary was chosen on task: {NOTHING}") as caught:
+        compare(sweeps)
+    assert "\n" not in str(caught.value)
