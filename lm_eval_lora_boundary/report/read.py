@@ -120,13 +120,12 @@ def _task(name: str, found: Any, trace: Trace | None, path: Path) -> TaskFound:
     """Return the result on one task."""
     rows = _rows(_take(found, "boundaries", list, path), path)
     not_chosen = found.get("not_chosen")
-    choice = _take(found, "choice", int, path)
     if not_chosen is not None:
         not_chosen = _take(found, "not_chosen", str, path)
-        # without a choice, statistics about it mean nothing
-        nothing = dict.fromkeys(("smallest_equivalent", "collapse", "optimism"))
-        found = found | nothing | {"best": choice}
     best = _take(found, "best", int, path)
+    choice = best  # the oldest sweeps recorded neither `choice` nor `not_chosen`
+    if "choice" in found or not_chosen is not None:
+        choice = _take(found, "choice", int, path)
     if best not in [row.boundary for row in rows]:
         raise OutputError(f"{path}: boundary {best} is the best of {name} but has no row")
     optimism = found.get("optimism")

@@ -32,12 +32,15 @@ def confirm(
     """Evaluate each task's best boundary, the whole adapter and the base model on the test split.
 
     Returns:
-        The summaries, with these scores for tasks that were evaluated on another split and have
-        a test split.
+        The summaries, with these scores for tasks on which a boundary was chosen on another
+        split, if they have a test split.
     """
     full = lm.layers - 1
     tested = {}
     for name in tasks.to_confirm if settings.confirm else ():
+        if summaries[name]["not_chosen"]:
+            logger.info("%s: nothing was chosen, so there is no test run", name)
+            continue
         boundaries = usable(lm, {-1, summaries[name]["best"], full})
         logger.info("%s: boundaries %s on the test split", name, ", ".join(map(str, boundaries)))
         evaluation = Evaluation(lm, tasks.on_test_split(name), settings)

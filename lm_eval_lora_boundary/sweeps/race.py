@@ -68,7 +68,9 @@ def run_race(
             for boundary in race.live
         }
         if not np.isfinite(list(values.values())).all():
-            logger.warning("%s is missing for some documents; all boundaries run in full", name)
+            logger.warning(
+                "%s is missing for some documents; all boundaries run in full", metric.key
+            )
             return None
         exact &= all(0 <= value <= 1 for column in values.values() for value in column)
         for out in race.update(values):

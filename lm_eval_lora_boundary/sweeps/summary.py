@@ -54,10 +54,8 @@ def summarise(scores: TaskScores, full: int, split: str) -> dict[str, Any]:
         "test": None,
         "not_chosen": None,
     }
-    if why := _different_documents(scores.measured, split):
-        nothing = dict.fromkeys(("smallest_equivalent", "collapse", "optimism"))
-        return summary | nothing | {"best": full, "not_chosen": why}
-    return summary | {"not_chosen": _no_difference(scores.measured)}
+    why = _different_documents(scores.measured, split) or _no_difference(scores.measured)
+    return summary | _nothing_chosen(why, full) if why else summary
 
 
 def confirmed(summary: Mapping[str, Any], scores: TaskScores, full: int) -> dict[str, Any]:
@@ -67,8 +65,18 @@ def confirmed(summary: Mapping[str, Any], scores: TaskScores, full: int) -> dict
         "documents": _documents(scores.measured),
         "boundaries": _rows(scores.measured, describe(scores.paired, full), full),
     }
-    why = summary["not_chosen"] or _different_documents(scores.measured, "test")
-    return {**summary, "selection": "other documents", "test": test, "not_chosen": why}
+    found = {**summary, "selection": "other documents", "test": test}
+    why = _different_documents(scores.measured, "test")
+    return found | _nothing_chosen(why, full) if why else found
+
+
+def _nothing_chosen(why: str, full: int) -> dict[str, Any]:
+    """Return what is different in a summary if there was no reason to choose.
+
+    The whole adapter stands for the best, and nothing is said about a choice.
+    """
+    nothing = dict.fromkeys(("smallest_equivalent", "collapse", "optimism"))
+    return {**nothing, "best": full, "not_chosen": why}
 
 
 def decide(summary: Mapping[str, Any], full: int) -> dict[str, Any]:
@@ -123,7 +131,7 @@ def _no_difference(measured: Sequence[Measured]) -> str | None:
     if len(measured) == 1 or any(value != values[0] for value in values):
         return None
     alike = len({each.responses for each in measured}) == 1
-    how = "all of them gave the same answers" if alike else f"all of them score {values[0]:.4g}"
+    how = f"all boundaries {'gave the same answers' if alike else f'score {values[0]:.4g}'}"
     documents = _documents(measured)
     kind = "document" if documents == 1 else "documents"
     return f"no difference between boundaries was measured on {documents} {kind}; {how}"

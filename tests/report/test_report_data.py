@@ -65,7 +65,14 @@ MISTAKES: dict[str, tuple[Any, str]] = {
         "'best'",
     ),
     "no choice": (
-        lambda f: rewrite(f / "sweep.json", lambda c: c["tasks"]["summaries"].pop("choice")),
+        lambda f: rewrite(f / "sweep.json", lambda c: c["tasks"]["summaries"].update(choice=None)),
+        "'choice'",
+    ),
+    "a reason without choice": (
+        lambda f: rewrite(
+            f / "sweep.json",
+            lambda c: c["tasks"]["summaries"].update(not_chosen="why", choice=None),
+        ),
         "'choice'",
     ),
     "best without row": (
@@ -133,6 +140,13 @@ def test_the_command_writes_the_page_and_prints_its_path(copied: Path) -> None:
     assert result.output.strip() == str(copied / "report.html")
     assert (copied / "report.html").stat().st_size > 10_000
     assert not list(copied.rglob(".*"))
+
+
+def test_the_oldest_sweeps_recommend_their_best_boundary(copied: Path) -> None:
+    rewrite(copied / "sweep.json", lambda c: c["tasks"]["summaries"].pop("choice"))
+    assert write_report(copied).is_file()
+    (task,) = read_sweep(copied).tasks
+    assert task.choice == task.best
 
 
 def test_values_that_are_not_finite_numbers_are_not_available(copied: Path) -> None:

@@ -130,8 +130,11 @@ def test_boundaries_scored_on_different_documents_are_not_ranked(
     )
 
 
-def test_a_race_on_different_documents_runs_in_full_and_chooses_nothing(run: Run) -> None:
+def test_a_race_on_different_documents_runs_in_full_and_chooses_nothing(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
     entry = run("partly", race=True, confirm=False, split="validation")["tasks"]["partly"]
+    assert "acc,none is missing for some documents" in caplog.text
     assert len(entry["boundaries"]) == LAYERS + 1
     assert entry["choice"] == FULL
     assert entry["not_chosen"]
@@ -150,11 +153,14 @@ def test_a_sweep_that_measured_nothing_recommends_the_whole_adapter(
     found = run("wrong", peft=adapter, save=True, confirm=confirm, split="validation")
     entry = found["tasks"]["wrong"]
     assert {row["value"] for row in entry["boundaries"]} == {0.0}
-    assert entry["best"] == -1  # the smallest in the tie
+    assert entry["best"] == FULL
+    assert entry["smallest_equivalent"] is entry["collapse"] is entry["optimism"] is None
+    assert entry["test"] is None  # there is no choice to test
+    assert not (tmp_path / "out/test").exists()
     check_texts(
         found,
         tmp_path / "out",
-        "no difference between boundaries was measured on 16 documents; all of them score 0",
+        "no difference between boundaries was measured on 16 documents; all boundaries score 0",
     )
     assert not (adapter / "lora_boundary.json").exists()
 
@@ -168,7 +174,7 @@ def test_identical_answers_at_all_boundaries_are_reported(
         found,
         tmp_path / "out",
         "no difference between boundaries was measured on 16 documents; "
-        "all of them gave the same answers",
+        "all boundaries gave the same answers",
     )
     assert not (weak / "lora_boundary.json").exists()
 
@@ -218,7 +224,8 @@ def test_a_confirmation_on_different_documents_rules_the_choice_out() -> None:
     assert chosen["choice"] == -1
     test = [measured(-1, {0: 1.0}), measured(FULL, {0: 1.0, 1: 0.0})]
     entry = decide(confirmed(chosen, task_scores(TASK, ACC, test), FULL), FULL)
-    assert entry["choice"] == FULL
+    assert entry["best"] == entry["choice"] == FULL
+    assert entry["smallest_equivalent"] is entry["collapse"] is entry["optimism"] is None
     assert "scored on different test documents (1 to 2 each)" in entry["not_chosen"]
 
 
