@@ -16,6 +16,10 @@ REPORT = "report.html"
 PLOTS = "plots"  # folder
 CONFIRMED = "test"  # folder with the results of the choice on the test split
 
+# names of models in trace.json
+TRACED_FULL = "full"
+TRACED_BASE = "base"
+
 
 def write_text(path: Path, text: str) -> None:
     """Write a file atomically: a reader sees the old content or the new one.

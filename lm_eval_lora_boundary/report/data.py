@@ -7,9 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 BASE = -1
-# names of models in trace.json
-TRACED_FULL = "full"
-TRACED_BASE = "base"
 
 
 @dataclass(frozen=True)

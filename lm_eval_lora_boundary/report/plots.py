@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
+from ..files import TRACED_BASE, TRACED_FULL
+from ..stats.aggregates import Array
 from . import style
 from .axes import (
     DASHES,
-    Array,
     band,
     draw_curve,
     label_axes,
@@ -208,9 +209,9 @@ def _trace(task: TaskFound, full: int | None) -> Plot | None:
     xs, mean = points(trace.layers, "mean")  # which the candidate is found in
     quartiles = points(trace.layers, "q25")[1], points(trace.layers, "q75")[1]
     band(upper, xs, *quartiles, "quartiles")
-    others = [(name, rows) for name, rows in trace.models.items() if name != "full"]
+    others = [(name, rows) for name, rows in trace.models.items() if name != TRACED_FULL]
     for (name, rows), dashes in zip(others, DASHES[1:], strict=False):
-        label = "base model" if name == "base" else name.replace("=", " ")
+        label = "base model" if name == TRACED_BASE else name.replace("=", " ")
         curve = points(rows, "mean")
         upper.plot(*curve, color=style.MUTED, linestyle=dashes, linewidth=1.2, label=label)
     upper.plot(xs, mean, color=style.ACCENT, marker=marker(xs), label="mean")

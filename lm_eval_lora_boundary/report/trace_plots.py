@@ -8,8 +8,8 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
+from ..files import TRACED_BASE, TRACED_FULL
 from . import style
-from .data import TRACED_BASE, TRACED_FULL
 
 _NAMES = {TRACED_FULL: "whole adapter", TRACED_BASE: "base model"}
 _MOST_TOKENS = 60  # more columns would be unreadable

@@ -15,14 +15,13 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from ..errors import OutputError, TaskError
-from ..files import PLOTS, TRACE, file_name, write_text
+from ..files import PLOTS, TRACE, TRACED_FULL, file_name, write_text
 from ..harness import processes
 from ..harness.evaluation import Evaluation
 from ..harness.signature import describe_run, signature
 from ..harness.sweep_lm import made_up_answers
 from ..harness.sweep_model import load
 from ..harness.tasks import LoadedTasks, find_tasks, task_manager
-from ..report.data import TRACED_FULL
 from ..report.trace_plots import plot_curves, plot_heatmap
 from .candidate import find_candidate
 from .curves import document_row, layer_rows, median_document, whole_answers

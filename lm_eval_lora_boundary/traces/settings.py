@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..cuts.boundaries import parse_boundaries
+from ..files import TRACED_BASE, TRACED_FULL
 from ..harness.settings import EvaluationSettings, Rule
-from ..report.data import TRACED_BASE, TRACED_FULL
 
 
 @dataclass(frozen=True, kw_only=True)
