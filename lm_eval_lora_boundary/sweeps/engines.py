@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
 
 from transformers import PreTrainedModel
 
@@ -70,16 +72,7 @@ def load_model(settings: SweepSettings, model: PreTrainedModel | None = None) ->
         ModelError: The base model cannot be loaded, or is not a decoder-only model.
         AdapterError: The adapter cannot be used.
     """
-    if settings.engine == "vllm":
-        processes.refuse_several("a sweep in vLLM")
-        if model is not None or settings.device is not None:
-            given = "a loaded model" if model is not None else f"device={settings.device}"
-            raise ModelError(
-                f"engine=vllm and {given}: vLLM loads the model itself, where it finds room; give "
-                "the model's name alone"
-            )
-        return VllmSweepLM(settings)
-    return load(SweepLM, settings, model)
+    return _place(settings.engine).load(settings, model)
 
 
 def find_engines(lm: SweepLM, requested: str = "auto") -> Engines:
@@ -91,7 +84,7 @@ def find_engines(lm: SweepLM, requested: str = "auto") -> Engines:
     """
     if requested not in ENGINES:
         raise LoraBoundaryError(f"engine={requested!r}; expected one of {', '.join(ENGINES)}")
-    return VllmEngines(lm) if isinstance(lm, VllmSweepLM) else LocalEngines(lm, requested)
+    return _place(requested).find(lm, requested)
 
 
 class VllmEngines:
@@ -183,3 +176,35 @@ class LocalEngines:
             listed = self._lm.model.generation_config.eos_token_id
             self._endings[request.until] = ending_difference(ending, listed)
         return self._endings[request.until]
+
+
+def _load_for_vllm(settings: SweepSettings, model: PreTrainedModel | None) -> VllmSweepLM:
+    processes.refuse_several("a sweep in vLLM")
+    if model is not None or settings.device is not None:
+        given = "a loaded model" if model is not None else f"device={settings.device}"
+        raise ModelError(
+            f"engine=vllm and {given}: vLLM loads the model itself, where it finds room; give "
+            "the model's name alone"
+        )
+    return VllmSweepLM(settings)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where requests are answered.
+
+    Attributes:
+        load: Loads the model.
+        find: Finds the engines of that model, given the requested one.
+    """
+
+    load: Callable[[SweepSettings, PreTrainedModel | None], SweepLM]
+    find: Callable[[Any, str], Engines]
+
+
+_IN_VLLM = _Place(_load_for_vllm, lambda lm, _: VllmEngines(lm))
+_IN_THIS_PROCESS = _Place(partial(load, SweepLM), LocalEngines)
+
+
+def _place(engine: str) -> _Place:
+    return _IN_VLLM if engine == "vllm" else _IN_THIS_PROCESS

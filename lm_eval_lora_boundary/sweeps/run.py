@@ -71,20 +71,19 @@ def _run(
         store = scope.enter_context(closing(AnswerStore(output)))
         clean_up(output)
 
-        # Requests: lm-eval builds them whenever it evaluates a boundary.
+        # Set up: the model, the tasks, and where answers come from (the store or an engine).
         lm = processes.command(Load(), lambda _: load_model(settings, model))
         full = lm.layers - 1
         boundaries = boundaries_to_score(lm, settings, traced)
         tasks = load_tasks(manager, names, settings)
         evaluation = Evaluation(lm, tasks, settings)
-
-        # Answers: the scheduler hands them to lm-eval, from the store or from an engine.
         engines = scope.enter_context(closing(find_engines(lm, settings.engine)))
         facts = describe_run(lm, settings)
         progress = Progress(lambda text: len(lm.tok_encode(text)))
         scheduler = Scheduler(engines, store, identity(facts), settings.batch_size, progress)
 
-        # Scores: lm-eval computes them, boundary by boundary.
+        # Requests, answers and scores, boundary by boundary: lm-eval builds the requests, the
+        # scheduler answers them, and lm-eval scores the answers.
         references = (-1, full)  # all boundaries are compared with these
         race = None
         if settings.race:
