@@ -28,7 +28,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[np.float64]
+from .aggregates import Array
 
 # the clearest losers among 31 boundaries are dropped after 8 to 15 documents
 FIRST_ROUND = 12

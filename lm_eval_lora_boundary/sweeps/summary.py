@@ -10,11 +10,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..harness.tasks import LoadedTasks
+from ..stats.permutation import LEVEL
 from ..stats.race import Race
 from ..stats.selection import STATISTICS, Row, describe, select
 from .scores import Measured, Scored, TaskScores
-
-_SIGNIFICANT = 0.05  # p-values below this
 
 
 def summarise_tasks(
@@ -98,7 +97,7 @@ def _worse_on_test(summary: Mapping[str, Any]) -> str | None:
     if row is None or row["delta_full"] is None or row["p_value"] is None:
         return None
     gain = row["delta_full"] if summary["higher_is_better"] else -row["delta_full"]
-    if row["p_value"] >= _SIGNIFICANT or gain >= 0:
+    if row["p_value"] > 1 - LEVEL or gain >= 0:
         return None
     return (
         f"boundary {best}, the best on the {summary['split']} split, is significantly worse than "

@@ -17,7 +17,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from lm_eval_lora_boundary.stats.race import BETS, Array, Race, evidence
+from lm_eval_lora_boundary.stats.aggregates import Array
+from lm_eval_lora_boundary.stats.race import BETS, Race, evidence
 
 BENCHMARK = Path(__file__).resolve().parents[2] / "benchmarks" / "race.py"
 

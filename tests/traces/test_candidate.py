@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lm_eval_lora_boundary.traces.candidate import Array, find_candidate, sharpest_rise
+from lm_eval_lora_boundary.stats.aggregates import Array
+from lm_eval_lora_boundary.traces.candidate import find_candidate, sharpest_rise
 
 LAYERS = 30
 
