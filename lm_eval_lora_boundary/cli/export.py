@@ -36,7 +36,7 @@ def export(
     check: Annotated[
         str | None,
         typer.Option(
-            help="`vllm`: write nothing unless vLLM can load the adapter, and say why it cannot."
+            help="`vllm`: write nothing unless vLLM can load the adapter; if it cannot, say why."
         ),
     ] = None,
     model_args: ModelArgs = None,

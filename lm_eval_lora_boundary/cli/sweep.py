@@ -76,8 +76,8 @@ def sweep(
         str,
         typer.Option(
             help="`fork`: all boundaries in one shared forward. `toggle`: one after another. "
-            "`auto`: fork if it can. `vllm`: each boundary is an adapter in one vLLM engine, and "
-            "`--model-args` are those of lm-eval's `vllm` model.",
+            "`auto`: fork where it works. `vllm`: each boundary is an adapter in one vLLM engine, "
+            "and `--model-args` are those of lm-eval's `vllm` model.",
             rich_help_panel=RUN,
         ),
     ] = "auto",
@@ -130,14 +130,20 @@ def sweep(
         typer.Option(
             "--save",
             help="Record the best boundary in the adapter folder, for boundary=auto; the whole "
-            "adapter, if the best boundary is significantly worse on the test split.",
+            "adapter, if the best boundary is significantly worse on the test split; nothing, if "
+            "there was no reason to choose.",
         ),
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print requests, layer passes and memory, and stop.")
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Print how many requests and layer passes and how much memory it would take, "
+            "then stop.",
+        ),
     ] = False,
 ) -> None:
-    """Score every boundary of an adapter on lm-eval tasks, from one model load.
+    """Score every boundary of an adapter on lm-eval tasks, loading the model once.
 
     Writes `sweep.json`, `report.html` and, in `boundary=K/`, lm-eval's own results and samples of
     every boundary (-1 is the base model, N-1 the whole adapter). If interrupted, the same command

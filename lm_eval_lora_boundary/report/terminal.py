@@ -36,7 +36,8 @@ def _table(title: str, metric: str, rows: Sequence[Mapping[str, Any]], best: int
         if "," in key and not key.split(",")[0].endswith("_stderr") and key != metric
     ]
     table = Table(title=title)
-    named = ("boundary", metric, "to full [95 %]", "p (Holm)", "to base [95 %]", "wins", "risk")
+    full, base = "vs. whole adapter [95 %]", "vs. base model [95 %]"
+    named = ("boundary", metric, full, "p (Holm)", base, "wins", "risk")
     differ = len({row.get("documents") for row in rows}) > 1
     for heading in (*named, *(("documents",) if differ else ()), *others):
         table.add_column(heading.removesuffix(",none"), justify="right")

@@ -61,8 +61,8 @@ def find_candidate(curves: Array, draws: int = DRAWS) -> Candidate:
     obstacle = _obstacle(curve, layer)
     if not obstacle and share < AGREEING:
         obstacle = (
-            f"uncertain: the sharpest rise is at layer {layer}, but documents drawn anew put it "
-            f"there or beside it in only {share:.0%} of draws, from layer {low} to {high}"
+            f"uncertain: the sharpest rise is at layer {layer}, but resampled documents put it "
+            f"there or one layer away in only {share:.0%} of draws, from layer {low} to {high}"
         )
     if obstacle:
         return Candidate(None, low, high, share, f"no single boundary, {obstacle}")
@@ -72,7 +72,7 @@ def find_candidate(curves: Array, draws: int = DRAWS) -> Candidate:
         high,
         share,
         f"boundary {layer}: the probability of the gold answer rises most sharply at layer "
-        f"{layer} (documents drawn anew: {low} to {high}, {share:.0%} within one layer)",
+        f"{layer} (resampled documents: {low} to {high}, {share:.0%} within one layer)",
     )
 
 

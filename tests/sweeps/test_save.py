@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from lm_eval_lora_boundary.report.terminal import tables
+from lm_eval_lora_boundary.stats.permutation import LEVEL
 from lm_eval_lora_boundary.sweeps.save import save
 from lm_eval_lora_boundary.sweeps.settings import SweepSettings
 from lm_eval_lora_boundary.sweeps.summary import decide
@@ -72,11 +73,12 @@ def captions(found: dict[str, Any]) -> str:
 
 
 @pytest.mark.parametrize("higher_is_better", [True, False])
+@pytest.mark.parametrize("p_value", [0.001, 0.05, 1 - LEVEL])  # all reject, as in the intervals
 def test_a_best_boundary_that_is_worse_on_the_test_split_is_not_recorded(
-    tmp_path: Path, higher_is_better: bool
+    tmp_path: Path, p_value: float, higher_is_better: bool
 ) -> None:
     worse = -0.2 if higher_is_better else 0.2
-    found = summary(worse, 0.001, higher_is_better=higher_is_better)
+    found = summary(worse, p_value, higher_is_better=higher_is_better)
     save(model(tmp_path), found, settings(tmp_path))
     record = json.loads((tmp_path / "lora_boundary.json").read_text())
     assert (record["boundary"], record["best"], record["delta_full"]) == (FULL, 1, 0.0)
@@ -96,6 +98,6 @@ def test_any_other_best_boundary_is_recorded(tmp_path: Path, delta: float, p_val
 def test_the_table_shows_the_difference_to_the_base_and_the_risk_of_loss() -> None:
     table, _ = tables(summary(0.2, 0.001))
     columns = {str(column.header): list(column.cells) for column in table.columns}
-    assert columns["to base [95 %]"][0] == "+0.100"
+    assert columns["vs. base model [95 %]"][0] == "+0.100"
     assert columns["risk"] == ["25%", "25%"]
     assert "risk: how often it is then worse than the whole" in str(table.caption)
