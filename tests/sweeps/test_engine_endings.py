@@ -9,23 +9,18 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import tokenizers
 import torch
-import transformers
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from ending_helpers import EOS, OTHER_EOS, Forgetful, spelling_tokenizer
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
-from lm_eval.models.utils_hf import stop_sequences_criteria
 from sweep_helpers import Answering, answering
-from tiny_models import LAYERS, VOCABULARY, save_adapter, tiny_model
+from tiny_models import LAYERS, save_adapter, tiny_model
 
 from lm_eval_lora_boundary.errors import ModelError, TaskError
-from lm_eval_lora_boundary.harness.endings import Ending, ending_difference
 from lm_eval_lora_boundary.sweeps.store import AnswerStore
 from lm_eval_lora_boundary.vllm.engine import Vllm
 
-EOS, OTHER_EOS, HALF_EOS = "</s>", "<|end|>", "/s"
+HALF_EOS = "/s"
 STOPS = [
     ["", "q"],
     [""],
@@ -46,26 +41,6 @@ STOPS = [
     ["b<|chat|>"],
     ["never written"],
 ]
-
-
-def spelling_tokenizer() -> Any:
-    """Build a tokenizer of a few letters, pairs of them, and special tokens."""
-    special = ["<pad>", "<s>", EOS, "<unk>", OTHER_EOS, "<|chat|>"]
-    letters = ["a", "b", "q", "/", "s", "<", ">", " ", "\n"]
-    pairs = [x + y for x in letters for y in letters][: VOCABULARY - len(special) - len(letters)]
-    words = special + letters + pairs
-    merges = [(pair[0], pair[1]) for pair in pairs]
-    bpe = tokenizers.models.BPE({w: i for i, w in enumerate(words)}, merges, unk_token="<unk>")
-    tokenizer = tokenizers.Tokenizer(bpe)
-    tokenizer.decoder = tokenizers.decoders.Fuse()
-    return transformers.PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token="<pad>",
-        bos_token="<s>",
-        eos_token=EOS,
-        unk_token="<unk>",
-        additional_special_tokens=[OTHER_EOS, "<|chat|>"],
-    )
 
 
 @pytest.fixture(scope="module", params=[2, [2, 4], None], ids=str)
@@ -129,58 +104,6 @@ def test_max_length_counts_each_request_alone(
     assert answers(lm, arguments) == answers(whole, arguments)
     with pytest.raises(TaskError, match="max_length=2 leaves no room after a prompt of"):
         answers(lm, arguments | {"max_length": 2})
-
-
-@settings(deadline=None, max_examples=200)
-@given(
-    response=st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size=20),
-    until=st.lists(st.text("abqs /<>\n", max_size=4) | st.sampled_from([EOS, OTHER_EOS])),
-)
-def test_stop_strings_work_as_lm_evals_own_criteria(response: list[int], until: list[str]) -> None:
-    tokenizer = spelling_tokenizer()
-    criteria = stop_sequences_criteria(tokenizer, until, 0, 1)
-    lengths = range(1, len(response) + 1)
-    theirs = [n for n in lengths if criteria(torch.tensor([response[:n]]), None).item()]
-    ours = Ending((), tuple(until), len(response) + 1, tokenizer).end(response)
-    assert ours == (theirs[0] if theirs else len(response))
-
-
-class Forgetful(Ending):
-    """Ignores empty strings."""
-
-    def reached(self, response: Any) -> bool:
-        without = Ending(self.tokens, [s for s in self.strings if s], self.limit, self.tokenizer)
-        return without.reached(response)
-
-
-class WithoutEndOfText(Ending):
-    """Ignores end-of-text tokens."""
-
-    def reached(self, response: Any) -> bool:
-        return Ending((), self.strings, self.limit, self.tokenizer).reached(response)
-
-
-class Endless(Ending):
-    """Has no limit."""
-
-    def reached(self, response: Any) -> bool:
-        return Ending(self.tokens, self.strings, 10**9, self.tokenizer).reached(response)
-
-
-class WholeTokens(Ending):
-    """Ends only where a stop string is a whole token."""
-
-    def reached(self, response: Any) -> bool:
-        strings = [s for s in self.strings if self.tokenizer.decode(response[-1:]) == s]
-        return Ending(self.tokens, strings, self.limit, self.tokenizer).reached(response)
-
-
-@pytest.mark.parametrize("wrong", [Forgetful, WithoutEndOfText, Endless, WholeTokens])
-def test_the_trial_notices_a_different_rule(wrong: type[Ending]) -> None:
-    tokenizer = spelling_tokenizer()
-    until = ("", "q") if wrong is Forgetful else ("bab", EOS)
-    assert ending_difference(Ending({2, 4}, until, 16, tokenizer), [2, 4]) == ""
-    assert "hf does after" in ending_difference(wrong({2, 4}, until, 16, tokenizer), [2, 4])
 
 
 def test_an_engine_that_ends_responses_elsewhere_is_not_used(
