@@ -446,7 +446,7 @@ def test_benchmark_reads_sweeps(
     header, _, line = capsys.readouterr().out.splitlines()
     assert "3 boundaries, 5 samples of 80 of 60 documents" in header
     assert line.split()[:2] == ["0.1", "100.0%"]
-    with pytest.raises(SystemExit, match="--task should be one of a_task"):
+    with pytest.raises(SystemExit, match="expected --task, one of a_task"):
         benchmark.read_sweep(tmp_path, "b_task", None, None)
     with pytest.raises(SystemExit, match="no metric f1"):
         benchmark.read_sweep(tmp_path, None, "f1", None)
