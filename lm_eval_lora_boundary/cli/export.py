@@ -19,13 +19,21 @@ def export(
     pretrained: Pretrained,
     peft: Peft,
     boundary: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="K",
-            help="Last layer whose LoRA is kept, or `auto` for the boundary that `sweep --save` "
+            help="Last layer whose LoRA is kept, or `auto` for the cut that `sweep --save` "
             "recorded.",
         ),
-    ],
+    ] = None,
+    keep: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CUT",
+            help="Any other cut: layers and ranges joined by `+`, each with an optional strength: "
+            "`0-9+20-29`, `all@0.7`.",
+        ),
+    ] = None,
     merge: Annotated[
         bool,
         typer.Option("--merge", help="Write a full checkpoint with the kept layers merged in."),
@@ -48,7 +56,7 @@ def export(
     ] = "auto",
     device: Device = None,
 ) -> None:
-    """Write an ordinary, smaller PEFT adapter with layers 0..K only.
+    """Write an ordinary, smaller PEFT adapter with layers 0..K only, or any other cut.
 
     The adapter is written, loaded again and verified: its logits must equal those of the cut in
     memory to the last bit, or nothing is written. Any engine that reads PEFT adapters loads the
@@ -66,6 +74,7 @@ def export(
         peft,
         boundary,
         output,
+        keep=keep,
         merge=merge,
         force=force,
         check=check,
@@ -82,7 +91,7 @@ def _summary(facts: dict[str, Any], check: str | None) -> list[str]:
     """Return the lines to print about an export."""
     share = facts["bytes"] / facts["source_bytes"] if "source_bytes" in facts else None
     lines = [
-        f"layers 0-{facts['boundary']} of 0-{facts['num_layers'] - 1}: kept "
+        f"keep={facts['cut']} of layers 0-{facts['num_layers'] - 1}: kept "
         f"{facts['kept_modules']} modules, {facts['kept_parameters']:,} parameters; dropped "
         f"{facts['dropped_modules']} modules, {facts['dropped_parameters']:,} parameters",
         f"{facts['bytes']:,} bytes" + (f", {share:.0%} of the adapter" if share else ""),

@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 
 from ..errors import AdapterError, first_line
 from .base_model import local_folder
-from .cut import check_supported
 from .fingerprint import json_sha256
+from .kinds import check_supported
 
 CONFIG = "adapter_config.json"
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")

@@ -19,7 +19,7 @@ from ..errors import AdapterError
 from .adapter_folder import AdapterFolder
 from .base_model import weightless
 from .checksums import checksum
-from .cut import KEEPS_BASE, rewrites_base
+from .kinds import KEEPS_BASE, rewrites_base
 from .layers import DecoderStack, depths
 from .modules import Overwrite
 from .vocabulary import growing

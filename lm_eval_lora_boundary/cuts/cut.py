@@ -1,8 +1,8 @@
-"""Keep the LoRA modules of layers ``0..K`` of a PEFT model and drop the others.
+"""Keep, drop or scale the adapter layer by layer in a PEFT model.
 
 A dropped module is physically replaced by its base layer, so no LoRA arithmetic and no LoRA memory
 is left. The same rule holds for LoRA modules, ``modules_to_save``, trainable tokens and overwritten
-base tensors: what is deeper than the boundary is dropped.
+base tensors: each goes with the layer at its depth.
 """
 
 from __future__ import annotations
@@ -10,65 +10,33 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from peft import LoraConfig, PeftModel
+from peft import PeftModel
 from peft.tuners.lora import LoraLayer
 from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils.other import AuxiliaryTrainingWrapper
 from torch import nn
 
 from ..errors import AdapterError
-from .boundaries import check_boundary
+from .keep import Cut
+from .kinds import only_lora_config, rewrites_base
 from .layers import DecoderStack, depths, find_decoder_stack
 from .modules import AdaptedModule, Overwrite, merge_modules, replace_module
-
-# Initialisations that leave the base weights alone. Others (pissa, olora, corda, lora_ga, loftq,
-# ...) subtract the adapter's initial product from them when the adapter is loaded.
-KEEPS_BASE = (True, False, "gaussian", "orthogonal", "eva")
+from .strengths import refuse_strengths
 
 CUT = "_lora_boundary_cut"  # attribute of a PEFT model: its cut
 
 
-def rewrites_base(config: LoraConfig) -> str:
-    """Return the setting that may make PEFT change base weights when it loads an adapter, or "".
-
-    :func:`.load_adapter` compares the weights themselves. This is for when the weights from
-    before are not known.
-    """
-    if getattr(config, "kasa_config", None) is not None:
-        return "kasa_config"
-    if config.init_lora_weights not in KEEPS_BASE:
-        return f"init_lora_weights={config.init_lora_weights!r}"
-    return ""
-
-
-def check_supported(config: LoraConfig) -> None:
-    """Refuse LoRA variants that boundaries are not defined for.
-
-    Raises:
-        AdapterError: The config asks for one.
-    """
-    if config.layer_replication:
-        raise AdapterError(
-            "layer_replication repeats layers of the base model, so its modules have no single "
-            "depth; boundaries are not defined for this adapter"
-        )
-    if getattr(config, "arrow_config", None) is not None:
-        raise AdapterError(
-            "arrow_config routes tokens between several adapters, and a boundary needs one "
-            "adapter; give one of those it routes between"
-        )
-
-
 class LoraCut:
-    """A model with a LoRA adapter whose boundary can be moved.
+    """A model with a LoRA adapter whose cut can be changed.
 
-    As a context manager, it goes back to the previous boundary at the end.
+    Wherever it takes a cut, it also takes a boundary K, which stands for the cut that keeps layers
+    ``0..K``. As a context manager, it goes back to the previous cut at the end.
 
     Attributes:
         model: The PEFT model.
         stack: Decoder layers of the base model.
         modules: What the adapter changes, in the order of the model.
-        boundary: The current boundary; N-1 for the whole adapter.
+        current: The current cut; at first the whole adapter.
     """
 
     def __init__(
@@ -83,8 +51,8 @@ class LoraCut:
         Args:
             model: A PEFT model with one unmerged LoRA adapter.
             overwrites: Base tensors that loading the adapter changed (see :func:`.load_adapter`),
-                to be restored above the boundary. None: not recorded.
-            lowest: The lowest boundary for which ``overwrites`` were recorded.
+                to be restored where layers are dropped. None: not recorded.
+            lowest: ``overwrites`` were recorded for layers above this one.
 
         Raises:
             AdapterError: The model does not have exactly one LoRA adapter, the adapter is merged,
@@ -92,12 +60,12 @@ class LoraCut:
             ModelError: The decoder layers cannot be found.
         """
         if getattr(model, CUT, None) is not None:
-            raise AdapterError("this model has a cut already; move the boundary of that cut")
+            raise AdapterError("this model has a cut already; move that cut")
         self.model = model
         self._lowest = lowest
-        self._before: list[int] = []
+        self._before: list[Cut] = []
         self._base: nn.Module = model.get_base_model()
-        self._config = _only_lora_config(model)
+        self._config = only_lora_config(model)
         self._base_kept = overwrites is not None
         self._overwrites = tuple(overwrites or ())
         self.stack: DecoderStack = find_decoder_stack(self._base)
@@ -107,8 +75,18 @@ class LoraCut:
                 "the adapter matches no module of this base model; give the base model that it was "
                 "trained on"
             )
-        self.boundary = self.stack.count - 1
+        self._scaling = {
+            id(layer): dict(layer.scaling)
+            for module in self.modules
+            for layer in _lora_layers(module)
+        }
+        self.current = Cut.up_to(self.stack.count - 1, self.stack.count)
         setattr(model, CUT, self)
+
+    @property
+    def boundary(self) -> int | None:
+        """The current boundary; None if the current cut is not a boundary."""
+        return self.current.boundary
 
     @property
     def overwrites_base(self) -> bool:
@@ -144,61 +122,91 @@ class LoraCut:
                     overwrite.name, overwrite.depth, size, None, overwrite.owner, overwrite
                 )
 
-    def kept(self, boundary: int | None = None) -> list[AdaptedModule]:
-        """Return the modules that ``boundary`` (default: the current one) keeps."""
-        limit = self.boundary if boundary is None else boundary
-        return [module for module in self.modules if module.depth <= limit]
+    def cut(self, cut: Cut | int | None = None) -> Cut:
+        """Return a cut of this model; a boundary becomes the cut that it stands for.
 
-    def dropped(self, boundary: int | None = None) -> list[AdaptedModule]:
-        """Return the modules that ``boundary`` (default: the current one) drops."""
-        limit = self.boundary if boundary is None else boundary
-        return [module for module in self.modules if module.depth > limit]
-
-    def move(self, boundary: int) -> None:
-        """Keep the adapter in layers ``0..boundary`` and drop it above.
+        Args:
+            cut: A cut, a boundary, or None for the current cut.
 
         Raises:
             BoundaryError: The boundary is not in ``-1..N-1``.
-            AdapterError: The base weights above the boundary cannot be restored.
         """
-        check_boundary(boundary, self.stack.count)
-        if self._overwrites and boundary < self._lowest:
-            raise AdapterError(
-                "the base tensors that this adapter overwrites were kept only for "
-                f"boundary={self._lowest} and above; load the adapter again to go lower"
-            )
-        self._refuse_lost_base(boundary)
-        for module in self.modules:
-            if module.adapted is not None:
-                keep = module.depth <= boundary
-                replacement = module.adapted if keep else module.original
-                replace_module(self._base, module.name, replacement)
-        for overwrite in self._overwrites:
-            overwrite.put(overwrite.trained if overwrite.depth <= boundary else overwrite.original)
-        self.boundary = boundary
+        if cut is None:
+            return self.current
+        return cut if isinstance(cut, Cut) else Cut.up_to(cut, self.stack.count)
 
-    def _refuse_lost_base(self, boundary: int) -> None:
+    def kept(self, cut: Cut | int | None = None) -> list[AdaptedModule]:
+        """Return the modules that a cut (default: the current one) keeps or scales."""
+        strengths = self.cut(cut).strengths
+        return [module for module in self.modules if strengths[module.depth] != 0]
+
+    def dropped(self, cut: Cut | int | None = None) -> list[AdaptedModule]:
+        """Return the modules that a cut (default: the current one) drops."""
+        strengths = self.cut(cut).strengths
+        return [module for module in self.modules if strengths[module.depth] == 0]
+
+    def move(self, cut: Cut | int) -> None:
+        """Apply a cut: keep, drop or scale the adapter in each layer.
+
+        A strength multiplies PEFT's own scaling, as ``scale_layer`` does.
+
+        Raises:
+            BoundaryError: The boundary is not in ``-1..N-1``.
+            AdapterError: A strength has no meaning for a module, or base weights of a dropped
+                layer cannot be restored.
+        """
+        cut = self.cut(cut)
+        if self._overwrites and cut.lowest_dropped <= self._lowest:
+            raise AdapterError(
+                "the base tensors that this adapter overwrites were kept only for layers above "
+                f"{self._lowest}; load the adapter again for {cut}"
+            )
+        self._refuse_lost_base(cut)
+        self.refuse_meaningless(cut)
+        for module in self.modules:
+            strength = cut.strengths[module.depth]
+            if module.adapted is not None:
+                replacement = module.adapted if strength else module.original
+                replace_module(self._base, module.name, replacement)
+            for layer in _lora_layers(module) if strength else ():
+                for name, scaling in self._scaling[id(layer)].items():
+                    layer.scaling[name] = scaling if strength == 1 else scaling * strength
+        for overwrite in self._overwrites:
+            kept = cut.strengths[overwrite.depth] != 0
+            overwrite.put(overwrite.trained if kept else overwrite.original)
+        self.current = cut
+
+    def refuse_meaningless(self, cut: Cut) -> None:
+        """Raise an AdapterError if the cut scales what can only be kept or dropped."""
+        rewritten = {id(overwrite.owner) for overwrite in self._overwrites if overwrite.rewritten}
+        refuse_strengths(cut, self.modules, rewritten, self._unrecorded)
+
+    @property
+    def _unrecorded(self) -> str:
+        """The setting with which PEFT may have rewritten base tensors unrecorded, or ""."""
+        if self._base_kept:
+            return ""
+        bias = self._config.bias
+        return rewrites_base(self._config) or ("" if bias == "none" else f"bias={bias!r}")
+
+    def _refuse_lost_base(self, cut: Cut) -> None:
         """Refuse to drop modules whose base weights the adapter changed and that are lost."""
-        dropped = [m for m in self.dropped(boundary) if isinstance(m.adapted, LoraLayer)]
-        if self._base_kept or not dropped:
-            return
-        setting = rewrites_base(self._config)
-        if not setting and self._config.bias != "none":
-            setting = f"bias={self._config.bias!r}"
-        if setting:
+        dropped = [m for m in self.dropped(cut) if isinstance(m.adapted, LoraLayer)]
+        setting = self._unrecorded
+        if setting and dropped:
             raise AdapterError(
                 f"{setting} makes PEFT rewrite base tensors when it loads the adapter, so dropping "
                 f"{dropped[0].name} would not restore the base model. Load the adapter with "
                 "LoraBoundaryLM, which keeps the original tensors."
             )
 
-    def push(self, boundary: int) -> None:
-        """Move the boundary, and come back to this one at the end of a ``with`` block.
+    def push(self, cut: Cut | int) -> None:
+        """Apply a cut, and come back to the current one at the end of a ``with`` block.
 
         See :meth:`move` for the errors.
         """
-        before = self.boundary
-        self.move(boundary)
+        before = self.current
+        self.move(cut)
         self._before.append(before)
 
     def __enter__(self) -> LoraCut:
@@ -206,11 +214,11 @@ class LoraCut:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Go back to the boundary before this block."""
+        """Go back to the cut before this block."""
         self.move(self._before.pop() if self._before else self.stack.count - 1)
 
     def finish(self, *, merge: bool = False) -> Any:
-        """Make the boundary final, so that the memory of dropped modules can be freed.
+        """Make the current cut final, so that the memory of dropped modules can be freed.
 
         The cut cannot be used afterwards.
 
@@ -233,23 +241,14 @@ class LoraCut:
         return self._base
 
 
+def _lora_layers(module: AdaptedModule) -> list[Any]:
+    """Return the LoRA layers of a module; expert parameters have one inside the other."""
+    if not isinstance(module.adapted, LoraLayer):
+        return []
+    return [layer for layer in module.adapted.modules() if isinstance(layer, LoraLayer)]
+
+
 def _original(module: Any) -> Any:
     if isinstance(module, AuxiliaryTrainingWrapper):
         return module.original_module
     return module.get_base_layer()
-
-
-def _only_lora_config(model: PeftModel) -> LoraConfig:
-    configs = model.peft_config
-    if len(configs) != 1:
-        raise AdapterError(
-            f"expected a model with one adapter, got {len(configs)} ({', '.join(configs)}); "
-            "delete all but one with delete_adapter()"
-        )
-    config = next(iter(configs.values()))
-    if not isinstance(config, LoraConfig):
-        raise AdapterError(
-            f"peft_type={getattr(config, 'peft_type', '?')}; expected LORA, which boundaries need"
-        )
-    check_supported(config)
-    return config

@@ -11,6 +11,7 @@ from peft.utils.other import ModulesToSaveWrapper, TrainableTokensWrapper
 
 from ..errors import AdapterError
 from .cut import LoraCut
+from .keep import Cut
 from .modules import AdaptedModule
 
 
@@ -58,20 +59,21 @@ def _adds(layer: LoraLayer) -> bool:
     return False
 
 
-def refuse_no_effect(cut: LoraCut, boundary: int) -> None:
-    """Refuse a boundary, other than -1, at which the adapter has no effect.
+def refuse_no_effect(model: LoraCut, cut: Cut | int) -> None:
+    """Refuse a cut with which the adapter has no effect, unless it keeps no layer on purpose.
 
     Raises:
         AdapterError: No module is kept, or no kept module changes the base model.
     """
-    if boundary == -1:
+    cut = model.cut(cut)
+    if cut.keeps_none:
         return
-    kept = cut.kept(boundary)
+    kept = model.kept(cut)
     if not kept:
-        lowest = min(module.depth for module in cut.modules)
+        layers = sorted({module.depth for module in model.modules})
         raise AdapterError(
-            f"boundary={boundary} keeps no module: the adapter starts at layer {lowest}. Give "
-            f"boundary={lowest} or more, or boundary=-1 for the base model."
+            f"{cut} keeps no module: the adapter starts at layer {layers[0]} and ends at layer "
+            f"{layers[-1]}. Keep some of these layers, or give boundary=-1 for the base model."
         )
     if not has_effect(kept):
         raise AdapterError(

@@ -24,15 +24,17 @@ from .layers import find_decoder_stack
 from .vocabulary import embeddings, grow
 
 
-def load_adapter(model: nn.Module, adapter: AdapterFolder, *, boundary: int | None) -> LoraCut:
+def load_adapter(
+    model: nn.Module, adapter: AdapterFolder, *, lowest_dropped: int | None
+) -> LoraCut:
     """Put an adapter on a base model.
 
     Args:
         model: The base model, a transformers causal language model. It is changed in place. On
             the meta device, the cut shows what is kept, but can be neither run nor moved.
         adapter: The adapter.
-        boundary: The lowest boundary that will be used. Above it, base weights that the adapter
-            rewrites are kept, to be restored. None: the whole adapter only.
+        lowest_dropped: The lowest layer that any cut will drop. From there on, base weights that
+            the adapter rewrites are kept, to be restored. None: the whole adapter only.
 
     Returns:
         The cut, at the whole adapter.
@@ -42,7 +44,7 @@ def load_adapter(model: nn.Module, adapter: AdapterFolder, *, boundary: int | No
     """
     check_fits(model, adapter)
     stack = find_decoder_stack(model)
-    lowest = stack.count - 1 if boundary is None else boundary
+    lowest = (stack.count if lowest_dropped is None else lowest_dropped) - 1
     before = BaseTensors(model, stack, adapter, lowest)
     grow(model, adapter)
     peft_model = _load(model, adapter)

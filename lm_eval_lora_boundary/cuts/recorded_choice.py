@@ -17,12 +17,12 @@ class Record:
 
     Attributes:
         path: The file.
-        boundary: The boundary.
+        keep: The cut, as :func:`.parse_keep` reads it.
         base_sample: The :func:`.weights_sample` of the base model that it was chosen for.
     """
 
     path: Path
-    boundary: int
+    keep: str
     base_sample: str
 
     def check_base(self, sample: str) -> None:
@@ -51,6 +51,7 @@ def read_record(adapter: AdapterFolder) -> Record:
     try:
         content = _read(adapter)
         boundary, sha256 = content["boundary"], content["adapter_sha256"]
+        keep = content.get("cut") or _as_keep(boundary)
         sample = str(content["base_weights_sample"])
         config = content.get("adapter_config_sha256")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -73,22 +74,31 @@ def read_record(adapter: AdapterFolder) -> Record:
             f"{path} was recorded for another adapter_config.json (lora_alpha, ranks or modules "
             "have changed since)"
         )
-    if isinstance(boundary, bool) or not isinstance(boundary, int):
-        raise _refusal(f"{path} records boundary={boundary!r}; expected an integer")
-    return Record(path, boundary, sample)
+    if not isinstance(keep, str):
+        raise _refusal(
+            f"{path} records boundary={boundary!r} and no cut; expected an integer, or a cut"
+        )
+    return Record(path, keep, sample)
 
 
-def recorded_choice(adapter: AdapterFolder, boundary: int) -> dict[str, Any]:
-    """Return what a sweep recorded about this boundary of an adapter, or {}."""
+def recorded_choice(adapter: AdapterFolder, keep: str) -> dict[str, Any]:
+    """Return what a sweep recorded about this cut of an adapter, or {}."""
     try:
         record = _read(adapter)
-        about = record["boundary"], record["adapter_sha256"]
+        about = record.get("cut") or _as_keep(record["boundary"]), record["adapter_sha256"]
         # older versions did not record the config
         config = record.get("adapter_config_sha256", adapter.config_sha256)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
-    matches = (*about, config) == (boundary, adapter.sha256, adapter.config_sha256)
+    matches = (*about, config) == (keep, adapter.sha256, adapter.config_sha256)
     return record if matches else {}
+
+
+def _as_keep(boundary: object) -> str | None:
+    """Return the cut that a boundary stands for; None if it is not a boundary."""
+    if isinstance(boundary, bool) or not isinstance(boundary, int) or boundary < -1:
+        return None
+    return {-1: "none", 0: "0"}.get(boundary, f"0-{boundary}")
 
 
 def _read(adapter: AdapterFolder) -> Any:

@@ -88,8 +88,8 @@ def grow(model: Any, adapter: AdapterFolder) -> None:
         model.config.get_text_config().vocab_size = max(rows for _, _, rows in larger)
 
 
-def refuse_tokens_without_rows(model: Any, tokens: int, boundary: int) -> None:
-    """Refuse a tokenizer of this many tokens if the boundary drops the embeddings of some.
+def refuse_tokens_without_rows(model: Any, tokens: int, cut: object) -> None:
+    """Refuse a tokenizer of this many tokens if a cut drops the embeddings of some.
 
     Raises:
         AdapterError: An embedding has fewer rows than the tokenizer has tokens.
@@ -97,7 +97,7 @@ def refuse_tokens_without_rows(model: Any, tokens: int, boundary: int) -> None:
     rows = [module.weight.shape[0] for module in embeddings(model)]
     if tokens > min(rows):
         raise AdapterError(
-            f"the tokenizer has {tokens} tokens, but at boundary={boundary} the input embeddings "
+            f"the tokenizer has {tokens} tokens, but with {cut} the input embeddings "
             f"have {rows[0]} rows and the output head {rows[-1]}, since those of the adapter's "
-            "new tokens are dropped. Use the base model's tokenizer, or a boundary that keeps them."
+            "new tokens are dropped. Use the base model's tokenizer, or a cut that keeps them."
         )

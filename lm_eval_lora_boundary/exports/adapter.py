@@ -13,8 +13,8 @@ from peft import LoraConfig, PeftModel
 from ..cuts.activated import special_tokens
 from ..cuts.adapter_folder import AdapterFolder, open_adapter
 from ..cuts.cut import LoraCut
-from ..cuts.recorded_choice import Record
 from ..errors import AdapterError, OutputError
+from ..harness.model_args import AskedCut
 from ..harness.model_info import describe
 from . import tensors as files
 from .atomic_folder import writing
@@ -106,37 +106,35 @@ class AdapterCut:
             ) from error
 
 
-def cut_in_memory(
-    bases: Bases, adapter: AdapterFolder, boundary: int, record: Record | None
-) -> AdapterCut:
+def cut_in_memory(bases: Bases, adapter: AdapterFolder, asked: AskedCut) -> AdapterCut:
     """Cut the adapter in memory; this releases the base model and the adapter.
 
     Raises:
         LoraBoundaryError: It cannot be cut, or what is kept cannot be written.
     """
-    cut, rows, names, tied = load_cut(bases, adapter, boundary, record)
-    refuse_base_rewriting(adapter.config, cut.rewritten)
-    refuse_untied(cut, boundary, tied=tied)
-    config = cut_config(adapter.config, cut, boundary, names)
+    model, cut, rows, names, tied = load_cut(bases, adapter, asked)
+    refuse_base_rewriting(adapter.config, model.rewritten)
+    refuse_untied(model, cut, tied=tied)
+    model.move(cut)  # refuses strengths that have no meaning
+    config = cut_config(adapter.config, model, cut, names)
     config.base_model_name_or_path = config.base_model_name_or_path or bases.name or None
     found = files.read(adapter.path)
-    kept = files.kept_names(found, cut.modules, boundary, adapter.path)
-    facts = describe(cut, boundary, adapter, merge=False)
-    base = cut.model.get_base_model()
+    kept = files.kept_names(found, model, cut, adapter.path)
+    facts = describe(model, cut, adapter, merge=False)
+    base = model.model.get_base_model()
     facts |= {
         "grown_rows": rows,
         "dtype": str(base.dtype).removeprefix("torch."),
         "source_bytes": files.size(found),
     }
-    cut.move(boundary)
     tokens = prompts(base, special_tokens(config))
     return AdapterCut(
         config=config,
         kept={name: found[name] for name in kept},
-        modules=frozenset(m.name for m in cut.kept(boundary) if m.adapted is not None),
+        modules=frozenset(m.name for m in model.kept(cut) if m.adapted is not None),
         grown_rows=rows,
         tokens=tokens,
-        logits=logits(cut.model, tokens),
+        logits=logits(model.model, tokens),
         facts=facts,
         bases=bases,
     )

@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedModel
 
-from ..cuts.adapter_folder import AdapterFolder, open_adapter
+from ..cuts.adapter_folder import AdapterFolder
 from ..cuts.base_model import loaded_model
-from ..cuts.boundaries import parse_boundary
-from ..cuts.recorded_choice import read_record, recorded_choice
+from ..cuts.recorded_choice import recorded_choice
 from ..errors import AdapterError, BoundaryError, LoraBoundaryError
 from ..harness.key_values import read_key_values
+from ..harness.model_args import AskedCut, open_cut
 from .adapter import AdapterCut, cut_in_memory
 from .atomic_folder import check_output, whole_folder, writing
 from .card import model_card
@@ -34,9 +35,10 @@ logger = logging.getLogger("lm_eval.lora_boundary")
 def export(
     pretrained: str | PreTrainedModel,
     peft: str | Path,
-    boundary: int | str,
+    boundary: int | str | None,
     output: str | Path,
     *,
+    keep: object = None,
     merge: bool = False,
     force: bool = False,
     check: str | None = None,
@@ -44,7 +46,7 @@ def export(
     dtype: str = "auto",
     device: str | None = None,
 ) -> dict[str, Any]:
-    """Write an adapter with the layers ``0..boundary`` only, and verify it.
+    """Write an adapter with some of its layers only, and verify it.
 
     >>> from lm_eval_lora_boundary import export  # doctest: +SKIP
     >>> facts = export("org/base", "org/adapter", 20, "adapter-20", check="vllm")  # doctest: +SKIP
@@ -59,8 +61,9 @@ def export(
         pretrained: Base model: hub id, local folder, or a loaded model, which is left as it is.
         peft: LoRA adapter: hub id or local folder.
         boundary: Last layer whose LoRA is kept, ``0..N-1``, or ``"auto"`` for the one that a
-            sweep recorded in the adapter folder.
+            sweep recorded in the adapter folder; None if ``keep`` is given.
         output: Folder to write. It appears complete or not at all.
+        keep: Any other cut, as in :func:`.parse_keep`.
         merge: Write a full checkpoint with the kept layers merged into the base weights instead.
         force: Replace an existing adapter or checkpoint.
         check: ``"vllm"``: write nothing unless vLLM will load the adapter.
@@ -78,21 +81,24 @@ def export(
     """
     _check_request(check, merge=merge)
     arguments = _arguments(model_args, dtype, device)
-    given = arguments.pop("peft_revision", None)
-    revision = None if given is None else str(given)
+    if boundary is None and keep is None:
+        raise BoundaryError("no cut is given; give a boundary, or keep")
+    revision = arguments.pop("peft_revision", None)
     output = Path(output).expanduser().absolute()
-    adapter = open_adapter(peft, revision)
+    asked = open_cut(str(peft), boundary, keep=keep, merge=merge, peft_revision=revision)
+    adapter = asked.adapter
+    assert adapter is not None  # an adapter was named
     named = [] if loaded_model(pretrained) is not None else [Path(str(pretrained))]
     sources = [path for path in (adapter.path, *named) if path.is_dir()]
     check_output(output, force=force, sources=sources)
-    record = read_record(adapter) if parse_boundary(boundary) == "auto" else None
-    chosen = _boundary(boundary if record is None else record.boundary)
     if not merge:
         refuse_base_rewriting(adapter.config)
-    bases = Bases(pretrained, arguments, boundary=chosen, dense=merge)
+    bases = Bases(
+        pretrained, arguments, check_layers=partial(_refuse_nothing_kept, asked), dense=merge
+    )
     make = merge_in_memory if merge else cut_in_memory
-    cut: AdapterCut | MergedCut = make(bases, adapter, chosen, record)
-    files = tokenizer_folder(peft, revision, adapter)
+    cut: AdapterCut | MergedCut = make(bases, adapter, asked)
+    files = tokenizer_folder(peft, asked.peft_revision, adapter)
     facts = cut.facts | _names(peft, adapter, bases)
     if isinstance(cut, AdapterCut):
         facts |= _vllm(cut, check)
@@ -102,12 +108,12 @@ def export(
             save_tokenizer(bases, folder, output)
         facts["tokenizer_files"] = copy_tokenizer(files, folder, output)
         facts |= cut.verify(folder)
-        card = model_card(facts, recorded_choice(adapter, chosen))
+        card = model_card(facts, recorded_choice(adapter, facts["cut"]))
         with writing(output):
             (folder / "README.md").write_text(card, encoding="utf-8")
             text = json.dumps(facts, indent=2, ensure_ascii=False) + "\n"
             (folder / FACTS).write_text(text, encoding="utf-8")
-    logger.info("boundary %d written to %s", chosen, output)
+    logger.info("keep=%s written to %s", facts["cut"], output)
     return facts | {"output": str(output)}
 
 
@@ -126,26 +132,22 @@ def _arguments(
 ) -> dict[str, Any]:
     """Return the arguments of lm-eval's ``hf`` model."""
     given = read_key_values(model_args, "model_args")
-    wrong = sorted({"pretrained", "peft", "boundary", "merge", "delta"} & given.keys())
+    wrong = sorted({"pretrained", "peft", "boundary", "keep", "merge", "delta"} & given.keys())
     if wrong:
         raise LoraBoundaryError(
-            f"model_args holds {', '.join(wrong)}; give pretrained, peft, boundary and merge as "
-            "arguments of their own, and no delta"
+            f"model_args holds {', '.join(wrong)}; give pretrained, peft, boundary, keep and merge "
+            "as arguments of their own, and no delta"
         )
     arguments = {"dtype": dtype} | given
     return arguments if device is None else arguments | {"device": device}
 
 
-def _boundary(boundary: int | str) -> int:
-    """Return the boundary as an integer; refuse one that keeps no layer."""
-    chosen = parse_boundary(boundary)
-    if not isinstance(chosen, int):
-        raise BoundaryError(f"boundary is {boundary!r}; expected an integer or auto")
-    if chosen == -1:
+def _refuse_nothing_kept(asked: AskedCut, layers: int) -> None:
+    cut = asked.cut(layers)
+    if cut.keeps_none:
         raise BoundaryError(
-            "boundary=-1 keeps no layer, so there is no adapter to write; use the base model"
+            f"{cut} keeps no layer, so there is no adapter to write; use the base model"
         )
-    return chosen
 
 
 def _names(peft: str | Path, adapter: AdapterFolder, bases: Bases) -> dict[str, Any]:

@@ -11,8 +11,8 @@ import transformers
 from accelerate.utils.memory import clear_device_cache
 
 from ..cuts.adapter_folder import AdapterFolder
-from ..cuts.recorded_choice import Record
 from ..errors import ModelError, first_line
+from ..harness.model_args import AskedCut
 from ..harness.model_info import describe
 from .atomic_folder import writing
 from .fresh_base import Bases, load_cut
@@ -73,19 +73,17 @@ class MergedCut:
         }
 
 
-def merge_in_memory(
-    bases: Bases, adapter: AdapterFolder, boundary: int, record: Record | None
-) -> MergedCut:
+def merge_in_memory(bases: Bases, adapter: AdapterFolder, asked: AskedCut) -> MergedCut:
     """Merge the kept layers of an adapter into its base model.
 
     Raises:
         LoraBoundaryError: It cannot be cut or merged.
     """
-    cut, rows, _, _ = load_cut(bases, adapter, boundary, record)
-    facts = describe(cut, boundary, adapter, merge=True)
-    cut.move(boundary)
-    model = cut.finish(merge=True).eval()
-    refuse_unequal_vocabulary(model, boundary)
+    loaded, cut, rows, _, _ = load_cut(bases, adapter, asked)
+    facts = describe(loaded, cut, adapter, merge=True)
+    loaded.move(cut)
+    model = loaded.finish(merge=True).eval()
+    refuse_unequal_vocabulary(model, cut)
     _untie(model)
     facts |= {"grown_rows": rows, "dtype": str(model.dtype).removeprefix("torch.")}
     tokens = prompts(model)

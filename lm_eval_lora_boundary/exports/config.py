@@ -9,6 +9,7 @@ pattern is written, since not every engine reads patterns.
 from __future__ import annotations
 
 import copy
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,27 +21,31 @@ from peft.tuners.tuners_utils import _ExcludedModule, check_target_module_exists
 from peft.utils.other import ModulesToSaveWrapper, TrainableTokensWrapper, get_pattern_key
 
 from ..cuts.cut import LoraCut
+from ..cuts.keep import Cut
 from ..cuts.modules import AdaptedModule
 from ..errors import AdapterError
 
 
 def cut_config(
-    config: LoraConfig, cut: LoraCut, boundary: int, module_names: Iterable[str]
+    config: LoraConfig, model: LoraCut, cut: Cut | int, module_names: Iterable[str]
 ) -> LoraConfig:
-    """Return the config of what a boundary keeps; the adapter's own if nothing is dropped.
+    """Return the config of what a cut keeps; the adapter's own if it keeps all in full.
+
+    Strengths become alphas: PEFT and engines that read its config compute the scaled LoRA.
 
     Raises:
         AdapterError: No LoRA module is left, so PEFT could not load the adapter.
     """
     result = copy.deepcopy(config)
     result.inference_mode = True
-    if not cut.dropped(boundary):
+    cut = model.cut(cut)
+    kept = model.kept(cut)
+    if len(kept) == len(model.modules) and all(cut.strengths[m.depth] == 1 for m in kept):
         return result
-    kept = cut.kept(boundary)
     layers = dict(_lora_layers(kept))
     if not layers:
         raise AdapterError(
-            f"boundary={boundary} keeps {', '.join(module.name for module in kept[:3])} but no "
+            f"{cut} keeps {', '.join(module.name for module in kept[:3])} but no "
             "LoRA module, and PEFT cannot load an adapter without one; merge it into a checkpoint "
             "instead (--merge)"
         )
@@ -62,8 +67,31 @@ def cut_config(
         # Another path ends with one of these; a regular expression is matched as a whole.
         result.target_modules = "|".join(map(re.escape, modules))
     result.r, result.rank_pattern = _common(_values(layers, "r"))
-    result.lora_alpha, result.alpha_pattern = _common(_values(layers, "lora_alpha"))
+    strengths = {
+        name: cut.strengths[module.depth] for module in kept for name, _ in _lora_layers([module])
+    }
+    alphas = {
+        name: _scaled_alpha(alpha, layers[name], strengths[name])
+        for name, alpha in _values(layers, "lora_alpha").items()
+    }
+    result.lora_alpha, result.alpha_pattern = _common(alphas)
     return result
+
+
+def _scaled_alpha(alpha: float, layer: Any, strength: float) -> float:
+    """Return the alpha with which PEFT computes the layer's scaling times a strength.
+
+    PEFT divides alpha by the rank or its root. The result must be the same to the last bit, so the
+    neighbours of the quotient's inverse are tried as well.
+    """
+    if strength == 1:
+        return alpha
+    ((name, rank),) = layer.r.items()
+    divisor = math.sqrt(rank) if layer.use_rslora[name] else rank
+    wanted = alpha / divisor * strength
+    scaled = wanted * divisor
+    tried = (scaled, math.nextafter(scaled, math.inf), math.nextafter(scaled, -math.inf))
+    return next((each for each in tried if each / divisor == wanted), scaled)
 
 
 def _lora_layers(modules: Iterable[AdaptedModule]) -> Iterator[tuple[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import transformers
@@ -14,10 +14,12 @@ from ..cuts.base_model import loading_base
 from ..cuts.cut import LoraCut
 from ..cuts.effect import refuse_no_effect
 from ..cuts.fingerprint import weights_sample
+from ..cuts.keep import Cut
+from ..cuts.layers import number_of_layers
 from ..cuts.loading import load_adapter
-from ..cuts.recorded_choice import Record
 from ..cuts.vocabulary import growing
 from ..harness.base_loader import BaseLM, DenseLM, usable_base
+from ..harness.model_args import AskedCut
 from .refusals import refuse_grown_head
 
 
@@ -37,7 +39,7 @@ class Bases:
         pretrained: str | PreTrainedModel,
         model_args: Mapping[str, Any],
         *,
-        boundary: int,
+        check_layers: Callable[[int], object],
         dense: bool = False,
     ) -> None:
         """Check a loaded model; load nothing.
@@ -45,31 +47,31 @@ class Bases:
         Args:
             pretrained: Hub id, local folder, or a loaded model.
             model_args: Arguments of lm-eval's ``hf`` model, ``dtype`` and ``device`` among them.
-            boundary: The boundary that will be asked for.
+            check_layers: As for :class:`.BaseLM`.
             dense: Unpack the weights of a GGUF file.
 
         Raises:
-            BoundaryError: The boundary is not one of a loaded model's.
+            BoundaryError: As ``check_layers``, for a loaded model.
             ModelError: The loaded model carries an adapter, or is not decoder-only.
         """
         self.model_args = dict(model_args)
-        self._boundary = boundary
+        self._check = check_layers
         self._dense = dense
-        self._model = usable_base(pretrained, boundary)
+        self._model = usable_base(pretrained, check_layers)
         self.name = str(pretrained) if self._model is None else self._model.config._name_or_path
 
     def fresh(self) -> Any:
         """Return the base model in evaluation mode, for the caller to change.
 
         Raises:
-            BoundaryError: The model has no such boundary.
+            BoundaryError: As ``check_layers``.
             ModelError: It cannot be loaded, or is not decoder-only.
         """
         if self._model is not None:
             copied: Any = copy.deepcopy(self._model)
             return copied.eval()
         kind = DenseLM if self._dense else BaseLM
-        return kind(self.name, boundary=self._boundary, **self.model_args).model.eval()
+        return kind(self.name, check_layers=self._check, **self.model_args).model.eval()
 
     def tokenizer(self) -> Any:
         """Return the tokenizer as it is stored, or None if a loaded model does not lead to one.
@@ -92,34 +94,34 @@ class Bases:
 
 
 def load_cut(
-    bases: Bases, adapter: AdapterFolder, boundary: int, record: Record | None
-) -> tuple[LoraCut, int, list[str], bool]:
+    bases: Bases, adapter: AdapterFolder, asked: AskedCut
+) -> tuple[LoraCut, Cut, int, list[str], bool]:
     """Load base model and adapter, and check that there is something to export.
 
     Args:
         bases: Where the base model comes from.
         adapter: The whole adapter.
-        boundary: The boundary.
-        record: What recorded the boundary, for ``boundary=auto``.
+        asked: The cut that the user asks for.
 
     Returns:
-        The cut, at the whole adapter; rows of a grown vocabulary, or 0; the paths of all modules
-        of the base model; whether its head is tied to its embeddings.
+        The model with the whole adapter; the cut to apply; rows of a grown vocabulary, or 0; the
+        paths of all modules of the base model; whether its head is tied to its embeddings.
 
     Raises:
-        BoundaryError: The boundary was recorded for another base model.
+        BoundaryError: The cut was recorded for another base model.
         AdapterError: The adapter does not fit, or nothing of it would be left.
     """
     base = bases.fresh()
-    if record is not None:
-        record.check_base(weights_sample(base))
+    if asked.record is not None:
+        asked.record.check_base(weights_sample(base))
     names = [name for name, _ in base.named_modules()]
     rows = max((rows for _, _, rows in growing(base, adapter)), default=0)
     tied = _tied(base)
-    cut = load_adapter(base, adapter, boundary=boundary)
-    refuse_no_effect(cut, boundary)
-    refuse_grown_head(cut, boundary, rows)
-    return cut, rows, names, tied
+    cut = asked.cut(number_of_layers(base.config))
+    model = load_adapter(base, adapter, lowest_dropped=cut.lowest_dropped)
+    refuse_no_effect(model, cut)
+    refuse_grown_head(cut, rows)
+    return model, cut, rows, names, tied
 
 
 def _tied(model: Any) -> bool:

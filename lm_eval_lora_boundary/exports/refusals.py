@@ -9,7 +9,9 @@ import torch
 from peft import LoraConfig
 from peft.utils.other import TrainableTokensWrapper
 
-from ..cuts.cut import LoraCut, rewrites_base
+from ..cuts.cut import LoraCut
+from ..cuts.keep import Cut
+from ..cuts.kinds import rewrites_base
 from ..cuts.modules import Overwrite
 from ..errors import AdapterError
 
@@ -37,24 +39,24 @@ def refuse_base_rewriting(config: LoraConfig, rewritten: Sequence[str] = ()) -> 
     )
 
 
-def refuse_grown_head(cut: LoraCut, boundary: int, rows: int) -> None:
-    """Refuse to keep the embeddings of new tokens and drop their rows of the head.
+def refuse_grown_head(cut: Cut, rows: int) -> None:
+    """Refuse to keep the rows of new tokens in the embeddings and drop them in the head.
 
-    ``rows`` is the size of the grown vocabulary, or 0.
+    Or the other way round. ``rows`` is the size of the grown vocabulary, or 0.
 
     Raises:
-        AdapterError: The boundary would do so.
+        AdapterError: The cut would do so.
     """
-    full = cut.stack.count - 1
-    if rows and boundary < full:
+    if rows and 0 in (cut.strengths[0], cut.strengths[-1]):
         raise AdapterError(
-            f"the adapter was trained with {rows} tokens, more than the base model has. "
-            f"boundary={boundary} keeps the new rows of the embeddings and drops those of the "
-            f"head, which neither an adapter nor a checkpoint can hold; export boundary={full}."
+            f"the adapter was trained with {rows} tokens, more than the base model has. {cut} "
+            "keeps the new rows of the embeddings and drops those of the head, or the other way "
+            "round, which neither an adapter nor a checkpoint can hold; export "
+            f"boundary={len(cut.strengths) - 1}, or a cut that keeps the first and the last layer."
         )
 
 
-def refuse_unequal_vocabulary(model: Any, boundary: int) -> None:
+def refuse_unequal_vocabulary(model: Any, cut: Cut) -> None:
     """Refuse a model whose embeddings and head have different numbers of rows.
 
     Raises:
@@ -64,26 +66,26 @@ def refuse_unequal_vocabulary(model: Any, boundary: int) -> None:
     rows = model.get_input_embeddings().weight.shape[0]
     if head is not None and head.weight.shape[0] != rows:
         raise AdapterError(
-            f"at boundary={boundary} the input embeddings have {rows} rows and the output head "
+            f"with {cut} the input embeddings have {rows} rows and the output head "
             f"{head.weight.shape[0]}, which no checkpoint can hold; export an adapter instead"
         )
 
 
-def refuse_untied(cut: LoraCut, boundary: int, *, tied: bool) -> None:
-    """Refuse to keep embeddings and drop the head that they are tied to.
+def refuse_untied(model: LoraCut, cut: Cut, *, tied: bool) -> None:
+    """Refuse to keep embeddings and drop the head that they are tied to, or the reverse.
 
     PEFT writes both sides of a tied pair when it loads the adapter.
 
     Raises:
-        AdapterError: The boundary would separate them.
+        AdapterError: The cut would separate them.
     """
-    if not tied or boundary >= cut.stack.count - 1:
+    if not tied or 0 not in (cut.strengths[0], cut.strengths[-1]):
         return
-    for module in cut.kept(boundary):
+    for module in model.kept(cut):
         trains_tokens = isinstance(module.adapted, TrainableTokensWrapper)
-        if trains_tokens or _overwrites_embedding(cut, module.overwrite):
+        if trains_tokens or _overwrites_embedding(model, module.overwrite):
             raise AdapterError(
-                f"the base model ties its head to {module.module}, and boundary={boundary} keeps "
+                f"the base model ties its head to {module.module}, and {cut} keeps "
                 "what the adapter trained there while it drops the head's side; PEFT loads both "
                 "or none. Merge it into a checkpoint (--merge), where they are two tensors."
             )

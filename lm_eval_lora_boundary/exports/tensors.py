@@ -9,7 +9,8 @@ import torch
 from peft.utils.save_and_load import load_peft_weights
 from safetensors.torch import save_file
 
-from ..cuts.modules import AdaptedModule
+from ..cuts.cut import LoraCut
+from ..cuts.keep import Cut
 from ..errors import AdapterError
 
 WEIGHTS = "adapter_model.safetensors"
@@ -17,19 +18,18 @@ WEIGHTS = "adapter_model.safetensors"
 PREFIX = "base_model.model."
 
 
-def kept_names(
-    names: Iterable[str], modules: Iterable[AdaptedModule], boundary: int, source: Path
-) -> list[str]:
-    """Return the names, in the file ``source``, of the tensors that a boundary keeps, sorted.
+def kept_names(names: Iterable[str], model: LoraCut, cut: Cut | int, source: Path) -> list[str]:
+    """Return the names, in the file ``source``, of the tensors that a cut keeps, sorted.
 
     Raises:
         AdapterError: A tensor belongs to no module, by its name.
     """
-    depth = {module.name: module.depth for module in modules}
+    keeps = dict.fromkeys((module.name for module in model.modules), False)
+    keeps |= dict.fromkeys((module.name for module in model.kept(cut)), True)
     kept = []
     for name in sorted(names):
         owner = name.removeprefix(PREFIX)
-        while owner and owner not in depth:
+        while owner and owner not in keeps:
             owner = owner.rpartition(".")[0]
         if not owner:
             raise AdapterError(
@@ -37,7 +37,7 @@ def kept_names(
                 "use, so its layer is unknown. Load the adapter with PEFT and save it again with "
                 "save_pretrained(), then export that; or merge."
             )
-        if depth[owner] <= boundary:
+        if keeps[owner]:
             kept.append(name)
     return kept
 

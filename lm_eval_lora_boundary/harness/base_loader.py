@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import transformers
@@ -15,7 +16,6 @@ from ..cuts.base_model import (
     refuse_adapter_folder,
     refuse_loaded_adapter,
 )
-from ..cuts.boundaries import check_boundary
 from ..cuts.layers import number_of_layers
 from .device import with_device
 
@@ -32,23 +32,28 @@ class BaseLM(HFLM):  # type: ignore[misc]
     takes_adapter: ClassVar[bool] = True
 
     def __init__(
-        self, pretrained: str | PreTrainedModel, *, boundary: int | None = None, **kwargs: Any
+        self,
+        pretrained: str | PreTrainedModel,
+        *,
+        check_layers: Callable[[int], object] | None = None,
+        **kwargs: Any,
     ) -> None:
         """Load the base model and its tokenizer.
 
         Args:
             pretrained: Hub id, local folder, or a loaded model.
-            boundary: The boundary that the model will be used with.
+            check_layers: Is called with the number of decoder layers before weights are loaded,
+                and raises if the model cannot be used.
             **kwargs: Further arguments of lm-eval's ``hf``. Without ``device``, the best one is
                 used.
 
         Raises:
-            BoundaryError: The model does not have this boundary.
+            BoundaryError: As ``check_layers``.
             ModelError: The model cannot be loaded, carries an adapter, or is not decoder-only; or
                 the device is not available.
         """
-        self._requested = boundary
-        model = usable_base(pretrained, boundary)
+        self._check = check_layers
+        model = usable_base(pretrained, check_layers)
         # lm-eval turns names of digits into numbers.
         name = str(pretrained) if model is None else model.config._name_or_path
         if model is None:
@@ -66,7 +71,7 @@ class BaseLM(HFLM):  # type: ignore[misc]
         # The config of an adapter is not that of a model, and would fail without a clear message.
         refuse_adapter_folder(pretrained, revision, subfolder, takes_adapter=self.takes_adapter)
         super()._get_config(pretrained, revision=revision, subfolder=subfolder, **kwargs)
-        _check_layers(self._config, self._requested)
+        _check_layers(self._config, self._check)
         if self.dense and kwargs.get("gguf_file") and hasattr(transformers, "GgufConfig"):
             # Newer versions of transformers would keep the weights packed.
             self._config.quantization_config = transformers.GgufConfig(dequantize=True)
@@ -82,21 +87,23 @@ class DenseLM(BaseLM):
     dense = True
 
 
-def usable_base(pretrained: Any, boundary: int | None) -> PreTrainedModel | None:
+def usable_base(
+    pretrained: Any, check_layers: Callable[[int], object] | None = None
+) -> PreTrainedModel | None:
     """Return the model that was passed instead of a name, or None if it is a name.
 
     Raises:
-        BoundaryError: The model does not have this boundary.
+        BoundaryError: As ``check_layers``.
         ModelError: The model carries an adapter, or is not a decoder-only model of transformers.
     """
     model = loaded_model(pretrained)
     if model is not None:
-        _check_layers(model.config, boundary)
+        _check_layers(model.config, check_layers)
         refuse_adapted(model)
     return model
 
 
-def _check_layers(config: Any, boundary: int | None) -> None:
+def _check_layers(config: Any, check: Callable[[int], object] | None) -> None:
     layers = number_of_layers(config)
-    if boundary is not None:
-        check_boundary(boundary, layers)
+    if check is not None:
+        check(layers)

@@ -16,6 +16,7 @@ from ..cuts.adapter_folder import AdapterFolder
 from ..cuts.base_model import USED, empty_model
 from ..cuts.effect import refuse_no_effect
 from ..cuts.fingerprint import weights_sample
+from ..cuts.layers import number_of_layers
 from ..cuts.loading import check_fits, load_adapter
 from ..cuts.vocabulary import growing, refuse_tokens_without_rows
 from ..errors import AdapterError, LoraBoundaryError, ModelError
@@ -36,14 +37,14 @@ _CACHE_KEY = "lora_boundary: answers of"
 
 
 class LoraBoundaryLM(CommandLineModel, DataParallelLM, BaseLM):
-    """A causal language model with a LoRA adapter kept in layers ``0..boundary`` only.
+    """A causal language model with a LoRA adapter that is kept in some layers only.
 
     All arguments of lm-eval's ``hf`` model pass through. Dropped modules are physically replaced
     by their base layers: at ``boundary=-1`` this is exactly the base model, at ``N-1`` (or unset)
     exactly ``hf`` with ``peft=``.
 
     Attributes:
-        boundary: The current boundary; None without an adapter.
+        boundary: The current boundary; None without an adapter, or if the cut is no boundary.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class LoraBoundaryLM(CommandLineModel, DataParallelLM, BaseLM):
         *,
         peft: str | None = None,
         boundary: int | str | None = None,
+        keep: object = None,
         merge: bool = False,
         peft_revision: str | None = None,
         **kwargs: Any,
@@ -63,19 +65,20 @@ class LoraBoundaryLM(CommandLineModel, DataParallelLM, BaseLM):
                 place.
             peft: LoRA adapter, as in :func:`.open_cut`.
             boundary: As there.
+            keep: As there.
             merge: As there.
             peft_revision: As there.
             **kwargs: Further arguments of lm-eval's ``hf`` model. Without ``device``, the best one
                 is used.
 
         Raises:
-            BoundaryError: As :func:`.open_cut`, or the boundary is out of range.
+            BoundaryError: As :func:`.open_cut`, or the model does not have such layers.
             AdapterError: As :func:`.open_cut`, or the adapter was made for another base model, has
                 no effect, or cannot be cut exactly.
             ModelError: The model cannot be loaded, comes with an adapter, or is not decoder-only;
                 or the device is not available.
         """
-        asked = open_cut(peft, boundary, merge=merge, peft_revision=peft_revision)
+        asked = open_cut(peft, boundary, keep=keep, merge=merge, peft_revision=peft_revision)
         if kwargs.get("delta") and peft:
             raise AdapterError("peft= and delta= were both given; give one of them")
         if kwargs.get("backend", "default") == "seq2seq":
@@ -85,7 +88,7 @@ class LoraBoundaryLM(CommandLineModel, DataParallelLM, BaseLM):
             del kwargs["device"]
         self._asked = asked
         self._adapter = asked.adapter
-        super().__init__(pretrained, boundary=asked.boundary, **kwargs)
+        super().__init__(pretrained, check_layers=asked.cut, **kwargs)
         self._model: Any
         self.boundary: int | None = None
         self._facts: dict[str, Any] = {}
@@ -109,17 +112,17 @@ class LoraBoundaryLM(CommandLineModel, DataParallelLM, BaseLM):
         if asked.record is not None:
             asked.record.check_base(weights_sample(self._model))
         grows = bool(growing(self._model, adapter))
-        cut = load_adapter(self._model, adapter, boundary=asked.boundary)
-        boundary = cut.stack.count - 1 if asked.boundary is None else asked.boundary
-        refuse_no_effect(cut, boundary)
-        cut.move(boundary)
-        self._facts = describe(cut, boundary, adapter, merge=asked.merge)
-        self._model = cut.finish(merge=asked.merge)
+        cut = asked.cut(number_of_layers(self._model.config))
+        model = load_adapter(self._model, adapter, lowest_dropped=cut.lowest_dropped)
+        refuse_no_effect(model, cut)
+        model.move(cut)
+        self._facts = describe(model, cut, adapter, merge=asked.merge)
+        self._model = model.finish(merge=asked.merge)
         self._model.eval()
-        setattr(self._model, USED, asked.merge and boundary >= 0)
-        self.boundary = boundary
+        setattr(self._model, USED, asked.merge and not cut.keeps_none)
+        self.boundary = cut.boundary
         if grows:
-            refuse_tokens_without_rows(self._model, len(self.tokenizer), boundary)
+            refuse_tokens_without_rows(self._model, len(self.tokenizer), cut)
         if processes.rank() == 0:
             logger.info("%s", self.signature)
 

@@ -10,6 +10,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
 from ..cuts.adapter_folder import AdapterFolder
 from ..cuts.cut import LoraCut
+from ..cuts.keep import Cut
 
 
 def versions(*more: str) -> dict[str, str]:
@@ -18,12 +19,16 @@ def versions(*more: str) -> dict[str, str]:
     return {name: version(name) for name in names}
 
 
-def describe(cut: LoraCut, boundary: int, adapter: AdapterFolder, *, merge: bool) -> dict[str, Any]:
-    """Return the facts about a model cut at a boundary, as the results JSON has them."""
-    kept, dropped = cut.kept(boundary), cut.dropped(boundary)
+def describe(
+    model: LoraCut, cut: Cut | int, adapter: AdapterFolder, *, merge: bool
+) -> dict[str, Any]:
+    """Return the facts about a cut model, as the results JSON has them."""
+    cut = model.cut(cut)
+    kept, dropped = model.kept(cut), model.dropped(cut)
     return {
-        "boundary": boundary,
-        "num_layers": cut.stack.count,
+        "boundary": cut.boundary,
+        "cut": cut.notation,
+        "num_layers": model.stack.count,
         "kept_modules": len({module.module for module in kept}),
         "dropped_modules": len({module.module for module in dropped}),
         "kept_parameters": sum(module.parameters for module in kept),
@@ -38,12 +43,17 @@ def signature(facts: dict[str, Any], dtype: object) -> str:
     """Return the facts as one line."""
     libraries = " ".join(f"{name}={number}" for name, number in facts["versions"].items())
     return (
-        f"boundary {facts['boundary']} of {facts['num_layers']} layers | kept "
+        f"{_name(facts)} of {facts['num_layers']} layers | kept "
         f"{facts['kept_modules']} modules {facts['kept_parameters']:,} parameters | dropped "
         f"{facts['dropped_modules']} modules {facts['dropped_parameters']:,} parameters | "
         f"adapter {facts['adapter_sha256'][:12]} | {dtype} | "
         f"merge={facts['merge']} | {libraries}"
     )
+
+
+def _name(facts: dict[str, Any]) -> str:
+    boundary = facts["boundary"]
+    return f"keep {facts['cut']}" if boundary is None else f"boundary {boundary}"
 
 
 def hub_commit(repository: str, revision: str | None) -> str:

@@ -16,7 +16,7 @@ from .key_values import read_key_values
 from .tasks import SPLITS
 
 _RESERVED = {
-    *("pretrained", "peft", "delta", "boundary", "merge", "batch_size", "dtype", "device"),
+    *("pretrained", "peft", "delta", "boundary", "keep", "merge", "batch_size", "dtype", "device"),
     *("enable_lora", "lora_local_path"),
 }
 Rule = tuple[str, bool, str]  # name of a setting, whether its value is allowed, what is allowed

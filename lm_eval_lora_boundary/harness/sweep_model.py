@@ -50,7 +50,7 @@ class SweepModel(LoraBoundaryLM):
         self.fingerprint = fingerprint(self._model)
         self.base_sample = weights_sample(self._model)
         self._grows = bool(growing(self._model, adapter))
-        self.cut = load_adapter(self._model, adapter, boundary=-1)
+        self.cut = load_adapter(self._model, adapter, lowest_dropped=0)
         self.boundary = self.layers - 1
         refuse_no_effect(self.cut, self.boundary)
         # Not the base model inside: PEFT does some of its work outside the layers.
@@ -75,7 +75,9 @@ class SweepModel(LoraBoundaryLM):
             if self._grows:
                 with self.cut:
                     self.cut.move(boundary)
-                    refuse_tokens_without_rows(self._model, len(self.tokenizer), boundary)
+                    refuse_tokens_without_rows(
+                        self._model, len(self.tokenizer), f"boundary={boundary}"
+                    )
 
     @property
     def engine_facts(self) -> dict[str, Any]:

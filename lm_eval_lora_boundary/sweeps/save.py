@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..cuts.adapter_folder import RECORD
+from ..cuts.keep import Cut
 from ..files import write_text
 from ..harness.sweep_lm import SweepLM
 from .settings import SweepSettings
@@ -34,6 +35,7 @@ def save(lm: SweepLM, summary: Mapping[str, Any], settings: SweepSettings) -> No
     (row,) = (row for row in judged["boundaries"] if row["boundary"] == choice)
     record = {
         "boundary": choice,
+        "cut": Cut.up_to(choice, summary["layers"]).notation,
         "best": entry["best"],
         "reason": reason,
         "adapter_sha256": lm.adapter.sha256,

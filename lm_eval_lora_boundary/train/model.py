@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import partial
 from typing import Any
 
 from lm_eval.models.huggingface import HFLM
@@ -12,6 +13,7 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from ..cuts.boundaries import check_boundary
 from ..cuts.cut import LoraCut
 from ..cuts.fingerprint import config_content, json_sha256, weights_sample
 from ..cuts.layers import DecoderStack, find_decoder_stack
@@ -35,7 +37,9 @@ def load_base(settings: TrainSettings) -> HFLM:
         raise BoundaryError("boundary=-1 keeps no layer, so there is nothing to train")
     arguments: dict[str, Any] = {"dtype": "float32" if settings.dtype == "float32" else "auto"}
     arguments |= {**settings.model_args, "device": settings.device}
-    return _TrainLM(settings.pretrained, boundary=settings.boundary, **arguments)
+    if settings.boundary is not None:
+        arguments["check_layers"] = partial(check_boundary, settings.boundary)
+    return _TrainLM(settings.pretrained, **arguments)
 
 
 def base_identity(base: HFLM, settings: TrainSettings) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from ..cuts.adapter_folder import AdapterFolder
 from ..cuts.base_model import empty_model
 from ..cuts.cut import LoraCut
 from ..cuts.effect import refuse_no_effect
+from ..cuts.keep import Cut
 from ..cuts.loading import load_adapter
 from ..errors import AdapterError
 from ..exports import tensors as files
@@ -24,7 +25,7 @@ from ..exports.vllm_support import max_lora_rank, vllm_problems
 
 
 class CutFolders:
-    """Writes an adapter cut at boundaries.
+    """Writes cuts of an adapter.
 
     Attributes:
         cut: The whole adapter on a base model without weights.
@@ -40,21 +41,23 @@ class CutFolders:
         self._adapter = adapter
         base = empty_model(config, trust_remote_code=trust_remote_code)
         self._names = [name for name, _ in base.named_modules()]
-        self.cut: LoraCut = load_adapter(base, adapter, boundary=None)
+        self.cut: LoraCut = load_adapter(base, adapter, lowest_dropped=None)
         self._tensors = files.read(adapter.path)
 
-    def check(self, boundary: int) -> None:
+    def check(self, cut: Cut | int) -> None:
         """Raise an AdapterError if a cut has no effect, or vLLM would not load it."""
-        if boundary >= 0:
+        cut = self.cut.cut(cut)
+        if not cut.keeps_none:
             refuse_base_rewriting(self._adapter.config)
-            config, names = self._content(boundary)
+            config, names = self._content(cut)
             shapes = {name: tuple(self._tensors[name].shape) for name in names}
             if problems := vllm_problems(config, shapes):
                 raise AdapterError(
-                    f"vLLM cannot load this adapter at boundary={boundary}: {' '.join(problems)} "
+                    f"vLLM cannot load this adapter with {cut}: {' '.join(problems)} "
                     "Use --model lora_boundary (a sweep: --engine auto), or merge=True."
                 )
-        refuse_no_effect(self.cut, boundary)
+        refuse_no_effect(self.cut, cut)
+        self.cut.refuse_meaningless(cut)
 
     def vllm_arguments(self) -> dict[str, Any]:
         """Return the arguments that vLLM needs to load any of the cuts."""
@@ -67,8 +70,8 @@ class CutFolders:
         targets = sorted({module.name.rpartition(".")[2] for module in self.cut.modules})
         return {"max_lora_rank": rank, "lora_target_modules": targets}
 
-    def write(self, boundary: int, parent: Path) -> Path:
-        """Write the cut at a boundary of at least 0, and return its folder.
+    def write(self, cut: Cut | int, parent: Path) -> Path:
+        """Write a cut that keeps something, and return its folder.
 
         This is a new folder in ``parent``, or that of the whole adapter if nothing is dropped.
 
@@ -76,18 +79,19 @@ class CutFolders:
             AdapterError: The cut cannot be written.
             OutputError: The folder cannot be written.
         """
-        if not self.cut.dropped(boundary):
+        cut = self.cut.cut(cut)
+        if cut.keeps_all:
             return self._adapter.path.absolute()
-        config, names = self._content(boundary)
-        folder = parent / f"boundary={boundary}"
+        config, names = self._content(cut)
+        folder = parent / str(cut)
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
             config.save_pretrained(str(folder))
             files.write(folder / WEIGHTS, {name: self._tensors[name] for name in names})
         return folder.absolute()
 
-    def _content(self, boundary: int) -> tuple[Any, list[str]]:
+    def _content(self, cut: Cut) -> tuple[Any, list[str]]:
         """Return the config of a cut and the names of its tensors."""
-        config = cut_config(self._adapter.config, self.cut, boundary, self._names)
-        names = files.kept_names(self._tensors, self.cut.modules, boundary, self._adapter.path)
+        config = cut_config(self._adapter.config, self.cut, cut, self._names)
+        names = files.kept_names(self._tensors, self.cut, cut, self._adapter.path)
         return config, names

@@ -9,8 +9,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from ..cuts.base_model import empty_model, load_config, loading_base, refuse_adapter_folder
-from ..cuts.boundaries import check_boundary
 from ..cuts.fingerprint import checkpoint_sample, weight_files
+from ..cuts.keep import Cut
 from ..cuts.layers import number_of_layers
 from ..errors import AdapterError
 from ..exports.api import export
@@ -30,14 +30,14 @@ logger = logging.getLogger("lm_eval.lora_boundary")
 
 
 class LoraBoundaryVLLM(CommandLineModel, VLLM):  # type: ignore[misc]
-    """A causal language model in vLLM, with a LoRA adapter kept in layers ``0..boundary`` only.
+    """A causal language model in vLLM, with a LoRA adapter that is kept in some layers only.
 
     All arguments of lm-eval's ``vllm`` model pass through. At ``boundary=-1`` this is exactly
     ``vllm``, at ``N-1`` (or unset) exactly ``vllm`` with ``lora_local_path=``. In between, vLLM
     loads an ordinary adapter folder without the upper layers, which is removed at the end.
 
     Attributes:
-        boundary: The current boundary; None without an adapter.
+        boundary: The current boundary; None without an adapter, or if the cut is no boundary.
     """
 
     def __init__(
@@ -46,6 +46,7 @@ class LoraBoundaryVLLM(CommandLineModel, VLLM):  # type: ignore[misc]
         *,
         peft: str | None = None,
         boundary: int | str | None = None,
+        keep: object = None,
         merge: bool = False,
         peft_revision: str | None = None,
         **kwargs: Any,
@@ -56,18 +57,19 @@ class LoraBoundaryVLLM(CommandLineModel, VLLM):  # type: ignore[misc]
             pretrained: Base model: hub id or local folder.
             peft: LoRA adapter, as in :func:`.open_cut`.
             boundary: As there.
+            keep: As there.
             merge: Merge the kept modules into a checkpoint with transformers and PEFT, and let
                 vLLM load that. This also works for adapters that vLLM does not load.
             peft_revision: As there.
             **kwargs: Further arguments of lm-eval's ``vllm`` model.
 
         Raises:
-            BoundaryError: As :func:`.open_cut`, or the boundary is out of range.
+            BoundaryError: As :func:`.open_cut`, or the model does not have such layers.
             AdapterError: As :func:`.open_cut`, or the adapter was made for another base model, has
                 no effect, or vLLM does not load it.
             ModelError: vLLM is not installed, or cannot load the model.
         """
-        asked = open_cut(peft, boundary, merge=merge, peft_revision=peft_revision)
+        asked = open_cut(peft, boundary, keep=keep, merge=merge, peft_revision=peft_revision)
         if peft is not None and kwargs.get("lora_local_path"):
             raise AdapterError("peft= and lora_local_path= were both given; give one of them")
         self._asked = asked
@@ -92,37 +94,35 @@ class LoraBoundaryVLLM(CommandLineModel, VLLM):  # type: ignore[misc]
         trust = bool(arguments.get("trust_remote_code"))
         revision = arguments.get("revision")
         config = load_config(pretrained, revision, trust_remote_code=trust)
-        layers = number_of_layers(config)
-        boundary = check_boundary(layers - 1 if asked.boundary is None else asked.boundary, layers)
+        cut = asked.cut(number_of_layers(config))
         if asked.record is not None:
             files = weight_files(pretrained, revision)
             empty = empty_model(config, trust_remote_code=trust)
             loading = {"revision": revision or "main", "trust_remote_code": trust}
             asked.record.check_base(checkpoint_sample(files, empty, pretrained, **loading))
         cut_folders = CutFolders(asked.adapter, config, trust_remote_code=trust)
-        merged = asked.merge and boundary >= 0
+        merged = asked.merge and not cut.keeps_none
         if not merged:
-            cut_folders.check(boundary)
-        self.boundary = boundary
-        self._facts = describe(cut_folders.cut, boundary, asked.adapter, merge=asked.merge)
+            cut_folders.check(cut)
+        self.boundary = cut.boundary
+        self._facts = describe(cut_folders.cut, cut, asked.adapter, merge=asked.merge)
         folder = Path(self._folder.name)
         if merged:
-            return {"pretrained": self._merge(pretrained, boundary, folder / "merged", arguments)}
-        if boundary == -1:
+            return {"pretrained": self._merge(pretrained, cut, folder / "merged", arguments)}
+        if cut.keeps_none:
             return {}
-        path = str(cut_folders.write(boundary, folder))
+        path = str(cut_folders.write(cut, folder))
         return cut_folders.vllm_arguments() | dict(arguments) | {"lora_local_path": path}
 
-    def _merge(
-        self, pretrained: str, boundary: int, output: Path, arguments: Mapping[str, Any]
-    ) -> str:
+    def _merge(self, pretrained: str, cut: Cut, output: Path, arguments: Mapping[str, Any]) -> str:
         """Write a checkpoint with the kept modules merged in, and return its folder."""
         names = ("revision", "trust_remote_code", "peft_revision")
         loading = {**arguments, "peft_revision": self._asked.peft_revision}
         assert self._asked.peft is not None
         # On the CPU, to leave all memory of the accelerator to vLLM.
         export(
-            *(pretrained, self._asked.peft, boundary, output),
+            *(pretrained, self._asked.peft, None, output),
+            keep=cut.notation,
             merge=True,
             model_args={name: loading[name] for name in names if loading.get(name) is not None},
             dtype=str(arguments.get("dtype", "auto")),

@@ -227,7 +227,7 @@ def test_architectures_that_peft_does_not_support_are_refused(tmp_path: Path) ->
     adapter = save_adapter(tmp_path, base, alora_invocation_tokens=INVOCATION)
     fresh = transformers.AutoModelForCausalLM.from_config(config)
     with pytest.raises(AdapterError, match=r"never activates this adapter .* in MptForCausalLM"):
-        load_adapter(fresh, open_adapter(adapter), boundary=1)
+        load_adapter(fresh, open_adapter(adapter), lowest_dropped=2)
 
 
 def test_tokens_of_another_vocabulary_are_refused(tiny: Tiny, tmp_path: Path) -> None:

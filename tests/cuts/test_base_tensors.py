@@ -21,8 +21,8 @@ from lm_eval_lora_boundary import apply_boundary, export
 from lm_eval_lora_boundary.cuts.adapter_folder import open_adapter
 from lm_eval_lora_boundary.cuts.base_tensors import BaseTensors
 from lm_eval_lora_boundary.cuts.checksums import checksum
-from lm_eval_lora_boundary.cuts.cut import rewrites_base
 from lm_eval_lora_boundary.cuts.fingerprint import fingerprint
+from lm_eval_lora_boundary.cuts.kinds import rewrites_base
 from lm_eval_lora_boundary.cuts.layers import find_decoder_stack
 from lm_eval_lora_boundary.cuts.loading import load_adapter
 from lm_eval_lora_boundary.errors import AdapterError
@@ -86,7 +86,7 @@ def test_moving_a_kasa_cut_needs_no_copy_of_the_base(kasa: Path) -> None:
     model = tiny_model()
     weights = {name: parameter.data_ptr() for name, parameter in model.named_parameters()}
     before = fingerprint(model)
-    cut = load_adapter(model, open_adapter(kasa), boundary=-1)
+    cut = load_adapter(model, open_adapter(kasa), lowest_dropped=0)
     assert len(cut.rewritten) == 7 * LAYERS
     for boundary in (1, -1, LAYERS - 1, 0, -1):
         cut.move(boundary)
@@ -124,7 +124,7 @@ def test_a_tied_tensor_is_dropped_with_the_module_that_rewrote_it(tmp_path: Path
     )
     trained = randomise(peft.get_peft_model(tiny_model(tied=True), config))
     trained.save_pretrained(tmp_path, save_embedding_layers=False)
-    cut = load_adapter(tiny_model(tied=True), open_adapter(tmp_path), boundary=-1)
+    cut = load_adapter(tiny_model(tied=True), open_adapter(tmp_path), lowest_dropped=0)
     assert torch.equal(run(cut.model), run(cut_by_hand(tmp_path, LAYERS - 1, tied=True)))
     cut.move(LAYERS - 2)
     base, fresh = cut.model.get_base_model(), tiny_model(tied=True)
@@ -155,7 +155,7 @@ def check(adapter: Path) -> None:
     """Check that an adapter is exact at every boundary, unless it is refused."""
     torch.manual_seed(5)
     try:
-        cut = load_adapter(tiny_model(), open_adapter(adapter), boundary=-1)
+        cut = load_adapter(tiny_model(), open_adapter(adapter), lowest_dropped=0)
     except AdapterError:
         return
     if cut.rewritten:

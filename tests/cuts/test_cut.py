@@ -225,7 +225,7 @@ def test_out_of_range_names_the_range(boundary: int) -> None:
         apply_boundary(adapted(), boundary)
 
 
-@pytest.mark.parametrize("boundary", [1.0, "1", None, True])
+@pytest.mark.parametrize("boundary", [1.0, "1", True])
 def test_not_an_integer(boundary: Any) -> None:
     with pytest.raises(BoundaryError, match="not an integer"):
         apply_boundary(adapted(), boundary)

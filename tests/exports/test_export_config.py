@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from peft.tuners.lora import LoraLayer
 from peft.utils.other import get_pattern_key
-from tiny_models import LAYERS
+from tiny_models import LAYERS, tiny_model
 
+from lm_eval_lora_boundary.cuts.cut import LoraCut
 from lm_eval_lora_boundary.errors import AdapterError
 from lm_eval_lora_boundary.exports.config import _common, _selects
 from lm_eval_lora_boundary.exports.tensors import kept_names
@@ -84,5 +85,8 @@ def test_experts_are_named_one_layer_at_a_time(tiny: Any, tmp_path: Path) -> Non
 
 
 def test_a_tensor_without_a_module_is_refused(tiny: Any) -> None:
+    _, adapter = tiny()
+    model = LoraCut(peft.PeftModel.from_pretrained(tiny_model(), adapter))
+    names = ["base_model.model.old.name.lora_A.weight"]
     with pytest.raises(AdapterError, match=r"holds base_model\.model\.old\.name.*save_pretrained"):
-        kept_names(["base_model.model.old.name.lora_A.weight"], [], LAYERS - 1, Path("folder"))
+        kept_names(names, model, LAYERS - 1, Path("folder"))

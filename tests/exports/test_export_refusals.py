@@ -44,7 +44,7 @@ def test_out_of_range_names_the_range(tiny: Any, tmp_path: Path, boundary: int) 
     [
         (-1, "use the base model"),
         ("x", "expected an integer"),
-        (None, "expected an integer"),
+        (None, "no cut is given"),
         (True, "expected an integer"),
         ("auto", "record one with"),
     ],

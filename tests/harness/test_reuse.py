@@ -65,9 +65,9 @@ def test_a_base_model_is_not_adapted_twice(tiny: Any, merge: bool) -> None:
 def test_base_tensors_are_kept_for_the_given_boundary(tiny: Any, tmp_path: Path) -> None:
     config = lora_config(target_modules=["q_proj"], init_lora_weights="pissa")
     randomise(peft.get_peft_model(tiny_model(), config)).save_pretrained(tmp_path)
-    cut = load_adapter(tiny_model(), open_adapter(tmp_path), boundary=2)
+    cut = load_adapter(tiny_model(), open_adapter(tmp_path), lowest_dropped=3)
     cut.move(2)
-    with pytest.raises(AdapterError, match="load the adapter again to go lower"):
+    with pytest.raises(AdapterError, match="load the adapter again for boundary=1"):
         cut.move(1)
 
 
