@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-QUICK := $(shell grep -v '^\#' tests/quick.txt)
+QUICK = $(shell sed '/^\#/d' tests/quick.txt)
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: demo test quick test-ready test-vllm check format clean
@@ -20,7 +20,7 @@ test: $(VENV)/test-ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 # a part of every room's tests, in under three minutes; CONTRIBUTING.md says what else to run
-quick: $(VENV)/test-ready
+quick: $(VENV)/test-ready tests/quick.txt
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile $(QUICK)
 
 test-ready: $(VENV)/test-ready

@@ -96,3 +96,13 @@ def test_the_map_names_rooms_and_modules_that_exist() -> None:
         assert set(re.findall(r"\w+", line)) - {"lm_eval_lora_boundary"} == names
     for path in re.findall(r"`(\w+/\w+\.py)`", text):
         assert (PACKAGE / path).is_file() or (PACKAGE.parent / path).is_file(), path
+
+
+def test_the_quick_tests_exist_and_cover_every_room() -> None:
+    folder = Path(__file__).parent
+    lines = (folder / "quick.txt").read_text(encoding="utf-8").splitlines()
+    files = [Path(line.partition("::")[0]) for line in lines if not line.startswith("#")]
+    assert all((folder.parent / file).is_file() for file in files)
+    rooms = {module[0] for module in modules() if len(module) > 1}
+    covered = {file.parts[1] for file in files} | {"vllm"}  # whose tests are in without_vllm
+    assert rooms <= covered and Path("tests/without_vllm/test_vllm_model.py") in files
