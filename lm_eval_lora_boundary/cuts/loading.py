@@ -69,7 +69,8 @@ def _load(model: nn.Module, adapter: AdapterFolder) -> PeftModel:
             reason = " ".join(str(error).split())
             raise AdapterError(
                 f"PEFT cannot load {adapter.path} onto this base model ({type(error).__name__}: "
-                f"{reason[:300]}); check that config and tensors belong together and to this base"
+                f"{reason[:300]}); check that the config and the tensors belong together and were "
+                "made for this base model"
             ) from error
     for warning in caught:
         if match := re.search(r"missing adapter keys.*?: \[(.*)\]", str(warning.message)):
@@ -161,8 +162,8 @@ def _refuse_unused(model: PeftModel, adapter: AdapterFolder) -> None:
     if len(in_file) > len(in_model):  # with equal numbers, transformers has renamed modules
         raise AdapterError(
             f"{adapter.path}: {len(unused)} of {len(in_file)} LoRA tensors match no module that "
-            f"the config selects in this base model (first: {unused[0]}); check that config and "
-            "tensors belong together"
+            f"the config selects in this base model (first: {unused[0]}); check that the config "
+            "and the tensors belong together"
         )
     if unused:
         return

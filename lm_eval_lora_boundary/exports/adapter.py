@@ -80,8 +80,8 @@ class AdapterCut:
         adapted = {module.name for module in LoraCut(model, ()).modules}
         if adapted != self.modules:
             raise OutputError(
-                f"nothing was written: re-loaded, PEFT adapts {len(adapted)} modules instead of "
-                f"{len(self.modules)} (first difference: {min(adapted ^ self.modules)})"
+                f"nothing was written: after reloading, PEFT adapts {len(adapted)} modules instead "
+                f"of {len(self.modules)} (first difference: {min(adapted ^ self.modules)})"
             )
         what = "the adapter (PEFT cannot express this cut; merge it with --merge)"
         return {

@@ -50,6 +50,6 @@ def check_equal(computed: torch.Tensor, expected: torch.Tensor, what: str) -> fl
             return largest
         how = f"differ by up to {largest:.3g}"
     raise OutputError(
-        f"nothing was written: re-loaded, the logits of {what} {how} from those of the cut in "
-        "memory"
+        f"nothing was written: after reloading, the logits of {what} {how} from those of the cut "
+        "in memory"
     )

@@ -10,7 +10,7 @@ import torch
 # On a CPU, more than about 100 rows do not make matrix products faster. But the longest responses
 # of a batch are decoded in few rows, which is slow. In a larger batch, more documents share that.
 _MOST = 512
-_SHARE = 0.5  # of the free memory; the rest is for activations, copies of rows, and others
+_SHARE = 0.5  # of the free memory; the rest is for activations, copies of rows, and everything else
 _UNKNOWN = 64  # rows on devices whose memory is not known
 
 

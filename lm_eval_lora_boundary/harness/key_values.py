@@ -35,7 +35,7 @@ def read_key_values(
             merge(parser, namespace, [text], option)
         except ValueError as error:
             braces = "{" in text and not text.lstrip().startswith("{")
-            hint = ', and a value in braces only in such an object: {"k": {…}}' if braces else ""
+            hint = '; a value in braces needs the JSON form: {"k": {…}}' if braces else ""
             raise LoraBoundaryError(
                 f"{option} {text}: lm_eval cannot read this; expected k=v,… or a JSON object{hint}"
             ) from error

@@ -1,4 +1,4 @@
-"""How errors of the user end lm-eval's command line."""
+"""Report a user's error in one line on lm-eval's command line."""
 
 from __future__ import annotations
 

@@ -183,8 +183,8 @@ def _load_for_vllm(settings: SweepSettings, model: PreTrainedModel | None) -> Vl
     if model is not None or settings.device is not None:
         given = "a loaded model" if model is not None else f"device={settings.device}"
         raise ModelError(
-            f"engine=vllm and {given}: vLLM loads the model itself, where it finds room; give "
-            "the model's name alone"
+            f"engine=vllm and {given}: vLLM loads the model itself and places it itself; give "
+            "only the model's name, and no device"
         )
     return VllmSweepLM(settings)
 

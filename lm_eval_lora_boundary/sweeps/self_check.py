@@ -53,10 +53,10 @@ class Trial:
                 )
                 for each in self._requests
             ]
-        if reason := self._difference(toggled, {full: whole}):
+        if reason := self._difference(toggled, {full: whole}, "PEFT's own model"):
             raise ModelError(
                 f"{type(lm.cut.model.get_base_model()).__name__} cannot be swept with this "
-                f"adapter: {reason}, which is what PEFT's own model says"
+                f"adapter: {reason}"
             )
         self._expected = {
             boundary: [_score(answers, boundary) for answers in toggled]
@@ -74,16 +74,19 @@ class Trial:
         except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
             # What an untested architecture cannot do shows here and nowhere else.
             return f"this architecture cannot fork ({type(error).__name__}: {str(error)[:200]})"
-        reason = self._difference(forked, self._expected)
-        return f"{reason} with this architecture" if reason else ""
+        reason = self._difference(forked, self._expected, "one boundary at a time")
+        return f"fork does not work with this architecture: {reason}" if reason else ""
 
-    def _difference(self, found: Sequence[Answers], expected: dict[int, list[float]]) -> str:
+    def _difference(
+        self, found: Sequence[Answers], expected: dict[int, list[float]], whose: str
+    ) -> str:
         for boundary, scores in expected.items():
             for answers, score in zip(found, scores, strict=True):
                 ours = _score(answers, boundary)
                 if not scores_agree(ours, score, self._lm.model.dtype):
                     return (
-                        f"a trial at boundary {boundary} scored {ours:.4f} instead of {score:.4f}"
+                        f"in a trial at boundary {boundary} it scored {ours:.4f}, but {whose} "
+                        f"gives {score:.4f}"
                     )
         return ""
 

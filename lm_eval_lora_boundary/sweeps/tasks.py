@@ -16,7 +16,7 @@ def load_tasks(manager: TaskManager, names: Sequence[str], settings: SweepSettin
     """Load tasks and refuse those that cannot be swept.
 
     Raises:
-        TaskError: A task cannot be loaded, chosen by, or run.
+        TaskError: A task cannot be loaded or run, or has no metric to choose by.
     """
     loaded = LoadedTasks(manager, names, settings.split, settings.documents)
     if settings.save and len(loaded.tasks) != 1:

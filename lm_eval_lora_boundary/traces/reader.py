@@ -74,7 +74,7 @@ class Reader:
         dtype = lm.softmax_dtype or torch.float32
         with lm.precision():
             own = plain_score(lm.cut.model, document.context, document.answer, lm.device, dtype)
-        self._compare(float(reading.logprob[-1].sum()), own, "PEFT's own model, called as it is,")
+        self._compare(float(reading.logprob[-1].sum()), own, "PEFT's own model, called directly,")
 
     def read(
         self,
@@ -185,7 +185,7 @@ class Reader:
         if not scores_agree(ours, own, self._lm.model.dtype):
             raise ModelError(
                 f"{type(self._model).__name__} cannot be traced with this adapter: its last layer "
-                f"reads out a log-probability of {ours:.4f}, where {whose} says {own:.4f}"
+                f"reads out a log-probability of {ours:.4f}, but {whose} gives {own:.4f}"
             )
 
 
