@@ -48,7 +48,7 @@ class Evaluation:
     def at(
         self,
         boundary: int,
-        answers: AnswerSource,
+        answers: AnswerSource | None = None,
         samples: Mapping[str, Sequence[int]] | None = None,
         *,
         predict_only: bool = False,
@@ -57,7 +57,7 @@ class Evaluation:
 
         Args:
             boundary: The boundary.
-            answers: Answers lm-eval's requests.
+            answers: Answers lm-eval's requests; None if the model does so itself.
             samples: Document numbers by task; None for the documents of the settings.
             predict_only: Compute no metrics.
 

@@ -48,7 +48,7 @@ class SweepLM(SweepModel):
         return dict(self._facts)
 
     @contextmanager
-    def evaluated(self, boundary: int, answers: AnswerSource) -> Iterator[None]:
+    def evaluated(self, boundary: int, answers: AnswerSource | None) -> Iterator[None]:
         """Take answers at a boundary from ``answers`` within this block."""
         self.boundary = boundary
         self._facts = describe(self.cut, boundary, self.adapter, merge=False)

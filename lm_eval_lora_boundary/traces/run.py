@@ -19,7 +19,6 @@ from ..files import PLOTS, TRACE, TRACED_FULL, file_name, write_text
 from ..harness import processes
 from ..harness.evaluation import Evaluation
 from ..harness.signature import describe_run, signature
-from ..harness.sweep_lm import made_up_answers
 from ..harness.sweep_model import load
 from ..harness.tasks import LoadedTasks, find_tasks, task_manager
 from ..report.trace_plots import plot_curves, plot_heatmap
@@ -60,7 +59,7 @@ def run(
     lm = load(TraceLM, settings, model)
     models = settings.models(lm.layers)
     lm.check(list(models.values()))
-    Evaluation(lm, tasks, settings).at(lm.layers - 1, made_up_answers, predict_only=True)
+    Evaluation(lm, tasks, settings).at(lm.layers - 1, predict_only=True)
     chat = bool(settings.apply_chat_template)
     answers = {name: gold_answers(lm, name, task, chat=chat) for name, task in tasks.tasks.items()}
     for name, found in answers.items():
