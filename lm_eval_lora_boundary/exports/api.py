@@ -15,7 +15,7 @@ from ..cuts.adapter_folder import AdapterFolder
 from ..cuts.base_model import loaded_model
 from ..cuts.recorded_choice import recorded_choice
 from ..errors import AdapterError, BoundaryError, LoraBoundaryError
-from ..harness.key_values import read_key_values
+from ..harness.key_values import CUT_ARGUMENTS, read_key_values
 from ..harness.model_args import AskedCut, open_cut
 from .adapter import AdapterCut, cut_in_memory
 from .atomic_folder import check_output, whole_folder, writing
@@ -132,7 +132,7 @@ def _arguments(
 ) -> dict[str, Any]:
     """Return the arguments of lm-eval's ``hf`` model."""
     given = read_key_values(model_args, "model_args")
-    wrong = sorted({"pretrained", "peft", "boundary", "keep", "merge", "delta"} & given.keys())
+    wrong = sorted(CUT_ARGUMENTS & given.keys())
     if wrong:
         raise LoraBoundaryError(
             f"model_args holds {', '.join(wrong)}; give pretrained, peft, boundary, keep and merge "

@@ -8,6 +8,9 @@ from typing import Any, NoReturn
 
 from ..errors import LoraBoundaryError
 
+# arguments of our models that --model-args may not hold, since commands set them
+CUT_ARGUMENTS = frozenset({"pretrained", "peft", "delta", "boundary", "keep", "merge"})
+
 
 def read_key_values(
     given: str | Sequence[str] | Mapping[str, Any] | None, option: str

@@ -33,7 +33,12 @@ class _End:
 
 def count() -> int:
     """Return how many processes a launcher has started; 1 without a launcher."""
-    return int(os.environ.get("WORLD_SIZE", 1)) if "LOCAL_RANK" in os.environ else 1
+    return world_size() if "LOCAL_RANK" in os.environ else 1
+
+
+def world_size() -> int:
+    """Return ``WORLD_SIZE``, which batch systems also set where there is only one process."""
+    return int(os.environ.get("WORLD_SIZE", 1))
 
 
 def rank() -> int:
@@ -46,12 +51,18 @@ def is_mine(number: int) -> bool:
     return number % count() == rank()
 
 
-def refuse_several(what: str) -> None:
-    """Raise a LoraBoundaryError if the job ``what`` runs in several processes."""
-    if count() > 1:
+def refuse_several(what: str, launched: int | None = None) -> None:
+    """Raise a LoraBoundaryError if the job ``what`` runs in several processes.
+
+    Args:
+        what: Name of the job.
+        launched: How many there are; None for :func:`count`.
+    """
+    launched = count() if launched is None else launched
+    if launched > 1:
         raise LoraBoundaryError(
-            f"{what} runs in one process and {count()} were launched; start it without accelerate "
-            "launch"
+            f"{what} runs in one process and {launched} were launched (WORLD_SIZE={launched}); "
+            "start it without accelerate launch"
         )
 
 

@@ -12,13 +12,10 @@ from transformers import PreTrainedModel
 
 from ..cuts.base_model import loaded_model
 from ..errors import LoraBoundaryError, ModelError
-from .key_values import read_key_values
+from .key_values import CUT_ARGUMENTS, read_key_values
 from .tasks import SPLITS
 
-_RESERVED = {
-    *("pretrained", "peft", "delta", "boundary", "keep", "merge", "batch_size", "dtype", "device"),
-    *("enable_lora", "lora_local_path"),
-}
+_RESERVED = CUT_ARGUMENTS | {"batch_size", "dtype", "device", "enable_lora", "lora_local_path"}
 Rule = tuple[str, bool, str]  # name of a setting, whether its value is allowed, what is allowed
 
 

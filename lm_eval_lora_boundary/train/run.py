@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from peft import PeftModel
 from transformers import set_seed
 
 from ..cuts.adapter_folder import open_adapter
-from ..errors import LoraBoundaryError
+from ..harness import processes
 from ..harness.model_info import versions
 from ..harness.prompts import Prompts
 from .data import Rows, build_rows, load_task
@@ -52,8 +51,8 @@ def train(settings: TrainSettings, output: str | Path, *, command: str | None = 
         OutputError: The folder holds another run or other files.
         LoraBoundaryError: Several processes were started.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise LoraBoundaryError("training runs in one process; start it without a launcher")
+    # On a CPU, the trainer goes by WORLD_SIZE alone.
+    processes.refuse_several("train", processes.world_size())
     folder = RunFolder(output, settings.as_json())
     if folder.finished:
         logger.info("%s is already finished; nothing to do", folder.path)

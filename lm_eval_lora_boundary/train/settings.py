@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ..errors import LoraBoundaryError, ModelError
+from ..harness.key_values import CUT_ARGUMENTS
 
 ALL_LINEAR = "all-linear"
 _DTYPES = ("auto", "float32", "bfloat16")
@@ -96,7 +97,7 @@ class TrainSettings:
         for name, holds, expected in rules:
             if not holds:
                 raise LoraBoundaryError(f"{name}={getattr(self, name)!r}; expected {expected}")
-        if reserved := {"pretrained", "peft", "delta", "boundary", "merge"} & set(self.model_args):
+        if reserved := CUT_ARGUMENTS & set(self.model_args):
             raise ModelError(
                 f"model_args contains {', '.join(sorted(reserved))}; training always starts from "
                 "the base model given as pretrained"

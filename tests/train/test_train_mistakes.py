@@ -155,3 +155,17 @@ def test_help_has_an_example(
     code, out, _ = run_cli(monkeypatch, capsys, "train", "--help")
     assert code == 0
     assert "Example: lora-boundary train --pretrained" in out
+
+
+@pytest.mark.parametrize("launched", [True, False])
+def test_training_runs_in_one_process(
+    launched: bool, settings: TrainSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A launcher says so, and the trainer believes ``WORLD_SIZE`` alone."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    if launched:
+        monkeypatch.setenv("RANK", "1")
+        monkeypatch.setenv("LOCAL_RANK", "1")
+    with pytest.raises(LoraBoundaryError, match=r"train runs in one process and 2 .*WORLD_SIZE=2"):
+        train(settings, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
