@@ -18,9 +18,10 @@ from .fingerprint import json_sha256
 from .kinds import check_supported
 
 CONFIG = "adapter_config.json"
-WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
+WEIGHTS = "adapter_model.safetensors"
 RECORD = "lora_boundary.json"
-_PREFIX = "base_model.model."
+PREFIX = "base_model.model."  # of all names in the file
+_ALL_WEIGHTS = (WEIGHTS, "adapter_model.bin")
 # the part of a config that decides, with the tensors, what the adapter computes
 _DECIDING = (
     *("r", "lora_alpha", "use_rslora", "use_dora", "rank_pattern", "alpha_pattern", "bias"),
@@ -103,10 +104,10 @@ def open_adapter(source: str | Path, revision: str | None = None) -> AdapterFold
     """
     path = _local(source, revision)
     config = _read_config(path)
-    weights = next((path / name for name in WEIGHTS if (path / name).is_file()), None)
+    weights = next((path / name for name in _ALL_WEIGHTS if (path / name).is_file()), None)
     if weights is None:
         raise AdapterError(
-            f"{path} holds {CONFIG} but no weights; expected {' or '.join(WEIGHTS)}. Save the "
+            f"{path} holds {CONFIG} but no weights; expected {' or '.join(_ALL_WEIGHTS)}. Save the "
             "adapter with model.save_pretrained()."
         )
     digest = hashlib.sha256()
@@ -118,7 +119,7 @@ def open_adapter(source: str | Path, revision: str | None = None) -> AdapterFold
                 f"{weights} holds {name}, which is not a tensor; save the adapter again"
             )
         tensor = tensors[name].contiguous()
-        shapes[name.removeprefix(_PREFIX)] = tuple(tensor.shape)
+        shapes[name.removeprefix(PREFIX)] = tuple(tensor.shape)
         digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
         digest.update(tensor.flatten().view(torch.uint8).numpy().data)
     if not shapes:

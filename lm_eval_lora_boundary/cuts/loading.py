@@ -16,7 +16,7 @@ from torch import nn
 
 from ..errors import AdapterError
 from .activated import refuse_never_active
-from .adapter_folder import AdapterFolder, base_name
+from .adapter_folder import PREFIX, AdapterFolder, base_name
 from .base_model import weightless
 from .base_tensors import BaseTensors
 from .cut import LoraCut
@@ -150,7 +150,7 @@ def _delta_shape(adapter: AdapterFolder, name: str) -> tuple[int, int] | None:
 def _refuse_unused(model: PeftModel, adapter: AdapterFolder) -> None:
     """Refuse a file with tensors that the model does not use."""
     loaded = {
-        name.removeprefix("base_model.model.")
+        name.removeprefix(PREFIX)
         for name in get_peft_model_state_dict(model, save_embedding_layers=False)
     }
     # PEFT fuses the tensors of single experts, and checks them itself

@@ -11,7 +11,7 @@ from accelerate.utils.memory import clear_device_cache
 from peft import LoraConfig, PeftModel
 
 from ..cuts.activated import special_tokens
-from ..cuts.adapter_folder import AdapterFolder, open_adapter
+from ..cuts.adapter_folder import WEIGHTS, AdapterFolder, open_adapter
 from ..cuts.cut import LoraCut
 from ..errors import AdapterError, OutputError
 from ..harness.model_args import AskedCut
@@ -21,7 +21,6 @@ from .atomic_folder import writing
 from .config import cut_config
 from .fresh_base import Bases, load_cut
 from .refusals import refuse_base_rewriting, refuse_untied
-from .tensors import WEIGHTS
 from .verify import check_equal, logits, prompts
 
 

@@ -9,13 +9,10 @@ import torch
 from peft.utils.save_and_load import load_peft_weights
 from safetensors.torch import save_file
 
+from ..cuts.adapter_folder import PREFIX
 from ..cuts.cut import LoraCut
 from ..cuts.keep import Cut
 from ..errors import AdapterError
-
-WEIGHTS = "adapter_model.safetensors"
-
-PREFIX = "base_model.model."
 
 
 def kept_names(names: Iterable[str], model: LoraCut, cut: Cut | int, source: Path) -> list[str]:

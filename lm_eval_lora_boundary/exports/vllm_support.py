@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from peft import LoraConfig
 
-from .tensors import PREFIX
+from ..cuts.adapter_folder import PREFIX
 
 # vllm/config/lora.py: MaxLoRARanks
 _RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)

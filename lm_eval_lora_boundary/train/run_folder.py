@@ -17,7 +17,7 @@ from ..cuts.adapter_folder import open_adapter
 from ..errors import AdapterError, OutputError
 from ..files import read_object, write_text
 
-RECORD = "training.json"
+TRAINING = "training.json"
 COMPLETE = "complete"  # empty file in every checkpoint that is fully written
 # keys of training.json that must be the same when a run resumes, and their names in messages
 _IDENTITY = {"settings": "settings", "base": "base model", "rows": "training data"}
@@ -43,12 +43,12 @@ class RunFolder:
         self.record: dict[str, Any] = {}
         if self.path.exists() and not self.path.is_dir():
             raise OutputError(f"output={path} is a file; give a folder")
-        if (self.path / RECORD).is_file():
+        if (self.path / TRAINING).is_file():
             self.record = self._read()
             self._check_same("settings", settings)
         elif self.path.is_dir() and any(self.path.iterdir()):
             raise OutputError(
-                f"output={path} is not empty and has no {RECORD}; give a new or empty folder"
+                f"output={path} is not empty and has no {TRAINING}; give a new or empty folder"
             )
 
     @property
@@ -97,15 +97,15 @@ class RunFolder:
 
     def _read(self) -> dict[str, Any]:
         remedy = "give a new or empty folder"
-        record = read_object(self.path / RECORD, remedy)
+        record = read_object(self.path / TRAINING, remedy)
         if not record.keys() >= {"finished", *_IDENTITY}:
             raise OutputError(
-                f"{self.path / RECORD} was not written by `lora-boundary train`; {remedy}"
+                f"{self.path / TRAINING} was not written by `lora-boundary train`; {remedy}"
             )
         return record
 
     def _write(self, record: dict[str, Any]) -> None:
-        write_text(self.path / RECORD, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+        write_text(self.path / TRAINING, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
         self.record = record
 
     def _check_same(self, key: str, given: Mapping[str, Any]) -> None:

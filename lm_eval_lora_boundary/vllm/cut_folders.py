@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..cuts.adapter_folder import AdapterFolder
+from ..cuts.adapter_folder import WEIGHTS, AdapterFolder
 from ..cuts.base_model import empty_model
 from ..cuts.cut import LoraCut
 from ..cuts.effect import refuse_no_effect
@@ -20,7 +20,6 @@ from ..exports import tensors as files
 from ..exports.atomic_folder import writing
 from ..exports.config import cut_config
 from ..exports.refusals import refuse_base_rewriting
-from ..exports.tensors import WEIGHTS
 from ..exports.vllm_support import max_lora_rank, vllm_problems
 
 

@@ -137,7 +137,7 @@ def test_the_card_tells_what_was_done_and_how_to_load_it(tiny: Any, tmp_path: Pa
     assert card.data.base_model == str(base)
     assert {"lora", f"base_model:adapter:{base}"} <= set(card.data.tags)
     for text in (
-        f"A LoRA adapter for `{base}`, layers 0–1 of 0–3. Its weights above the boundary were removed",
+        f"A LoRA adapter for `{base}`, layers 0–1 of 0–3. Its weights above the boundary",
         f"kept | {facts['kept_modules']} modules, {facts['kept_parameters']:,} parameters",
         f"dropped | {facts['dropped_modules']} modules, {facts['dropped_parameters']:,} parameters",
         facts["adapter_sha256"],
