@@ -69,10 +69,7 @@ class Evaluation:
             "limit": settings.documents if samples is None else None,
             "samples": None if samples is None else {task: list(i) for task, i in samples.items()},
             "bootstrap_iters": _BOOTSTRAP_ITERS,
-            "system_instruction": settings.system_instruction,
-            "apply_chat_template": settings.apply_chat_template,
-            "fewshot_as_multiturn": settings.multiturn,
-            "confirm_run_unsafe_code": settings.confirm_run_unsafe_code,
+            **settings.evaluation_options(),
         }
         with self._lm.evaluated(boundary, answers), _quiet():
             if predict_only or not self._header:
@@ -92,7 +89,7 @@ class Evaluation:
             tasks=list(self.tasks.names),
             task_manager=self.tasks,
             num_fewshot=self._settings.num_fewshot,
-            gen_kwargs=dict(self._settings.gen_kwargs) or None,
+            gen_kwargs=self._settings.generation or None,
             predict_only=predict_only,
             **options,
         )

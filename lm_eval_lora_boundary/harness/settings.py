@@ -38,8 +38,6 @@ class EvaluationSettings:
         apply_chat_template: Use the tokenizer's chat template, or the template of this name.
         fewshot_as_multiturn: Make the few-shot examples turns of a chat.
         system_instruction: System message, or text in front of the prompt.
-        gen_kwargs: Generation arguments that override those of the tasks.
-        confirm_run_unsafe_code: Evaluate tasks that run code written by the model.
     """
 
     pretrained: str
@@ -56,8 +54,6 @@ class EvaluationSettings:
     apply_chat_template: bool | str = False
     fewshot_as_multiturn: bool | None = None
     system_instruction: str | None = None
-    gen_kwargs: Mapping[str, Any] = field(default_factory=dict)
-    confirm_run_unsafe_code: bool = False
 
     def __post_init__(self) -> None:
         """Refuse values that cannot be used."""
@@ -95,14 +91,27 @@ class EvaluationSettings:
         """``--model`` of the same evaluation under ``lm_eval``."""
         return "lora_boundary"
 
+    @property
+    def generation(self) -> dict[str, Any]:
+        """Generation arguments that override those of the tasks."""
+        return {}
+
+    def evaluation_options(self) -> dict[str, Any]:
+        """Return how ``lm_eval.evaluate`` is to build prompts and treat responses."""
+        return {
+            "system_instruction": self.system_instruction,
+            "apply_chat_template": self.apply_chat_template,
+            "fewshot_as_multiturn": self.multiturn,
+        }
+
     def model_arguments(self) -> dict[str, Any]:
         """Return ``--model_args`` of the same evaluation in ``lm_eval``, except the boundary."""
         named = {"pretrained": self.pretrained, "peft": self.peft, "dtype": self.dtype}
         return named | dict(self.model_args)
 
     def as_json(self) -> dict[str, Any]:
-        """Return the settings as ``sweep.json`` and ``trace.json`` hold them."""
-        settings: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str))
+        """Return the settings as ``sweep.json`` and ``trace.json`` hold them, sorted by name."""
+        settings: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str, sort_keys=True))
         return settings
 
 

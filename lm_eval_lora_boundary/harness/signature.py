@@ -56,7 +56,7 @@ def signature(
     shown = {
         "multiturn": settings.fewshot_as_multiturn,
         "system": system and json.dumps(system),
-        "gen_kwargs": _pairs(settings.gen_kwargs),
+        "gen_kwargs": _pairs(settings.generation),
         "model_args": _pairs(settings.model_args),
         **(more or {}),
     }

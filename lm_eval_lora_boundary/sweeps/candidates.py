@@ -21,8 +21,6 @@ from .settings import SweepSettings
 logger = logging.getLogger("lm_eval.lora_boundary")
 
 WINDOW = 3  # layers on either side of the trace's interval
-# A row is a document and boundary in a sweep, a document in a trace: batch sizes differ.
-_NOT_SHARED = {"batch_size", "confirm_run_unsafe_code"}
 
 
 def traced_boundaries(
@@ -52,7 +50,7 @@ def traced_boundaries(
     shared: dict[str, Any] = {
         each.name: getattr(settings, each.name)
         for each in fields(EvaluationSettings)
-        if each.name not in _NOT_SHARED
+        if each.name != "batch_size"  # a row of a sweep is a document at one boundary
     }
     tasks = run_trace(TraceSettings(**shared), output)["tasks"]
     for task, entry in tasks.items():

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ..errors import AdapterError, LoraBoundaryError, ModelError
 from ..harness import processes
@@ -20,6 +22,8 @@ class SweepSettings(EvaluationSettings):
     A row of a batch is one document under one boundary.
 
     Attributes:
+        gen_kwargs: Generation arguments that override those of the tasks.
+        confirm_run_unsafe_code: Evaluate tasks that run code written by the model.
         boundaries: ``all``, ranges such as ``0-29``, or a list such as ``10,20``. The base model
             and the whole adapter are always scored as well.
         candidates: ``all`` of these boundaries, or ``trace``: only those around the one that a
@@ -33,6 +37,8 @@ class SweepSettings(EvaluationSettings):
         save: Record the choice in the adapter folder, for ``boundary=auto``.
     """
 
+    gen_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    confirm_run_unsafe_code: bool = False
     boundaries: str = "all"
     candidates: str = "all"
     metric: str | None = None
@@ -71,6 +77,16 @@ class SweepSettings(EvaluationSettings):
     def model(self) -> str:
         """``--model`` of the same evaluation under ``lm_eval``."""
         return "lora_boundary_vllm" if self.engine == "vllm" else super().model
+
+    @property
+    def generation(self) -> dict[str, Any]:
+        """Generation arguments that override those of the tasks."""
+        return dict(self.gen_kwargs)
+
+    def evaluation_options(self) -> dict[str, Any]:
+        """Return how ``lm_eval.evaluate`` is to build prompts and treat responses."""
+        allowed = {"confirm_run_unsafe_code": self.confirm_run_unsafe_code}
+        return super().evaluation_options() | allowed
 
     def requested(self, traced: str | None) -> dict[str, object]:
         """Return what the signature says about the sweep itself."""

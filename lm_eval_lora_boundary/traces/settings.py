@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from ..cuts.boundaries import parse_boundaries
 from ..files import TRACED_BASE, TRACED_FULL
@@ -24,12 +25,15 @@ class TraceSettings(EvaluationSettings):
 
     boundaries: str = ""
     document: int | None = None
-    # a trace generates nothing, so no code written by the model can run
-    confirm_run_unsafe_code: bool = True
 
     def _rules(self) -> list[Rule]:
         allowed = self.document is None or self.document >= 0
         return [*super()._rules(), ("document", allowed, "a doc_id, at least 0")]
+
+    def evaluation_options(self) -> dict[str, Any]:
+        """Return how ``lm_eval.evaluate`` is to build prompts and treat responses."""
+        # A trace generates nothing, so no code written by the model can run.
+        return super().evaluation_options() | {"confirm_run_unsafe_code": True}
 
     def models(self, layers: int) -> dict[str, int]:
         """Return the boundaries to trace, by name: whole adapter, base model, others.

@@ -88,6 +88,25 @@ def test_the_last_layer_agrees_with_lm_evals_scores(
             assert (set(model["rank"][-1]) == {0}) == greedy
 
 
+@pytest.mark.parametrize("option", ["gen_kwargs", "confirm_run_unsafe_code"])
+def test_options_that_could_have_no_effect_are_unknown(
+    option: str, tiny: Tiny, tmp_path: Path
+) -> None:
+    """A trace generates nothing."""
+    base, adapter = map(str, tiny())
+    with pytest.raises(TypeError, match=option):
+        trace(base, adapter, "tiny_words", tmp_path / "out", **{option: "do_sample=True"})
+
+
+def test_settings_are_recorded_sorted_by_name(run: Run) -> None:
+    recorded = run("tiny_words")["settings"]
+    assert list(recorded) == sorted(recorded)
+    shared = {"pretrained", "peft", "tasks", "split", "limit", "batch_size", "dtype", "device"}
+    prompts = {"num_fewshot", "apply_chat_template", "fewshot_as_multiturn", "system_instruction"}
+    own = {"boundaries", "document", "model_args", "include_path"}
+    assert recorded.keys() == shared | prompts | own
+
+
 def test_statistics_are_those_of_the_documents(run: Run, tmp_path: Path) -> None:
     found = run("tiny_words", boundaries="1")
     assert json.loads((tmp_path / "out/trace.json").read_text()) == found
