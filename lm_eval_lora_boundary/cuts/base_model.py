@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import torch
 import transformers
+from accelerate.utils.memory import should_reduce_batch_size
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, StrictDataclassError
 from peft.tuners.tuners_utils import BaseTunerLayer
@@ -22,11 +24,15 @@ from transformers.utils.peft_utils import find_adapter_config_file
 
 from ..errors import LoraBoundaryError, ModelError, first_line
 
-# what transformers raises for names, configs, weights and arguments that it cannot use
+# what libraries raise for names, configs, weights and arguments that they cannot use
 _UNUSABLE = (
-    *(OSError, ValueError, TypeError, ImportError, KeyError, RuntimeError),
+    *(OSError, ValueError, ImportError),
     *(SafetensorError, StrictDataclassError, pickle.UnpicklingError),
 )
+# the same, but bugs raise them as well
+_AMBIGUOUS = (KeyError, RuntimeError, TypeError)
+_LIBRARIES = {"transformers", "lm_eval", "vllm"}
+_OURS = __name__.partition(".")[0]
 
 USED = "_lora_boundary_merged"  # attribute of a model that has an adapter merged into its weights
 
@@ -88,22 +94,46 @@ def weightless(model: nn.Module) -> bool:
 
 @contextmanager
 def loading_base(pretrained: str) -> Iterator[None]:
-    """Turn the errors of loading a base model into one line.
+    """Turn the errors of libraries that load a base model into one line.
+
+    Other errors, such as those of this package's own code in between, keep their traceback.
 
     Raises:
-        ModelError: The model cannot be loaded.
+        ModelError: The model cannot be loaded, or does not fit into memory.
     """
     try:
         yield
     except LoraBoundaryError:
         raise
-    except _UNUSABLE as error:
-        if isinstance(error, TypeError) and "unexpected keyword argument" not in str(error):
-            raise  # a bug, not an argument that the model does not have
+    except (*_UNUSABLE, *_AMBIGUOUS, MemoryError) as error:
+        what = f"({': '.join(filter(None, (type(error).__name__, first_line(error))))})"
+        if isinstance(error, MemoryError) or should_reduce_batch_size(error):
+            raise ModelError(
+                f"pretrained={pretrained} does not fit into memory {what}; free memory, give a "
+                "smaller dtype or another device, or spread the model with parallelize=True"
+            ) from error
+        if not _cannot_be_used(error):
+            raise
         raise ModelError(
-            f"pretrained={pretrained} cannot be loaded ({type(error).__name__}: "
-            f"{first_line(error)}); check the name, your access, its files and the model arguments"
+            f"pretrained={pretrained} cannot be loaded {what}; check the name, your access, its "
+            "files and the model arguments"
         ) from error
+
+
+def _cannot_be_used(error: BaseException) -> bool:
+    """Return whether an error is a library's way to say that it cannot use a model."""
+    calls = [
+        (str(frame.f_globals.get("__name__", "")).partition(".")[0], frame.f_code.co_name)
+        for frame, _ in traceback.walk_tb(error.__traceback__)
+    ]
+    own = max(number for number, (package, _) in enumerate(calls) if package == _OURS)
+    called = calls[own + 1 :]  # by this package, down to where the error was raised
+    if isinstance(error, TypeError) and "unexpected keyword argument" not in str(error):
+        return False
+    if isinstance(error, _AMBIGUOUS):
+        loading = {("transformers", "from_pretrained"), ("transformers", "from_config")}
+        return any(call in loading or call[0] == "vllm" for call in called)
+    return any(package in _LIBRARIES for package, _ in called)
 
 
 def refuse_adapter_folder(
