@@ -16,6 +16,7 @@ from peft.tuners.lora import LoraLayer
 from peft.tuners.lora.variants import calculate_alora_offsets
 
 from ..errors import AdapterError
+from .base_model import weightless
 from .layers import input_device
 
 _BEFORE = 3  # tokens before the sequence in a trial
@@ -71,7 +72,7 @@ def refuse_never_active(model: PeftModel) -> None:
     (config,) = model.peft_config.values()
     sequence = invocation(config)
     base: Any = model.get_base_model()
-    if not sequence or next(base.parameters()).is_meta:
+    if not sequence or weightless(base):
         return
     rows = base.get_input_embeddings().weight.shape[0]
     if not all(0 <= token < rows for token in sequence):

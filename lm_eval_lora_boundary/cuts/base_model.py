@@ -88,8 +88,10 @@ def empty_model(config: Any, *, trust_remote_code: bool = False) -> Any:
 
 
 def weightless(model: nn.Module) -> bool:
-    """Return whether all weights of a model are missing, not only some that are offloaded."""
-    return all(parameter.is_meta for parameter in model.parameters())
+    """Return whether a model was built without weights; those that are offloaded exist."""
+    missing = any(parameter.is_meta for parameter in model.parameters())
+    # accelerate brings offloaded weights back with hooks
+    return missing and not any(hasattr(module, "_hf_hook") for module in model.modules())
 
 
 @contextmanager

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from ..errors import ModelError
+from .base_model import weightless
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -124,10 +125,11 @@ def _run_after_decoder(model: nn.Module, stack: DecoderStack, names: set[str]) -
     observed = {name for name in names - late if modules[name] is not embedding}
     if not observed:
         return late
-    if next(model.parameters()).is_meta:
+    if weightless(model):
         raise ModelError(
-            f"{min(observed)} is outside the decoder layers, and only running the model shows "
-            "on which side; vLLM cannot be used with this adapter"
+            f"{min(observed)} is outside the decoder layers, and only running the model shows on "
+            "which side, but its weights are not loaded; evaluate this adapter in transformers "
+            "(--model lora_boundary, or --engine auto)"
         )
     finished: list[bool] = []
 

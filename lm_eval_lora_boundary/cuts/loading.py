@@ -65,6 +65,10 @@ def _load(model: nn.Module, adapter: AdapterFolder) -> PeftModel:
             )
             if empty:
                 _give_values(peft_model, adapter)
+            else:
+                _refuse_lost(peft_model, adapter)
+        except AdapterError:
+            raise
         except (RuntimeError, ValueError, KeyError, TypeError) as error:
             reason = " ".join(str(error).split())
             raise AdapterError(
@@ -81,6 +85,23 @@ def _load(model: nn.Module, adapter: AdapterFolder) -> PeftModel:
             )
         warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     return peft_model
+
+
+def _refuse_lost(model: PeftModel, adapter: AdapterFolder) -> None:
+    """Refuse an adapter for offloaded modules if PEFT has loaded it into nothing.
+
+    PEFT lifts the offloading of a model with a device map while it loads, and no other.
+    """
+    if {"cpu", "disk"} & set(getattr(model, "hf_device_map", {}).values()):
+        return
+    parts = (".lora_", ".modules_to_save.", ".trainable_tokens_")
+    for name, parameter in model.named_parameters():
+        if parameter.is_meta and any(part in name for part in parts):
+            raise AdapterError(
+                f"{adapter.path} holds {name.removeprefix(PREFIX)}, and its module is offloaded in "
+                "a way that PEFT does not know, so the values would be lost; load the base model "
+                "without offloading, or with device_map="
+            )
 
 
 def _give_values(model: PeftModel, adapter: AdapterFolder) -> None:
