@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -26,6 +28,37 @@ FLOORS = (
     {"__main__"},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+# what contracts forbid although the floors allow it
+FORBIDDEN_ROOMS = {
+    "harness": {"stats"},
+    "report": {"cuts", "forward", "stats"},
+    "compare": {"cuts", "forward"},
+    "exports": {"stats", "report", "compare"},
+    "train": {"stats", "report", "compare"},
+    "traces": {"stats", "compare"},
+    "vllm": {"traces", "train", "stats", "report", "compare"},
+    "sweeps": {"exports", "train", "compare"},
+}
+_MODELS = {"torch", "transformers", "peft", "accelerate", "trl", "vllm"}
+_PLOTS = {"matplotlib", "jinja2", "rich"}
+FORBIDDEN_PACKAGES = {
+    "errors": _MODELS | _PLOTS | {"lm_eval", "numpy"},
+    "files": _MODELS | _PLOTS | {"lm_eval", "numpy"},
+    "discovery": _MODELS | _PLOTS | {"numpy"},
+    "cuts": _PLOTS | {"lm_eval", "trl", "vllm", "scipy", "sqlite3"},
+    "forward": _PLOTS | {"lm_eval", "accelerate", "tokenizers", "trl", "vllm", "scipy"},
+    "stats": _MODELS | _PLOTS | {"lm_eval", "pathlib", "json"},
+    "harness": _PLOTS | {"trl", "vllm", "scipy"},
+    "report": _MODELS | {"lm_eval", "scipy", "sqlite3"},
+    "compare": _MODELS | {"matplotlib"},
+    "exports": {"trl", "vllm", "scipy", "matplotlib", "lm_eval"},
+    "train": _PLOTS | {"vllm", "scipy"},
+    "traces": _PLOTS | {"trl", "vllm", "scipy"},
+    "vllm": _PLOTS | {"trl", "scipy"},
+    "sweeps": _PLOTS | {"trl", "vllm", "scipy"},
+}
+# the program, and a public API of its own
+IMPORT_THEIR_MODULES = {"cli", "compare"}
 Module = tuple[str, ...]
 
 
@@ -37,14 +70,46 @@ def modules() -> dict[Module, Path]:
     return {module: file for module, file in found.items() if module[0] != "tasks"}
 
 
-def imported(module: Module, file: Path) -> Iterator[Module]:
-    """Yield what a module imports of the package, in functions and for annotations too."""
+def imports(module: Module, file: Path) -> Iterator[tuple[bool, Module]]:
+    """Yield what a module imports, in functions and for annotations too.
+
+    Each comes as a path, after whether it is one in this package.
+    """
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.level:
-            path = (*module[: len(module) - node.level], *(node.module or "").split("."))
-            path = tuple(part for part in path if part)
-            for alias in node.names:
-                yield (*path, alias.name)
+        if isinstance(node, ast.Import):
+            paths = [tuple(alias.name.split(".")) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            above = (PACKAGE.name, *module)[: len(module) + 1 - node.level] if node.level else ()
+            path = (*above, *(node.module or "").split("."))
+            paths = [(*filter(None, path), alias.name) for alias in node.names]
+        else:
+            continue
+        for path in paths:
+            ours = path[0] == PACKAGE.name
+            yield ours, path[1:] if ours else path
+
+
+def imported(module: Module, file: Path) -> Iterator[Module]:
+    """Yield what a module imports of this package."""
+    return (path for ours, path in imports(module, file) if ours and path)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from ..stats.race import Race",
+        "from lm_eval_lora_boundary.stats.race import Race",
+        "import lm_eval_lora_boundary.stats.race",
+        "def function():\n    from ..stats import race",
+        "def function():\n    from lm_eval_lora_boundary.stats import race",
+        "from lm_eval_lora_boundary import stats",
+        "from .. import stats",
+    ],
+)
+def test_every_way_to_import_is_seen(line: str, tmp_path: Path) -> None:
+    file = tmp_path / "module.py"
+    file.write_text(line)
+    assert [path[0] for path in imported(("room", "module"), file)] == ["stats"]
 
 
 def test_imports_between_rooms_go_down() -> None:
@@ -68,6 +133,29 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
         pytest.fail(" -> ".join(".".join(module) for module in error.args[1]))
+
+
+def test_no_room_imports_what_its_contract_forbids() -> None:
+    wrong = [
+        f"{'/'.join(module)} -> {'.'.join(path)}"
+        for module, file in modules().items()
+        for ours, path in imports(module, file)
+        if path and path[0] in (FORBIDDEN_ROOMS if ours else FORBIDDEN_PACKAGES).get(module[0], ())
+    ]
+    assert not wrong
+
+
+def test_rooms_import_nothing_by_themselves() -> None:
+    for (room, *rest), file in modules().items():
+        if rest == ["__init__"] and room not in IMPORT_THEIR_MODULES:
+            assert not list(imports((room, *rest), file)), room
+
+
+def test_the_command_line_starts_without_torch() -> None:
+    heavy = sorted(_MODELS | _PLOTS - {"rich"} | {"lm_eval", "scipy"})
+    code = f"import sys, {PACKAGE.name}.cli; print(*sorted(sys.modules.keys() & set({heavy})))"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == []
 
 
 def test_modules_are_short() -> None:
