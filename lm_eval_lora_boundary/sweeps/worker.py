@@ -18,18 +18,17 @@ from .store import AnswerStore
 
 @dataclass(frozen=True)
 class Load:
-    """The order to load the model; the store of answers exists by then."""
+    """The order to load the model and its engines; the store of answers exists by then."""
 
 
 class Worker:
     """Answers its share of the requests."""
 
     def __init__(self, settings: SweepSettings, output: Path, load: Callable[[], SweepLM]) -> None:
-        """Prepare, and wait for orders."""
+        """Prepare, and wait for orders, the first of which is to load."""
         self._settings = settings
         self._output = output
         self._load = load
-        self._lm: SweepLM | None = None
         self._scheduler: Scheduler | None = None
         self._scope = ExitStack()
 
@@ -40,17 +39,16 @@ class Worker:
             LoraBoundaryError: As in the first process.
         """
         if isinstance(order, Load):
-            self._lm = self._load()
-            return
-        if self._scheduler is None:
-            self._scheduler = self._ready()
-        self._scheduler.answer_share(order)
+            self._scheduler = self._loaded()
+        else:
+            assert self._scheduler is not None
+            self._scheduler.answer_share(order)
 
-    def _ready(self) -> Scheduler:
-        assert self._lm is not None  # the first order is to load
+    def _loaded(self) -> Scheduler:
+        lm = self._load()
         store = self._scope.enter_context(closing(AnswerStore(self._output, joins=True)))
-        engines = self._scope.enter_context(closing(find_engines(self._lm, self._settings.engine)))
-        how = identity(describe_run(self._lm, self._settings))
+        engines = self._scope.enter_context(closing(find_engines(lm, self._settings.engine)))
+        how = identity(describe_run(lm, self._settings))
         # The first process decides the number of rows and shows the progress.
         return Scheduler(engines, store, how, None, Progress(len))
 

@@ -225,12 +225,14 @@ mistaken(tasks="tiny_nothing")
 mistaken(output="locked")
 mistaken(model_args={"tp_plan": "auto"})
 
-ready = worker.Worker._ready
-def not_ready(self):
-    raise AdapterError("only here")
-worker.Worker._ready = not_ready
+obey = worker.Worker.obey
+def obey_until_work(self, order):
+    if isinstance(order, worker.Work):
+        raise AdapterError("only here")
+    obey(self, order)
+worker.Worker.obey = obey_until_work
 mistaken()
-worker.Worker._ready = ready
+worker.Worker.obey = obey
 
 chosen = SweepSettings(**(settings | {"tasks": ("tiny_words",)}))
 planned = plan.plan(chosen, Path("planned"))
