@@ -1,4 +1,8 @@
-"""The files of a sweep and a trace: names, and safe writing and reading."""
+"""What several rooms need for files: names, safe writing, and reading JSON and lm-eval's samples.
+
+The readers stand here because the report and the compare room both use them and may not import
+each other.
+"""
 
 from __future__ import annotations
 
