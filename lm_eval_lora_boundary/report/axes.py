@@ -6,13 +6,14 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 from matplotlib.axes import Axes
 
-from ..stats.aggregates import Array
 from . import style
 from .data import BASE, Layer, Row, TaskFound
 from .formatting import integer, runs
 
+Array = npt.NDArray[np.float64]
 DASHES = ("-", (0, (5, 2)), (0, (1, 1.3)), (0, (5, 1.5, 1, 1.5)), (0, (8, 3)), (0, (3, 1)))
 _BOUNDARY = "boundary (last layer that keeps its LoRA; −1: base model)"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import groupby
 
+SIGNIFICANT = 1 - 0.95  # p-values up to this are, as in the decision that a sweep wrote
 NOT_AVAILABLE = "–"
 _SPACE = "\u00a0"  # does not break
 

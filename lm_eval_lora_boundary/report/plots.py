@@ -9,10 +9,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ..files import TRACED_BASE, TRACED_FULL
-from ..stats.aggregates import Array
 from . import style
 from .axes import (
     DASHES,
+    Array,
     band,
     draw_curve,
     label_axes,

@@ -8,9 +8,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..stats.permutation import LEVEL
 from .data import BASE, Row, TaskFound
-from .formatting import count, integer, interval, metric_name, number, p_value, runs, shows, signed
+from .formatting import (
+    SIGNIFICANT,
+    count,
+    integer,
+    interval,
+    metric_name,
+    number,
+    p_value,
+    runs,
+    shows,
+    signed,
+)
 
 
 def advice(task: TaskFound, full: int | None) -> str:
@@ -142,7 +152,7 @@ def _significance(task: TaskFound, full: int | None) -> Iterator[str]:
     """Say if nothing is significant, or if that cannot be known."""
     others = [row for row in task.rows if row.boundary != full]
     tested = [row.p_holm for row in others if row.p_holm is not None]
-    if tested and min(tested) > 1 - LEVEL:
+    if tested and min(tested) > SIGNIFICANT:
         yield (
             "No scored boundary differs significantly from the whole adapter, once p-values are "
             f"corrected for {len(tested)} comparisons (Holm)."
@@ -206,7 +216,7 @@ def _verdict(task: TaskFound, best: Row) -> str:
         corrected = f" ({p_value(p)} corrected for the choice)"
     if p is None or best.delta_full is None:
         return "whether that is more than chance cannot be tested here"
-    if p > 1 - LEVEL:
+    if p > SIGNIFICANT:
         return f"not significantly different from the whole adapter{corrected}"
     better = (best.delta_full > 0) == task.higher_is_better
     return f"significantly {'better' if better else 'worse'} than the whole adapter{corrected}"

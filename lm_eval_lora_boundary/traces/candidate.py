@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ..stats.aggregates import Array
+from .curves import Array
 
 DRAWS = 4_000
 SEED = 1234

@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from ..stats.aggregates import Array
 from .reader import Reading
+
+Array = npt.NDArray[np.float64]
+
 
 _DIGITS = 6
 
