@@ -39,10 +39,17 @@ def trace(
     boundaries: Annotated[
         str,
         typer.Option(
-            help="Cuts to trace beside the whole adapter and the base model: a list such as "
-            "`10,20`, or ranges."
+            help="Boundaries to trace besides the whole adapter and the base model: a list such "
+            "as `10,20`, or ranges."
         ),
     ] = "",
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CUT",
+            help="Another cut to trace, such as `0-9+20-29` or `all@0.7`; can be repeated.",
+        ),
+    ] = None,
     split: Split = None,
     limit: Limit = None,
     batch_size: Annotated[
@@ -88,6 +95,7 @@ def trace(
         peft=peft,
         tasks=as_names(tasks),
         boundaries=boundaries,
+        keep=tuple(keep or ()),
         split=split,
         limit=limit,
         batch_size=batch_size,

@@ -17,6 +17,7 @@ from ..cuts.adapter_folder import AdapterFolder
 from ..cuts.cut import LoraCut
 from ..cuts.effect import refuse_no_effect
 from ..cuts.fingerprint import fingerprint, weights_sample
+from ..cuts.keep import Cut
 from ..cuts.loading import load_adapter
 from ..cuts.vocabulary import growing, refuse_tokens_without_rows
 from ..forward.requests import Generate, Score
@@ -68,16 +69,18 @@ class SweepModel(LoraBoundaryLM):
         assert self._adapter is not None
         return self._adapter
 
-    def check(self, boundaries: Sequence[int]) -> None:
-        """Raise an AdapterError if a boundary keeps no module, or lacks embeddings of tokens."""
-        for boundary in boundaries:
-            refuse_no_effect(self.cut, boundary)
+    def check(self, cuts: Sequence[Cut | int]) -> None:
+        """Raise an AdapterError if a cut keeps no module, or lacks embeddings of tokens.
+
+        Or if it scales what can only be kept or dropped.
+        """
+        for cut in map(self.cut.cut, cuts):
+            refuse_no_effect(self.cut, cut)
+            self.cut.refuse_meaningless(cut)
             if self._grows:
                 with self.cut:
-                    self.cut.move(boundary)
-                    refuse_tokens_without_rows(
-                        self._model, len(self.tokenizer), f"boundary={boundary}"
-                    )
+                    self.cut.move(cut)
+                    refuse_tokens_without_rows(self._model, len(self.tokenizer), cut)
 
     @property
     def engine_facts(self) -> dict[str, Any]:

@@ -20,6 +20,7 @@ def trace(
     output: str | Path,
     *,
     boundaries: str | Sequence[int] = (),
+    keep: str | Sequence[str] = (),
     model_args: str | Mapping[str, Any] = "",
     **settings: Any,
 ) -> dict[str, Any]:
@@ -37,6 +38,7 @@ def trace(
             files stay.
         boundaries: Boundaries to trace besides the whole adapter and the base model: a range
             ``"5-9"``, a list ``"10,20"`` or ``[10, 20]``.
+        keep: Another cut to trace, or several, each as in :func:`.parse_keep`.
         model_args: Further arguments of lm-eval's ``hf`` model.
         **settings: The other attributes of :class:`.TraceSettings`.
 
@@ -52,6 +54,7 @@ def trace(
         peft,
         tasks,
         boundaries=boundaries,
+        keep=(keep,) if isinstance(keep, str) else tuple(keep),
         model_args=model_args,
         **settings,
     )

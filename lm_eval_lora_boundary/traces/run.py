@@ -14,6 +14,7 @@ from typing import Any
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
+from ..cuts.keep import Cut
 from ..errors import OutputError, TaskError
 from ..files import PLOTS, TRACE, TRACED_FULL, file_name, write_text
 from ..harness import processes
@@ -101,7 +102,7 @@ def _read(
     lm: TraceLM,
     name: str,
     documents: Sequence[Gold],
-    models: Mapping[str, int],
+    models: Mapping[str, Cut],
     rows: int | None,
 ) -> Readings:
     """Run every model over the documents of a task."""
@@ -112,8 +113,8 @@ def _read(
     # disable=None: quiet unless the output is a terminal
     with lm.cut, tqdm(total=total, unit="doc", desc=f"{name} × {len(models)}", disable=None) as bar:
         done: Callable[[int], object] = bar.update
-        for label, boundary in models.items():
-            lm.cut.move(boundary)
+        for label, cut in models.items():
+            lm.cut.move(cut)
             readings[label] = reader.read(documents, rows, done)
     return readings
 

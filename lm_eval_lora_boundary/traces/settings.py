@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..cuts.boundaries import parse_boundaries
+from ..cuts.keep import Cut, parse_keep
 from ..files import TRACED_BASE, TRACED_FULL
 from ..harness.settings import EvaluationSettings, Rule
 
@@ -19,11 +20,13 @@ class TraceSettings(EvaluationSettings):
     Attributes:
         boundaries: Boundaries to trace besides the whole adapter and the base model: ranges such
             as ``5-9``, a list such as ``10,20``, ``all``, or nothing.
+        keep: Other cuts to trace, each as in :func:`.parse_keep`.
         document: ``doc_id`` of the document whose heatmap is drawn; None for the one with the
             median probability.
     """
 
     boundaries: str = ""
+    keep: tuple[str, ...] = ()
     document: int | None = None
 
     def _rules(self) -> list[Rule]:
@@ -35,15 +38,17 @@ class TraceSettings(EvaluationSettings):
         # A trace generates nothing, so no code written by the model can run.
         return super().evaluation_options() | {"confirm_run_unsafe_code": True}
 
-    def models(self, layers: int) -> dict[str, int]:
-        """Return the boundaries to trace, by name: whole adapter, base model, others.
+    def models(self, layers: int) -> dict[str, Cut]:
+        """Return the cuts to trace, by name: whole adapter, base model, others.
 
         Args:
             layers: Number of decoder layers, N.
 
         Raises:
-            BoundaryError: A boundary is not in ``-1..N-1``.
+            BoundaryError: A boundary is not in ``-1..N-1``, or the model does not have such cuts.
         """
-        models = {TRACED_FULL: layers - 1, TRACED_BASE: -1}
-        others = parse_boundaries(self.boundaries, layers) if self.boundaries.strip() else []
-        return models | {f"boundary={k}": k for k in others if k not in models.values()}
+        models = {TRACED_FULL: Cut.up_to(layers - 1, layers), TRACED_BASE: Cut.up_to(-1, layers)}
+        boundaries = parse_boundaries(self.boundaries, layers) if self.boundaries.strip() else []
+        others = [Cut.up_to(boundary, layers) for boundary in boundaries]
+        others += [parse_keep(keep, layers) for keep in self.keep]
+        return models | {str(cut): cut for cut in others if cut not in models.values()}

@@ -11,6 +11,7 @@ from transformers import GenerationConfig
 from ..cuts.adapter_folder import AdapterFolder
 from ..cuts.base_model import empty_model, load_config
 from ..cuts.fingerprint import checkpoint_sample, files_fingerprint, weight_files
+from ..cuts.keep import Cut
 from ..errors import ModelError
 from ..harness.settings import EvaluationSettings
 from ..harness.sweep_lm import SweepLM
@@ -85,10 +86,10 @@ class VllmSweepLM(SweepLM):
         self.cut = self.cut_folders.cut
         self.boundary = self.layers - 1
 
-    def check(self, boundaries: Sequence[int]) -> None:
+    def check(self, cuts: Sequence[Cut | int]) -> None:
         """Raise an AdapterError if a cut has no effect, or vLLM would not load it."""
-        for boundary in boundaries:
-            self.cut_folders.check(boundary)
+        for cut in cuts:
+            self.cut_folders.check(cut)
 
     def check_options(self, options: Mapping[str, Any]) -> None:
         """Do nothing: vLLM itself refuses unknown generation arguments."""

@@ -68,18 +68,25 @@ def gold_texts(task: str, num_fewshot: int) -> list[tuple[str, str]]:
 def test_the_last_layer_agrees_with_lm_evals_scores(
     task: str, num_fewshot: int, run: Run, tiny: Tiny, tmp_path: Path
 ) -> None:
-    found = run(task, num_fewshot=num_fewshot, boundaries=[1, 2])
+    keep = ["0+3", "all@0.5"]
+    found = run(task, num_fewshot=num_fewshot, boundaries=[1, 2], keep=keep)
     entry = found["tasks"][task]
     assert (entry["documents"], set(entry["skipped"].values())) == (DOCUMENTS, {0})
-    assert list(entry["models"]) == ["full", "base", "boundary=1", "boundary=2"]
+    others = ["boundary=1", "boundary=2", "keep=0+3", "keep=all@0.5"]
+    assert list(entry["models"]) == ["full", "base", *others]
     documents = lines(tmp_path / "out", task)
     assert [document["doc_id"] for document in documents] == list(range(DOCUMENTS))
     requests = [
         Instance(request_type="loglikelihood", doc={}, arguments=pair, idx=i)
         for i, pair in enumerate(gold_texts(task, num_fewshot))
     ]
-    for boundary, label in ((LAYERS - 1, "full"), (-1, "base"), (1, "boundary=1")):
-        lm = make(*tiny(), LoraBoundaryLM, boundary=boundary)
+    for cut, label in (
+        ({"boundary": LAYERS - 1}, "full"),
+        ({"boundary": -1}, "base"),
+        ({"boundary": 1}, "boundary=1"),
+        *(({"keep": each}, f"keep={each}") for each in keep),
+    ):
+        lm = make(*tiny(), LoraBoundaryLM, **cut)
         scores = lm.loglikelihood(requests, disable_tqdm=True)
         for document, request, (score, greedy) in zip(documents, requests, scores, strict=True):
             model = document["models"][label]
@@ -103,7 +110,7 @@ def test_settings_are_recorded_sorted_by_name(run: Run) -> None:
     assert list(recorded) == sorted(recorded)
     shared = {"pretrained", "peft", "tasks", "split", "limit", "batch_size", "dtype", "device"}
     prompts = {"num_fewshot", "apply_chat_template", "fewshot_as_multiturn", "system_instruction"}
-    own = {"boundaries", "document", "model_args", "include_path"}
+    own = {"boundaries", "keep", "document", "model_args", "include_path"}
     assert recorded.keys() == shared | prompts | own
 
 
