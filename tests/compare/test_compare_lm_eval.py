@@ -141,19 +141,21 @@ def test_sweeps_written_by_sweep(
 ) -> None:
     base, adapter = tiny()
     settings: dict[str, Any] = {"include_path": str(tasks), "dtype": "float32", "device": "cpu"}
-    names = ["made_words", "made_choices"]
+    names = ["made_last_word", "made_choices"]  # all boundaries choose alike
     content = {
         seed: sweep(str(base), adapter, names, tmp_path / seed, batch_size=20, **settings)
         for seed in ("a", "b")
     }
     stability = compare([tmp_path / "a", tmp_path / "b"])
+    assert {row["task"] for row in stability.records} == {"made_last_word"}
     for row in stability.records:
         entry = content[row["sweep"]]["tasks"][row["task"]]
         assert row["best"] == entry["best"]
         assert row["layers"] == LAYERS
         assert row["documents"] == 12
         assert int(row["equivalent"].split()[0]) == entry["smallest_equivalent"]
-    assert not stability.warnings
+    assert all("no boundary was chosen on made_choices" in line for line in stability.warnings)
+    assert len(stability.warnings) == 2
     baseline, results = evaluated["hf"]
     comparison = compare([tmp_path / "a"], baseline=baseline, tasks=["made_choices"])
     assert comparison.records[0]["label"] == "base"

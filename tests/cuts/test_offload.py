@@ -40,7 +40,7 @@ def offloaded(tmp_path: Path) -> Callable[[], Any]:
 
 
 def logits(model: Any, adapter: Path, boundary: int) -> torch.Tensor:
-    cut = load_adapter(model, open_adapter(adapter), boundary=boundary)
+    cut = load_adapter(model, open_adapter(adapter), lowest_dropped=boundary + 1)
     cut.move(boundary)
     with torch.no_grad():
         computed: torch.Tensor = cut.model(INPUTS).logits
@@ -73,7 +73,7 @@ def test_activated_adapters_are_checked_in_offloaded_models(
     settings = config | {"alora_invocation_tokens": tokens}
     adapter = save_adapter(tmp_path / "adapter", tiny_model(), **settings)
     with pytest.raises(AdapterError, match=message):
-        load_adapter(offloaded(), open_adapter(adapter), boundary=1)
+        load_adapter(offloaded(), open_adapter(adapter), lowest_dropped=2)
 
 
 def test_adapters_whose_values_peft_would_lose_are_refused(
@@ -84,10 +84,10 @@ def test_adapters_whose_values_peft_would_lose_are_refused(
     whole = accelerate.cpu_offload(tiny_model(), execution_device=torch.device("cpu"))
     for model, adapter in ((offloaded(), saved), (whole, plain)):
         with pytest.raises(AdapterError, match="the values would be lost"):
-            load_adapter(model, open_adapter(adapter), boundary=1)
+            load_adapter(model, open_adapter(adapter), lowest_dropped=2)
 
 
 def test_a_model_without_weights_cannot_show_the_depth_of_a_module(tmp_path: Path) -> None:
     adapter = save_adapter(tmp_path / "adapter", tiny_model(), modules_to_save=["norm"])
     with pytest.raises(ModelError, match="its weights are not loaded; evaluate this adapter in"):
-        load_adapter(empty_model(tiny_model().config), open_adapter(adapter), boundary=1)
+        load_adapter(empty_model(tiny_model().config), open_adapter(adapter), lowest_dropped=2)

@@ -98,5 +98,7 @@ def test_tokens_without_rows_are_refused(tiny: Any, tmp_path: Path) -> None:
     tokenizer.save_pretrained(tmp_path)
     make(base, tmp_path, tokenizer=str(tmp_path))
     for boundary in (-1, 1):
-        with pytest.raises(AdapterError, match=r"tokenizer has 67 tokens, but at boundary="):
+        with pytest.raises(
+            AdapterError, match=rf"tokenizer has 67 tokens, but with boundary={boundary} "
+        ):
             make(base, tmp_path, tokenizer=str(tmp_path), boundary=boundary)

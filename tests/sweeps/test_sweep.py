@@ -73,7 +73,8 @@ def test_numbers_and_files_are_those_of_lm_eval(
             assert row["ci_low"] <= row["delta_full"] <= row["ci_high"], (task, row)
             assert 0 < row["p_value"] <= 1
         assert (entry["split"], entry["documents"]) == (split, {"validation": 6, "test": 9}[split])
-        assert entry["selection"] == {"validation": "other documents"}.get(split, "same documents")
+        confirmed = split == "validation" and not entry["not_chosen"]
+        assert entry["selection"] == ("other documents" if confirmed else "same documents")
         assert [row["boundary"] for row in entry["boundaries"]] == list(range(-1, LAYERS))
         name, _ = entry["metric"].split(",")
         assert (
@@ -87,7 +88,10 @@ def test_numbers_and_files_are_those_of_lm_eval(
         )
         values = [row["value"] for row in entry["boundaries"]]
         best = max(values) if entry["higher_is_better"] else min(values)
-        assert entry["best"] == values.index(best) - 1  # the smallest in a tie
+        smallest_in_a_tie = values.index(best) - 1
+        assert entry["best"] == (LAYERS - 1 if entry["not_chosen"] else smallest_in_a_tie)
+        assert bool(entry["not_chosen"]) == (len(set(values)) == 1)
+    assert any(not entry["not_chosen"] for entry in found["tasks"].values())
 
 
 def test_the_best_boundary_is_confirmed_on_documents_not_used_to_choose_it(
