@@ -261,6 +261,9 @@ def test_an_exported_cut_is_that_cut_in_plain_peft(
     base, adapter = tiny(**config)
     facts = export(str(base), adapter, None, tmp_path / "out", keep=keep, dtype="float32")
     assert (facts["cut"], facts["boundary"], facts["max_difference"]) == (keep, None, 0.0)
+    card = (tmp_path / "out/README.md").read_text()
+    assert f"# LoRA adapter, keep={keep}\n" in card and f"| cut | `keep={keep}` |" in card
+    assert "None" not in card
     loaded = peft.PeftModel.from_pretrained(tiny_model(), tmp_path / "out").eval()
     assert torch.equal(logits(loaded), lm_logits_of(base, adapter, keep))
 
