@@ -81,17 +81,25 @@ def read_record(adapter: AdapterFolder) -> Record:
     return Record(path, keep, sample)
 
 
-def recorded_choice(adapter: AdapterFolder, keep: str) -> dict[str, Any]:
-    """Return what a sweep recorded about this cut of an adapter, or {}."""
+def recorded_choice(adapter: AdapterFolder, keep: str, boundary: int | None) -> dict[str, Any]:
+    """Return what a sweep recorded about a cut of an adapter, or {}.
+
+    Args:
+        adapter: The adapter.
+        keep: The cut.
+        boundary: The cut as a boundary; None if it is not one. Older versions recorded only this.
+    """
     try:
         record = _read(adapter)
-        about = record.get("cut") or _as_keep(record["boundary"]), record["adapter_sha256"]
-        # older versions did not record the config
+        sha256, chosen = record["adapter_sha256"], record["boundary"]
         config = record.get("adapter_config_sha256", adapter.config_sha256)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
-    matches = (*about, config) == (keep, adapter.sha256, adapter.config_sha256)
-    return record if matches else {}
+    if (sha256, config) != (adapter.sha256, adapter.config_sha256):
+        return {}
+    cut = record.get("cut")
+    same = cut == keep if cut else boundary is not None and chosen == boundary
+    return record if same else {}
 
 
 def _as_keep(boundary: object) -> str | None:

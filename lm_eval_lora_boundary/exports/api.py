@@ -108,7 +108,7 @@ def export(
             save_tokenizer(bases, folder, output)
         facts["tokenizer_files"] = copy_tokenizer(files, folder, output)
         facts |= cut.verify(folder)
-        card = model_card(facts, recorded_choice(adapter, facts["cut"]))
+        card = model_card(facts, recorded_choice(adapter, facts["cut"], facts["boundary"]))
         with writing(output):
             (folder / "README.md").write_text(card, encoding="utf-8")
             text = json.dumps(facts, indent=2, ensure_ascii=False) + "\n"

@@ -57,13 +57,14 @@ def test_values_that_are_not_boundaries_are_refused(
         run(base, adapter, boundary, tmp_path / "out")
 
 
-def test_auto_takes_the_recorded_boundary(tiny: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("chosen", [2, 3])  # of layers 0 to 3; 3 keeps the whole adapter
+def test_auto_takes_the_recorded_boundary(tiny: Any, tmp_path: Path, chosen: int) -> None:
     base, source = tiny()
     adapter = tmp_path / "adapter"
     shutil.copytree(source, adapter)
-    sha256 = run(base, source, 2, tmp_path / "two")["adapter_sha256"]
+    sha256 = run(base, source, chosen, tmp_path / "source")["adapter_sha256"]
     record = {
-        "boundary": 2,
+        "boundary": chosen,
         "adapter_sha256": sha256,
         "adapter_config_sha256": open_adapter(adapter).config_sha256,
         "base_weights_sample": weights_sample(load_base(base)),
@@ -75,13 +76,13 @@ def test_auto_takes_the_recorded_boundary(tiny: Any, tmp_path: Path) -> None:
     }
     (adapter / "lora_boundary.json").write_text(json.dumps(record))
     facts = run(base, adapter, "auto", tmp_path / "auto")
-    assert facts["boundary"] == 2
+    assert facts["boundary"] == chosen
     card = (tmp_path / "auto" / "README.md").read_text()
     assert "chose this one on `gsm8k` by `exact_match,strict-match`" in card
     assert "| value | documents |\n| --- | --- |\n| 0.4375 | 200 |" in card
     # the record is about other tensors than the exported ones
     assert not (tmp_path / "auto" / "lora_boundary.json").exists()
-    assert "gsm8k" not in (tmp_path / "two" / "README.md").read_text()
+    assert "gsm8k" not in (tmp_path / "source" / "README.md").read_text()
     other = load_base(base)
     other.model.embed_tokens.weight.data += 1
     with pytest.raises(BoundaryError, match="another base model"):
