@@ -62,6 +62,7 @@ CASES: dict[str, dict[str, Any]] = {
     "top": {"boundary": LAYERS - 1},
     "given": {"boundary": 0, "max_lora_rank": 64, "lora_target_modules": ["qkv_proj"]},
     "merged": {"boundary": 1, "merge": True, "dtype": "float32"},
+    "keep": {"keep": f"0+{LAYERS - 1}@0.5"},
 }
 MISTAKES: dict[str, dict[str, Any]] = {
     "is out of range": {"boundary": LAYERS},
@@ -106,6 +107,13 @@ def test_arguments_pass_through_and_the_cut_is_an_ordinary_adapter(
     assert {"adapter_config.json", "adapter_model.safetensors"} <= set(found["files"])
     assert found["info"]["boundary"] == 1
     assert found["info"]["kept_modules"] == found["info"]["dropped_modules"] == 14
+
+
+def test_a_cut_that_is_not_a_boundary_is_an_ordinary_adapter_too(given: dict[str, Any]) -> None:
+    info = given["keep"]["info"]
+    assert (info["cut"], info["boundary"]) == (CASES["keep"]["keep"], None)
+    assert info["kept_modules"] == info["dropped_modules"] == 14
+    assert {"adapter_config.json", "adapter_model.safetensors"} <= set(given["keep"]["files"])
 
 
 def test_base_model_and_whole_adapter_load_as_in_lm_eval(given: dict[str, Any], tiny: Any) -> None:
