@@ -6,6 +6,7 @@ each other.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ TRACE = "trace.json"
 REPORT = "report.html"
 PLOTS = "plots"  # folder
 CONFIRMED = "test"  # folder with the results of the choice on the test split
+
+_LONGEST_NAME = 200  # characters of a cut's notation in the name of its folder
 
 # names of models in trace.json
 TRACED_FULL = "full"
@@ -56,6 +59,21 @@ def file_name(name: str) -> str:
 def boundary_folder(folder: Path, boundary: int) -> Path:
     """Return the folder with lm-eval's files of a boundary."""
     return folder / f"boundary={boundary}"
+
+
+def cut_folder(folder: Path, name: int | str) -> Path:
+    """Return the folder with lm-eval's files of a cut.
+
+    Args:
+        folder: The output folder of a sweep.
+        name: The cut's boundary, or the notation of a cut that is no boundary.
+    """
+    if isinstance(name, int):
+        return boundary_folder(folder, name)
+    if len(name) > _LONGEST_NAME:  # file systems take 255 bytes
+        digest = hashlib.sha256(name.encode()).hexdigest()
+        name = f"{name[:_LONGEST_NAME]}…{digest[:16]}"
+    return folder / f"cut={name}"
 
 
 def read_object(path: Path, remedy: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from lm_eval.api.instance import Instance
 from model_helpers import make
 
 from lm_eval_lora_boundary import LoraBoundaryLM
+from lm_eval_lora_boundary.cuts.keep import as_cut
 from lm_eval_lora_boundary.harness.sweep_lm import SweepLM
 from lm_eval_lora_boundary.sweeps.engines import Engines, find_engines
 from lm_eval_lora_boundary.sweeps.progress import Progress
@@ -22,16 +23,18 @@ SCORES = ("loglikelihood", "loglikelihood_rolling")
 
 @dataclass
 class Answering:
-    """A model whose requests are answered under several boundaries."""
+    """A model whose requests are answered under several cuts, by name: boundary or notation."""
 
     lm: SweepLM
     engines: Any
     scheduler: Scheduler
-    boundaries: Sequence[int]
+    names: Sequence[int | str]
 
-    def at(self, boundary: int, requests: list[Instance]) -> list[Any]:
-        """Answer requests at a boundary, as in a sweep."""
-        with self.lm.evaluated(boundary, self.scheduler.at(boundary, self.boundaries)):
+    def at(self, name: int | str, requests: list[Instance]) -> list[Any]:
+        """Answer requests under a cut, as in a sweep."""
+        cuts = {each: as_cut(each, self.lm.layers) for each in (*self.names, name)}
+        among = [cuts[each] for each in self.names]
+        with self.lm.evaluated(cuts[name], self.scheduler.at(cuts[name], among)):
             return list(getattr(self.lm, requests[0].request_type)(requests))
 
 
@@ -40,28 +43,29 @@ def answering(
     adapter: Path,
     store: AnswerStore,
     *,
-    boundaries: Sequence[int],
+    cuts: Sequence[int | str],
     engine: str = "auto",
     rows: int = 12,
     **settings: Any,
 ) -> Answering:
-    """Return a model that answers under boundaries."""
+    """Return a model that answers under cuts."""
     lm = SweepLM(str(base), peft=str(adapter), device="cpu", **({"dtype": "float32"} | settings))
     engines: Engines = find_engines(lm, engine)
     scheduler = Scheduler(engines, store, "test", rows, Progress(len))
-    return Answering(lm, engines, scheduler, boundaries)
+    return Answering(lm, engines, scheduler, cuts)
 
 
 def separately(
-    base: Path, adapter: Path, boundary: int, requests: list[Instance], **settings: Any
+    base: Path, adapter: Path, name: int | str, requests: list[Instance], **settings: Any
 ) -> list[Any]:
-    """Answer requests as a run of `lm_eval --model lora_boundary,boundary=K` does.
+    """Answer requests as a run of `lm_eval --model lora_boundary` with `boundary=` or `keep=` does.
 
     One by one: in a batch, lm-eval lets a response that holds a special token go on for as long
     as the others do.
     """
     settings = {"batch_size": 1} | settings
-    lm = make(base, adapter, LoraBoundaryLM, boundary=boundary, **settings)
+    cut = {"boundary": name} if isinstance(name, int) else {"keep": name}
+    lm = make(base, adapter, LoraBoundaryLM, **cut, **settings)
     return list(getattr(lm, requests[0].request_type)(requests, disable_tqdm=True))
 
 

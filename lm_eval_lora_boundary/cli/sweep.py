@@ -47,6 +47,18 @@ def sweep(
             "and the whole adapter (N-1) are always scored too, to compare the others with them."
         ),
     ] = "all",
+    family: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME[,NAME…]",
+            help="Families of cuts to score. Orders, which drop one layer after another: `upper` "
+            "(from the top: the boundaries), `lower` (from the bottom), `random[:SEED]`, `norm` "
+            "(smallest LoRA update first), `output` (smallest LoRA output on the task's prompts "
+            "first), `map` (least important first, by `each`). `each`: all layers but one. `only`: "
+            "one layer alone. `scale[:λ1:λ2…]`: the whole adapter at these strengths. `file:PATH`: "
+            "one cut a line, such as `0-9+20-29@0.5`.",
+        ),
+    ] = "upper",
     candidates: Annotated[
         str,
         typer.Option(
@@ -66,7 +78,7 @@ def sweep(
     batch_size: Annotated[
         int | None,
         typer.Option(
-            help="Rows (documents × boundaries) in a batch. Default: as many as memory allows.",
+            help="Rows (documents × cuts) in a batch. Default: as many as memory allows.",
             rich_help_panel=RUN,
         ),
     ] = None,
@@ -75,8 +87,8 @@ def sweep(
     engine: Annotated[
         str,
         typer.Option(
-            help="`fork`: all boundaries in one shared forward. `toggle`: one after another. "
-            "`auto`: fork where it works. `vllm`: each boundary is an adapter in one vLLM engine, "
+            help="`fork`: all cuts in one shared forward. `toggle`: one after another. "
+            "`auto`: fork where it works. `vllm`: each cut is an adapter in one vLLM engine, "
             "and `--model-args` are those of lm-eval's `vllm` model.",
             rich_help_panel=RUN,
         ),
@@ -85,14 +97,14 @@ def sweep(
         bool,
         typer.Option(
             "--race",
-            help="Stop scoring a boundary once it has clearly lost.",
+            help="Stop scoring a cut once it has clearly lost.",
             rich_help_panel=RUN,
         ),
     ] = False,
     error_rate: Annotated[
         float,
         typer.Option(
-            help="Largest probability that the race drops the boundary that would have won.",
+            help="Largest probability that the race drops the cut that would have won.",
             rich_help_panel=RUN,
         ),
     ] = 0.2,
@@ -129,8 +141,8 @@ def sweep(
         bool,
         typer.Option(
             "--save",
-            help="Record the best boundary in the adapter folder, for boundary=auto; the whole "
-            "adapter, if the best boundary is significantly worse on the test split; nothing, if "
+            help="Record the best cut in the adapter folder, for boundary=auto; the whole "
+            "adapter, if the best cut is significantly worse on the test split; nothing, if "
             "there was no reason to choose.",
         ),
     ] = False,
@@ -143,11 +155,11 @@ def sweep(
         ),
     ] = False,
 ) -> None:
-    """Score every boundary of an adapter on lm-eval tasks, loading the model once.
+    """Score every boundary of an adapter, or other cuts of it, loading the model once.
 
-    Writes `sweep.json`, `report.html` and, in `boundary=K/`, lm-eval's own results and samples of
-    every boundary (-1 is the base model, N-1 the whole adapter). If interrupted, the same command
-    resumes.
+    Writes `sweep.json`, `report.html` and, in `boundary=K/` or `cut=CUT/`, lm-eval's own results
+    and samples of every cut (-1 is the base model, N-1 the whole adapter). If interrupted, the same
+    command resumes.
 
     Example: `lora-boundary sweep --pretrained meta-llama/Llama-3.1-8B-Instruct --peft samsum-lora
     --tasks lora_boundary_samsum --apply-chat-template --split validation --limit 200
@@ -167,6 +179,7 @@ def sweep(
         peft=peft,
         tasks=as_names(tasks),
         boundaries=boundaries,
+        family=as_names(family),
         candidates=candidates,
         split=split,
         metric=metric,

@@ -43,6 +43,16 @@ class Cut:
         return kept - 1 if ends_there else None
 
     @property
+    def name(self) -> int | str:
+        """What ``sweep.json`` calls the cut: its boundary if it has one, else its notation."""
+        return self.notation if self.boundary is None else self.boundary
+
+    @property
+    def size(self) -> tuple[float, bool, str]:
+        """Sorts cuts by how much of the adapter they keep; boundaries come before their equals."""
+        return sum(map(abs, self.strengths)), self.boundary is None, self.notation
+
+    @property
     def keeps_none(self) -> bool:
         """Whether every layer is dropped."""
         return not any(self.strengths)
@@ -110,6 +120,15 @@ def parse_keep(keep: object, layers: int) -> Cut:
         f"keep={keep!r}; expected layers such as {EXAMPLES}, or in Python a list of distinct "
         f"layers or of {layers} finite strengths"
     )
+
+
+def as_cut(name: int | str, layers: int) -> Cut:
+    """Return the cut with a :attr:`Cut.name`.
+
+    Raises:
+        BoundaryError: It is not the name of a cut of a model with this number of layers.
+    """
+    return Cut.up_to(name, layers) if isinstance(name, int) else parse_keep(name, layers)
 
 
 def _is_number(value: object) -> bool:

@@ -1,4 +1,4 @@
-"""Engine ``fork``: one shared forward answers a batch under every boundary.
+"""Engine ``fork``: one shared forward answers a batch under many cuts.
 
 See :mod:`.routing` for the forward pass itself.
 """
@@ -14,16 +14,24 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from .decode import Ending
-from .generate import write_responses
+from .generate import Ending, write_responses
 from .padding import padded
-from .prefill import Branches
 from .requests import Answers, Generate, Request, Score, common_beginning
 from .routing import ForkedModel
+from .rows import Strengths
 from .score import Scores
 from .split_model import SplitModel
+from .texts import Texts
 
 _SWITCH = "TRANSFORMERS_SDPA_FORCE_GQA"  # transformers' own, read at every call
+
+
+class Cut(Protocol):
+    """How much of the adapter each layer keeps."""
+
+    @property
+    def strengths(self) -> Strengths:
+        """A strength per layer: 1 keeps the layer's LoRA, 0 drops it, others scale it."""
 
 
 class Host(Protocol):
@@ -71,55 +79,59 @@ class Fork:
         self._model = SplitModel(model)
         self._layers = layers
 
-    def rows(self, boundaries: int) -> int:
+    def rows(self, cuts: int) -> int:
         """Return the number of rows that a request takes in a batch."""
-        return boundaries
+        return cuts
+
+    def passes(self, cuts: Sequence[Cut]) -> int:
+        """Return the number of layer passes that a token takes under all cuts."""
+        return self._forked(cuts).beginnings.passes
+
+    def _forked(self, cuts: Sequence[Cut]) -> ForkedModel:
+        return ForkedModel(self._layers, [cut.strengths for cut in cuts])
 
     @torch.no_grad()
     def prepare(
-        self, requests: Sequence[Request], boundaries: Sequence[int]
+        self, requests: Sequence[Request], cuts: Sequence[Cut]
     ) -> Callable[[Sequence[Request]], list[Answers]]:
         """Read the beginning that all requests share, and return a function that answers batches.
 
         Args:
             requests: All requests of one task and kind, even those that are answered already, so
                 that a resumed run does exactly the same arithmetic.
-            boundaries: The boundaries.
+            cuts: The cuts.
         """
-        forked = ForkedModel(self._layers, boundaries)
+        forked = self._forked(cuts)
         length = max((request.length for request in requests), default=0)
         piecewise = _positions_alone(self._model, length)
         shared = common_beginning(requests) if piecewise and len(requests) > 1 else ()
         tokens, mask = padded([shared], "left", self._host.device)
-        prefix = Branches(self._model, forked, mask[:, :0], piecewise=piecewise)
+        beginning = Texts(self._model, forked, mask[:, :0], piecewise=piecewise)
         if shared:
-            with self._computing():
-                prefix.read(tokens, mask, torch.empty((0, 2), dtype=torch.long))
-        return partial(self._answer, forked, prefix, len(shared))
+            with self._computing(forked):
+                beginning.read(tokens, mask, torch.empty((0, 2), dtype=torch.long))
+        return partial(self._answer, forked, beginning, len(shared))
 
     @torch.no_grad()
     def _answer(
-        self, forked: ForkedModel, prefix: Branches, skipped: int, requests: Sequence[Request]
+        self, forked: ForkedModel, beginning: Texts, skipped: int, requests: Sequence[Request]
     ) -> list[Answers]:
         scores = [request for request in requests if isinstance(request, Score)]
-        with self._computing():
+        with self._computing(forked):
             if scores:
-                scoring = Scores(self._model, forked.boundaries, self._host.softmax_dtype)
-                return scoring.answer(prefix, skipped, scores)
+                scoring = Scores(self._model, forked.cuts, self._host.softmax_dtype)
+                return scoring.answer(beginning, skipped, scores)
             prompts = [request for request in requests if isinstance(request, Generate)]
             ending = self._host.ending(prompts[0].until, prompts[0].max_new_tokens)
-            responses = write_responses(self._model, forked, prefix, skipped, prompts, ending)
+            responses = write_responses(self._model, beginning, skipped, prompts, ending)
         return [
-            {
-                boundary: self._host.text(row[number], request.until)
-                for boundary, row in zip(forked.boundaries, responses, strict=True)
-            }
+            [self._host.text(row[number], request.until) for row in responses]
             for number, request in enumerate(prompts)
         ]
 
     @contextmanager
-    def _computing(self) -> Iterator[None]:
-        with self._host.precision(), grouped_attention(self._host.device):
+    def _computing(self, forked: ForkedModel) -> Iterator[None]:
+        with self._host.precision(), grouped_attention(self._host.device), forked.forking():
             yield
 
 
@@ -148,7 +160,7 @@ def grouped_attention(device: torch.device) -> Iterator[None]:
 
     With a mask and more than one new token, transformers makes these copies for CUDA kernels.
     torch's CPU kernel does not need them, and its results are the same bit by bit. With the
-    copies, reading a few tokens under many boundaries took several times as long.
+    copies, reading a few tokens under many cuts took several times as long.
     """
     if device.type != "cpu" or _SWITCH in os.environ:
         yield

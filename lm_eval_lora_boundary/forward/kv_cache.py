@@ -10,9 +10,12 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
+
+from .rows import Indices, Moves
 
 _SPARE = 64  # tokens
 
@@ -38,7 +41,7 @@ def reserve(cache: Any, length: int) -> None:
 
 def joined(
     parts: Sequence[Any],
-    rows: Sequence[Sequence[int]],
+    rows: Sequence[Sequence[Indices]],
     columns: Sequence[int],
     past: int,
     length: int,
@@ -46,27 +49,57 @@ def joined(
     """Join caches of growing layers into one, and empty them.
 
     Args:
-        parts: The caches. Each of their layers has one or more blocks of rows.
-        rows: For each part, which rows of every block of the result it fills. Together the parts
-            fill each row once.
+        parts: The caches.
+        rows: For each part and layer, where its rows go. Together the parts fill each row once.
         columns: For each part, where its columns after the first ``past`` go. Gaps are 0.
         past: Number of columns that stay at the beginning.
         length: Columns of the result.
     """
     whole = copy.copy(parts[0])
     whole.layers = []
-    for layers in zip(*(part.layers for part in parts), strict=True):
+    for number, layers in enumerate(zip(*(part.layers for part in parts), strict=True)):
         layer = copy.copy(layers[0])
         if layer.is_initialized:
-            layer.join(layers, rows, columns, past, length)
+            layer.join(layers, [part[number] for part in rows], columns, past, length)
         whole.layers.append(layer)
         for part in layers:
             part.reset()
     return whole
 
 
+def selected(cache: Any, rows: Sequence[Indices], length: int) -> Any:
+    """Return a copy of a cache with some rows of each layer, which may be repeated.
+
+    Args:
+        cache: The cache.
+        rows: The rows, for each layer.
+        length: Number of tokens to make room for.
+    """
+    chosen = copy.copy(cache)
+    chosen.layers = []
+    for layer, indices in zip(cache.layers, rows, strict=True):
+        some = copy.copy(layer)
+        if isinstance(some, GrowingLayer):
+            some.reserved = length
+        if layer.is_initialized:
+            some.batch_select_indices(torch.from_numpy(indices).to(layer.keys.device))
+        chosen.layers.append(some)
+    return chosen
+
+
+def rearrange(cache: Any, moves: Sequence[Moves]) -> None:
+    """Give every layer of a cache the rows that the moves lead to."""
+    for layer, move in zip(cache.layers, moves, strict=True):
+        if isinstance(layer, GrowingLayer):
+            layer.move(move)
+        elif len(move.copied) or len(move.source) != len(layer.keys):
+            layer.batch_select_indices(torch.from_numpy(move.source).to(layer.keys.device))
+
+
 class GrowingLayer(DynamicLayer):  # type: ignore[no-untyped-call]
     """Keys and values of one decoder layer, shape (rows, heads, seq, head size).
+
+    They lie at the beginning of larger tensors, so that rows and tokens can be added in place.
 
     Attributes:
         reserved: Tokens to make room for when the layer next grows.
@@ -76,7 +109,7 @@ class GrowingLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         """Start empty."""
         super().__init__()  # type: ignore[no-untyped-call]
         self.reserved = 0
-        self._room: Any = None  # longer tensors that begin with the keys and the values
+        self._room: Any = None  # the larger tensors, for keys and for values
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any
@@ -85,62 +118,84 @@ class GrowingLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
             self.keys, self.values = key_states[..., :0, :], value_states[..., :0, :]
-        past: Any = (self.keys, self.values)
-        begin = past[0].shape[-2]
+        rows, begin = key_states.shape[0], self.keys.shape[-2]  # type: ignore[union-attr]
         end = begin + key_states.shape[-2]
         if self._room is None or self._room[0].shape[-2] < end:
-            size = max(self.reserved, end + _SPARE)
-            self._room = tuple(_roomy(content, size) for content in past)
-        keys, values = (room[..., :end, :] for room in self._room)
+            self._grow(rows, max(self.reserved, end + _SPARE))
+        keys, values = (room[:rows, :, :end] for room in self._room)
         keys[..., begin:, :] = key_states
         values[..., begin:, :] = value_states
         self.keys, self.values = keys, values
         return keys, values
 
+    def _grow(self, rows: int, length: int) -> None:
+        """Move the content to larger tensors, one after the other."""
+        contents: list[Any] = [self.keys, self.values]
+        self.keys = self.values = self._room = None
+        grown = []
+        while contents:
+            content = contents.pop(0)
+            _, heads, past, width = content.shape
+            room = content.new_empty(rows, heads, length, width)
+            room[: len(content), :, :past] = content
+            grown.append(room)
+        self._room = tuple(grown)
+        self.keys, self.values = (room[: len(content), :, :past] for room in grown)
+
+    def move(self, moves: Moves) -> None:
+        """Give the layer the rows that the moves lead to. Rows that stay are not copied."""
+        rows, copied = len(moves.source), moves.copied
+        assert self.keys is not None
+        length = self.keys.shape[-2]
+        if len(self._room[0]) < rows:
+            self._grow(max(rows, len(self._room[0]) * 3 // 2), self._room[0].shape[-2])
+        if len(copied):
+            both = np.stack([copied, moves.source[copied]])
+            target, source = torch.from_numpy(both).to(self._room[0].device)
+            for room in self._room:
+                # all sources are read before any row is written
+                room[:, :, :length].index_copy_(0, target, room[:, :, :length][source])
+        self.keys, self.values = (room[:rows, :, :length] for room in self._room)
+
     def join(
         self,
         layers: Sequence[GrowingLayer],
-        rows: Sequence[Sequence[int]],
+        rows: Sequence[Indices],
         columns: Sequence[int],
         past: int,
         length: int,
     ) -> None:
         """Take the content of several layers; see :func:`joined`."""
-        blocks = len(layers[0].keys) // len(rows[0])  # type: ignore[arg-type]
         count = sum(map(len, rows))
         both: list[torch.Tensor] = []
         for contents in zip(*((layer.keys, layer.values) for layer in layers), strict=True):
             _, heads, _, width = contents[0].shape
             # zeros, since attention multiplies what it masks by 0
-            room = contents[0].new_zeros(blocks, count, heads, length + _SPARE, width)
+            room = contents[0].new_zeros(count, heads, length + _SPARE, width)
             for content, own, first in zip(contents, rows, columns, strict=True):
-                content = content.view(blocks, len(own), *content.shape[1:])
-                index = torch.tensor(own, device=room.device)
+                index = torch.from_numpy(own).to(room.device)
                 end = first + content.shape[-2]
-                room[:, index, :, :past] = content[..., :past, :]
-                room[:, index, :, past + first : end] = content[..., past:, :]
-            both.append(room.flatten(0, 1))
+                room[index, :, :past] = content[..., :past, :]
+                room[index, :, past + first : end] = content[..., past:, :]
+            both.append(room)
         self._room = tuple(both)
         self.keys, self.values = (room[..., :length, :] for room in both)
 
     def batch_select_indices(self, indices: torch.Tensor) -> None:
-        """Keep some rows only, with their room."""
-        if self._room is None:
-            super().batch_select_indices(indices)
-            return
-        length = self.keys.shape[-2]  # type: ignore[union-attr]
-        self._room = tuple(content.index_select(0, indices) for content in self._room)
-        self.keys, self.values = (content[..., :length, :] for content in self._room)
+        """Keep some rows only, with room for the reserved tokens."""
+        assert self.keys is not None
+        length = self.keys.shape[-2]
+        room = []
+        contents: Any = (self.keys, self.values)
+        for content in contents:
+            _, heads, _, width = content.shape
+            new = content.new_empty(len(indices), heads, max(self.reserved, length), width)
+            torch.index_select(content, 0, indices, out=new[:, :, :length])
+            room.append(new)
+        self._room = tuple(room)
+        self.keys, self.values = (content[..., :length, :] for content in room)
 
     def reset(self) -> None:
         """Forget everything."""
         super().reset()
         self._room = None
-
-
-def _roomy(content: torch.Tensor, size: int) -> torch.Tensor:
-    """Return a longer tensor that begins with ``content``."""
-    rows, heads, past, width = content.shape
-    room = content.new_empty(rows, heads, size, width)
-    room[..., :past, :] = content
-    return room

@@ -95,14 +95,14 @@ class Generate:
 Request = Score | Generate
 # the log-likelihood and whether the continuation is the greedy one, or the response
 Answer = tuple[float, bool] | str
-# the answers to one request, by boundary
-Answers = dict[int, Answer]
+# the answers to one request, in the order of the cuts
+Answers = list[Answer]
 
 
 def key(request: Request, identity: str) -> bytes:
     """Return the key under which the answers to a request are stored.
 
-    ``identity`` is everything else that decides an answer, except the boundary: model, adapter,
+    ``identity`` is everything else that decides an answer, except the cut: model, adapter,
     precision, versions.
     """
     return hashlib.sha256(f"{identity}\n{request.content}".encode()).digest()

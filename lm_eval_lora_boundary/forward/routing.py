@@ -1,13 +1,8 @@
-"""The shared forward: one pass of a batch answers it under every boundary.
+"""The shared forward: one pass of a batch answers it under many cuts.
 
-The rows of a batch start as one *trunk*, which runs with LoRA. Before layer ``K+1``, boundary
-``K`` branches off: a copy of the trunk rows that runs without LoRA from there on. All rows share
-one base matrix product per layer, and LoRA runs on the trunk rows only. With D documents and all
-N+1 boundaries, that is about D·(N+1)(N+2)/2 layer passes instead of D·N·(N+1).
-
-In generation, every cache layer has its own number of rows after the prompt. They are then
-expanded to one row per document and boundary. Decoding goes on as an ordinary batch, in which
-each layer applies LoRA to the rows whose boundary is not below it.
+The decoder is handed one row per text. Before each layer, its rows are gathered from those of the
+layer below (see :mod:`.rows`): where the strengths of two cuts begin to differ, a row becomes two.
+All rows of a layer share one base matrix product, and LoRA runs on the first of them, as one slice.
 """
 
 from __future__ import annotations
@@ -18,125 +13,235 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from peft.tuners.lora import LoraLayer
+from peft.tuners.lora.layer import ParamWrapper
 from torch import nn
 
-_BASE = "__base__"  # PEFT's name for "no adapter" in a mixed batch
+from ..errors import ModelError
+from .rows import Beginnings, Indices, Rows, Strengths
+
 _Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 
-@dataclass
-class _Rows:
-    """Rows of a batch: how many, and how many of them run with LoRA. Those come first."""
+class _LayerPlan:
+    """What the modules of a layer need to know about its rows in the next pass.
 
-    total: int
-    trunk: int
+    Attributes:
+        tokens: Number of tokens in each row, set when the layer is entered.
+    """
+
+    def __init__(self, rows: Rows, layer: int) -> None:
+        """Look a layer up."""
+        here = rows.layers[layer]
+        self._rows = len(here.first)
+        self._with_lora = here.with_lora
+        self._texts = int(rows.texts.max()) + 1
+        self.tokens = 0
+        below = len(rows.layers[layer - 1].first) if layer else self._texts
+        # the row below that enters each row, and the text of each row
+        self.indices = [_unless_all(rows.entries(layer), below)]
+        self.indices += [_unless_all(rows.texts_of(layer), self._texts)]
+        strengths = rows.strengths_of(layer)
+        alike = len(set(strengths.tolist())) == 1
+        self._strength = float(strengths[0]) if alike else None
+        self._strengths = torch.from_numpy(strengths)  # (with_lora,)
+        self._factors: dict[tuple[float, torch.dtype], torch.Tensor] = {}
+
+    def enter(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Arguments:
+        """Return the arguments of the layer for its own rows."""
+        hidden = args[0] if args else kwargs["hidden_states"]
+        self.tokens = hidden.shape[1]
+        entries, texts = self.indices
+        if entries is not None:
+            hidden = hidden.index_select(0, entries.to(hidden.device))
+        if texts is not None:
+            texts = texts.to(hidden.device)
+            kwargs = {name: self._gathered(value, texts) for name, value in kwargs.items()}
+            args = (*args[:1], *(self._gathered(value, texts) for value in args[1:]))
+        return ((hidden, *args[1:]), kwargs) if args else ((), kwargs | {"hidden_states": hidden})
+
+    def _gathered(self, value: Any, texts: torch.Tensor) -> Any:
+        """Gather what has one row per text, such as masks and position embeddings."""
+        if isinstance(value, torch.Tensor):
+            rows = value.ndim > 1 and value.shape[0] == self._texts
+            return value.index_select(0, texts) if rows else value
+        if isinstance(value, tuple):
+            return tuple(self._gathered(item, texts) for item in value)
+        return value
+
+    def slice(self, inputs: torch.Tensor) -> int:
+        """Return how many of a module's first inputs run with LoRA.
+
+        Raises:
+            ModelError: The inputs are neither rows nor the tokens of all rows in order.
+        """
+        if inputs.shape[0] == self._rows and (inputs.ndim > 2 or self.tokens == 1):
+            return self._with_lora
+        if inputs.ndim == 2 and inputs.shape[0] == self._rows * self.tokens:
+            return self._with_lora * self.tokens
+        raise ModelError(
+            f"a module with LoRA was given a tensor of shape {tuple(inputs.shape)}, in which the "
+            f"{self._rows} rows of {self.tokens} tokens cannot be told apart; use --engine toggle"
+        )
+
+    def factor(self, scaling: float, update: torch.Tensor) -> float | torch.Tensor:
+        """Return what PEFT's scaling becomes for the rows with LoRA.
+
+        Args:
+            scaling: PEFT's scaling of a module.
+            update: The module's output without scaling, of the rows with LoRA.
+
+        Returns:
+            A number if all rows have the same strength, else a tensor that broadcasts.
+        """
+        if self._strength is not None:
+            return scaling * self._strength if self._strength != 1 else scaling
+        # the precision in which torch multiplies a tensor by a Python number
+        dtype = torch.promote_types(update.dtype, torch.float32)
+        if (scaling, dtype) not in self._factors:
+            factors = (self._strengths * scaling).to(update.device, dtype)
+            self._factors[scaling, dtype] = factors
+        factors = self._factors[scaling, dtype]
+        if update.shape[0] != self._with_lora:
+            factors = factors.repeat_interleave(self.tokens)
+        return factors.view(-1, *[1] * (update.ndim - 1))
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """A LoRA layer and what it computes with.
+
+    The modules are held here, and not by the stand-in, so that the model has them only once.
+    """
+
+    lora: Any
+    base: Any
+    a: Any
+    b: Any
+    scaling: float
+
+
+class _SlicedLora(nn.Module):
+    """Stands in for a LoRA layer and applies LoRA to the first rows only."""
+
+    def __init__(self, lora: Any, plans: dict[int, _LayerPlan], layer: int) -> None:
+        super().__init__()
+        (name,) = lora.active_adapters
+        a, b = lora.lora_A[name], lora.lora_B[name]
+        self._parts = _Parts(lora, lora.base_layer, a, b, lora.scaling[name])
+        self._plans = plans
+        self._layer = layer
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what the decoder asks of the module, such as its weight's dtype."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(self._parts.lora, name)
+
+    def forward(self, inputs: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """Return the base layer's output, with LoRA added to the rows that have it."""
+        parts, plan = self._parts, self._plans[self._layer]
+        result: torch.Tensor = parts.base(inputs, *args, **kwargs)
+        if count := plan.slice(inputs):
+            update = parts.b(parts.a(inputs[:count].to(parts.a.weight.dtype)))
+            scaled = (update * plan.factor(parts.scaling, update)).to(update.dtype)
+            result[:count].add_(scaled)
+        return result
 
 
 class ForkedModel:
-    """A PEFT model whose forward pass answers a batch under several boundaries at once.
+    """The decoder layers of a PEFT model, whose passes can answer a batch under many cuts.
 
     Attributes:
-        boundaries: The boundaries, descending: the order of the rows that come out.
-        layers: Number of decoder layers.
+        beginnings: The beginnings of the cuts.
+        cuts: Number of cuts.
     """
 
-    def __init__(self, layers: Iterable[nn.Module], boundaries: Iterable[int]) -> None:
-        """Prepare, and change nothing until :meth:`forking` or :meth:`routing` is entered.
+    def __init__(self, layers: Iterable[nn.Module], cuts: Sequence[Strengths]) -> None:
+        """Prepare, and change nothing until :meth:`forking` is entered.
 
         Args:
             layers: The decoder layers of a model with the whole adapter, which must be in these
                 layers only.
-            boundaries: Distinct boundaries in ``-1..N-1``.
-        """
-        self.boundaries = sorted(boundaries, reverse=True)
-        self._layers: list[nn.Module] = list(layers)
-        self.layers = len(self._layers)
-        self._lora = [
-            [m for m in layer.modules() if isinstance(m, LoraLayer)] for layer in self._layers
-        ]
-        self._top = self.boundaries[0]
+            cuts: The strength of each cut in every layer.
 
-    def blocks(self, layer: int) -> list[int]:
-        """Return, for each boundary, its block of rows within a layer of a forked pass.
-
-        Block 0 is the trunk. Boundaries that have branched off have their own blocks, ascending.
+        Raises:
+            ModelError: A LoRA layer is not made of two linear layers.
         """
-        ascending = self.boundaries[::-1]
-        return [
-            0 if boundary >= layer or boundary == self._top else 1 + ascending.index(boundary)
-            for boundary in self.boundaries
-        ]
+        self._layers = list(layers)
+        self._plans: dict[int, _LayerPlan] = {}
+        self._planned: Rows | None = None
+        self._sliced: list[tuple[nn.Module, str, nn.Module, _SlicedLora]] = []
+        adapted = [False] * len(self._layers)
+        for number, layer in enumerate(self._layers):
+            for parent in list(layer.modules()):
+                for name, module in parent.named_children():
+                    if isinstance(module, LoraLayer):
+                        _refuse_other_parts(module)
+                        sliced = _SlicedLora(module, self._plans, number)
+                        self._sliced.append((parent, name, module, sliced))
+                        adapted[number] = True
+        self.beginnings = Beginnings(cuts, adapted)
+
+    @property
+    def cuts(self) -> int:
+        """Number of cuts."""
+        return self.beginnings.cuts
+
+    def plan(self, rows: Rows) -> None:
+        """Prepare the next passes, which have these rows; do nothing if they are prepared."""
+        if rows is self._planned:
+            return
+        self._planned = rows
+        plans = [_LayerPlan(rows, layer) for layer in range(len(self._layers))]
+        self._plans.update(enumerate(plans))
+        # one transfer for all layers, so that no pass waits for one
+        needed = [index for plan in plans for index in plan.indices if index is not None]
+        if needed:
+            device = next(self._layers[0].parameters()).device
+            there = torch.cat(needed).to("cpu" if device.type == "meta" else device)
+            parts = iter(torch.split(there, [len(index) for index in needed]))
+            for plan in plans:
+                plan.indices = [i if i is None else next(parts) for i in plan.indices]
 
     @contextmanager
-    def forking(self, documents: int) -> Iterator[None]:
-        """Make forward passes fork: D rows go in, and a block of D rows per boundary comes out.
+    def forking(self) -> Iterator[None]:
+        """Make passes take a row per text, and return the rows of the last layer.
 
-        The blocks are in the order that :meth:`blocks` gives for layer N.
+        Before each of them, :meth:`plan` must have been called.
         """
-        rows = _Rows(documents, documents)
-        with ExitStack() as hooks:
-            for index, (layer, lora) in enumerate(zip(self._layers, self._lora, strict=True)):
-                fork = partial(self._fork, rows, documents, index)
-                hooks.enter_context(layer.register_forward_pre_hook(fork, with_kwargs=True))
-                _route(hooks, lora, rows)
+        with ExitStack() as changes:
+            for parent, name, module, sliced in self._sliced:
+                setattr(parent, name, sliced)
+                changes.callback(setattr, parent, name, module)
+            for number, layer in enumerate(self._layers):
+                enter = partial(self._enter, number)
+                changes.enter_context(layer.register_forward_pre_hook(enter, with_kwargs=True))
             yield
 
-    @contextmanager
-    def routing(self, boundaries: Sequence[int]) -> Iterator[None]:
-        """Make each row of a forward pass run under its own boundary (descending)."""
-        with ExitStack() as hooks:
-            for index, lora in enumerate(self._lora):
-                trunk = sum(boundary >= index for boundary in boundaries)
-                _route(hooks, lora, _Rows(len(boundaries), trunk))
-            yield
-
-    def _fork(
-        self,
-        rows: _Rows,
-        documents: int,
-        index: int,
-        _: nn.Module,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
+    def _enter(
+        self, layer: int, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> _Arguments:
-        """Let the boundary below a layer branch off before the layer runs."""
-        if index == 0:
-            rows.total = rows.trunk = documents
-        hidden = args[0] if args else kwargs["hidden_states"]
-        if index - 1 in self.boundaries and index - 1 != self._top:
-            hidden = torch.cat([hidden, hidden[:documents]])
-            rows.total += documents
-        if index > self._top:
-            rows.trunk = 0
-        repeats = rows.total // documents
-        kwargs = {k: _repeat(v, documents, repeats) for k, v in kwargs.items()}
-        if not args:
-            return (), kwargs | {"hidden_states": hidden}
-        return (hidden, *(_repeat(value, documents, repeats) for value in args[1:])), kwargs
+        return self._plans[layer].enter(args, kwargs)
 
 
-def _route(hooks: ExitStack, lora: Iterable[nn.Module], rows: _Rows) -> None:
-    """Make LoRA layers apply LoRA to the first ``rows.trunk`` rows only, until ``hooks`` exits."""
-
-    def hook(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Arguments | None:
-        if rows.trunk == rows.total:
-            return None
-        (adapter,) = module.active_adapters
-        names = [adapter] * rows.trunk + [_BASE] * (rows.total - rows.trunk)
-        return args, kwargs | {"adapter_names": names}
-
-    for module in lora:
-        hooks.enter_context(module.register_forward_pre_hook(hook, with_kwargs=True))
+def _refuse_other_parts(module: LoraLayer) -> None:
+    """Refuse a LoRA layer that does something else than multiply by A and B."""
+    (name,) = module.active_adapters
+    parts = [module.lora_A[name], module.lora_B[name]] if name in module.lora_A else []
+    linear = parts and all(isinstance(part, nn.Linear) for part in parts)
+    if not linear or module.lora_variant or isinstance(module, ParamWrapper):
+        raise ModelError(
+            f"LoRA on a {type(module.get_base_layer()).__name__} cannot be applied to some rows "
+            f"of a batch only ({type(module).__name__})"
+        )
 
 
-def _repeat(value: Any, documents: int, repeats: int) -> Any:
-    """Repeat what has one row per document, such as masks and position embeddings."""
-    if isinstance(value, torch.Tensor):
-        if repeats > 1 and value.ndim > 1 and value.shape[0] == documents:
-            return value.repeat(repeats, *[1] * (value.ndim - 1))
-        return value
-    if isinstance(value, tuple):
-        return tuple(_repeat(item, documents, repeats) for item in value)
-    return value
+def _unless_all(indices: Indices, below: int) -> torch.Tensor | None:
+    """Return indices as a tensor; None if they take all of ``below`` rows in order."""
+    if np.array_equal(indices, np.arange(below)):
+        return None
+    return torch.from_numpy(indices)

@@ -1,4 +1,4 @@
-"""Log-likelihoods under every boundary, from shared forward passes."""
+"""Log-likelihoods under many cuts, from shared forward passes."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import torch
 
 from .loglikelihood import log_softmax
 from .padding import padded
-from .prefill import Branches
 from .requests import Answers, Score
 from .split_model import SplitModel
+from .texts import Texts
 
 
 @dataclass
@@ -32,49 +32,49 @@ class _Passage:
 
 @dataclass
 class Scores:
-    """Scores continuations under every boundary.
+    """Scores continuations under many cuts.
 
     Continuations of the same context are scored from one reading of it.
 
     Attributes:
         model: The model.
-        boundaries: The boundaries, descending.
+        cuts: Number of cuts.
         dtype: Precision of the softmax; None for that of the logits.
     """
 
     model: SplitModel
-    boundaries: Sequence[int]
+    cuts: int
     dtype: torch.dtype | None
 
-    def answer(self, prefix: Branches, skipped: int, requests: Sequence[Score]) -> list[Answers]:
+    def answer(self, beginning: Texts, skipped: int, requests: Sequence[Score]) -> list[Answers]:
         """Score a batch, in which requests with the same context are next to each other.
 
-        ``prefix`` is the beginning that all requests share, ``skipped`` tokens read as one
-        document.
+        ``beginning`` is what all requests begin with, ``skipped`` tokens read as one text.
         """
         contexts, continuations = _plan(requests, skipped)
-        sums = torch.zeros(len(self.boundaries), len(requests), dtype=torch.float64)
-        greedy = torch.ones(len(self.boundaries), len(requests), dtype=torch.bool)
-        branches = prefix.select([0] * len(contexts))
-        self._read(branches, contexts, "left", sums, greedy)
+        sums = torch.zeros(self.cuts, len(requests), dtype=torch.float64)
+        greedy = torch.ones(self.cuts, len(requests), dtype=torch.bool)
+        texts = beginning.select([0] * len(contexts), skipped + _longest(contexts))
+        self._read(texts, contexts, "left", sums, greedy)
         if continuations:
-            branches = branches.select([passage.parent for passage in continuations])
-            self._read(branches, continuations, "right", sums, greedy)
+            length = texts.mask.shape[1] + _longest(continuations)
+            texts = texts.select([passage.parent for passage in continuations], length)
+            self._read(texts, continuations, "right", sums, greedy)
         return [
-            dict(zip(self.boundaries, zip(logprobs, exact, strict=True), strict=True))
+            list(zip(logprobs, exact, strict=True))
             for logprobs, exact in zip(sums.T.tolist(), greedy.T.tolist(), strict=True)
         ]
 
     def _read(
         self,
-        branches: Branches,
+        texts: Texts,
         passages: Sequence[_Passage],
         side: str,
         sums: torch.Tensor,
         greedy: torch.Tensor,
     ) -> None:
         """Read passages, and add their scores to the sums of the requests."""
-        tokens, mask = padded([passage.tokens for passage in passages], side, branches.mask.device)
+        tokens, mask = padded([passage.tokens for passage in passages], side, texts.mask.device)
         width = tokens.shape[1]
         scored = []
         for row, passage in enumerate(passages):
@@ -83,11 +83,11 @@ class Scores:
         where, targets, requests = (torch.tensor(column) for column in zip(*scored, strict=True))
         places, place = torch.unique(where, return_inverse=True)
         wanted_at = torch.stack([places // width, places % width], dim=1).to(tokens.device)
-        needed = branches.read(tokens, mask, wanted_at).flatten(0, 1)
-        # every target at every boundary: which row of `needed` predicts it
-        count = len(self.boundaries)
+        needed = texts.read(tokens, mask, wanted_at).flatten(0, 1)
+        # every target under every cut: which row of `needed` predicts it
+        count = self.cuts
         row = (torch.arange(count).unsqueeze(1) * len(places) + place).flatten()
-        boundary = torch.arange(count).repeat_interleave(len(place))
+        cut = torch.arange(count).repeat_interleave(len(place))
         target, request = targets.repeat(count), requests.repeat(count)
         for piece, logits in self.model.pieces(needed):
             here = (row >= piece.start) & (row < piece.stop)
@@ -95,9 +95,13 @@ class Scores:
             wanted = target[here].to(logits.device)
             log_probs = log_softmax(logits, self.dtype)
             values = log_probs[index, wanted].double().cpu()
-            sums.index_put_((boundary[here], request[here]), values, accumulate=True)
+            sums.index_put_((cut[here], request[here]), values, accumulate=True)
             wrong = (logits.argmax(dim=-1)[index] != wanted).cpu()
-            greedy[boundary[here][wrong], request[here][wrong]] = False
+            greedy[cut[here][wrong], request[here][wrong]] = False
+
+
+def _longest(passages: Sequence[_Passage]) -> int:
+    return max(len(passage.tokens) for passage in passages)
 
 
 def _plan(requests: Sequence[Score], skipped: int) -> tuple[list[_Passage], list[_Passage]]:

@@ -1,4 +1,4 @@
-"""lm-eval's own evaluation of one boundary, with answers from another source."""
+"""lm-eval's own evaluation of one cut, with answers from another source."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 
 import lm_eval
 
+from ..cuts.keep import Cut
 from .prompts import require_chat_template
 from .results import write_results
 from .settings import EvaluationSettings
@@ -26,7 +27,7 @@ _OF_EVALUATE = {
 
 
 class Evaluation:
-    """Evaluates tasks at one boundary after another.
+    """Evaluates tasks under one cut after another.
 
     Attributes:
         tasks: The tasks.
@@ -47,16 +48,16 @@ class Evaluation:
 
     def at(
         self,
-        boundary: int,
+        cut: Cut,
         answers: AnswerSource | None = None,
         samples: Mapping[str, Sequence[int]] | None = None,
         *,
         predict_only: bool = False,
     ) -> dict[str, Any]:
-        """Evaluate a boundary.
+        """Evaluate a cut.
 
         Args:
-            boundary: The boundary.
+            cut: The cut.
             answers: Answers lm-eval's requests; None if the model does so itself.
             samples: Document numbers by task; None for the documents of the settings.
             predict_only: Compute no metrics.
@@ -71,7 +72,7 @@ class Evaluation:
             "bootstrap_iters": _BOOTSTRAP_ITERS,
             **settings.evaluation_options(),
         }
-        with self._lm.evaluated(boundary, answers), _quiet():
+        with self._lm.evaluated(cut, answers), _quiet():
             if predict_only or not self._header:
                 return self._simple_evaluate(options, predict_only=predict_only)
             # The tasks keep seeds and settings. What simple_evaluate finds out about the machine,
@@ -97,11 +98,11 @@ class Evaluation:
         self._header = {key: results[key] for key in results.keys() - _OF_EVALUATE}
         return dict(results)
 
-    def write(self, output: Path, boundary: int, results: dict[str, Any]) -> None:
-        """Write lm-eval's files of a boundary."""
+    def write(self, output: Path, cut: Cut, results: dict[str, Any]) -> None:
+        """Write lm-eval's files of a cut."""
         chat = self._settings.apply_chat_template
         template = self._lm.chat_template(chat) if chat else None
-        write_results(output, boundary, results, self._settings, template)
+        write_results(output, cut, results, self._settings, template)
 
 
 def _quiet() -> AbstractContextManager[Any]:

@@ -1,4 +1,4 @@
-"""Write lm-eval's own results and samples files, one folder per boundary."""
+"""Write lm-eval's own results and samples files, one folder per cut."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from typing import Any
 
 from lm_eval.loggers import EvaluationTracker
 
+from ..cuts.keep import Cut
 from ..errors import OutputError
-from ..files import boundary_folder
+from ..files import cut_folder
 from .settings import EvaluationSettings
 
 
 def write_results(
     output: Path,
-    boundary: int,
+    cut: Cut,
     results: dict[str, Any],
     settings: EvaluationSettings,
     chat_template: str | None,
@@ -24,7 +25,7 @@ def write_results(
 
     Args:
         output: Folder of the sweep.
-        boundary: The boundary.
+        cut: The cut.
         results: What ``simple_evaluate`` returned. The samples are removed from it.
         settings: The model and the prompts.
         chat_template: The chat template that was used, if one was.
@@ -33,9 +34,10 @@ def write_results(
         OutputError: The files cannot be written. Earlier files are left as they were.
     """
     samples = results.pop("samples")
-    model_args = settings.model_arguments() | {"boundary": boundary}
+    asked = {"keep": cut.notation} if cut.boundary is None else {"boundary": cut.boundary}
+    model_args = settings.model_arguments() | asked
     results["config"] |= {"model": settings.model, "model_args": model_args}
-    folder = boundary_folder(output, boundary)
+    folder = cut_folder(output, cut.name)
     try:
         with tempfile.TemporaryDirectory(
             dir=output, prefix=".writing-", ignore_cleanup_errors=True

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from lm_eval.api.instance import Instance
 from lm_eval.models.utils import handle_stop_sequences
 
+from ..cuts.keep import Cut
 from ..errors import TaskError
 from ..forward.requests import Answer, Generate, Request, Score
 from .generation_args import as_text, check_max_length, check_names, completed
@@ -18,7 +19,7 @@ from .model_info import describe
 from .sweep_model import SweepModel
 
 _T = TypeVar("_T")
-# Answers requests of one kind at one boundary; takes them and the name of their task.
+# Answers requests of one kind under one cut; takes them and the name of their task.
 AnswerSource = Callable[[Sequence[Request], str], Sequence[Answer]]
 
 
@@ -48,10 +49,10 @@ class SweepLM(SweepModel):
         return dict(self._facts)
 
     @contextmanager
-    def evaluated(self, boundary: int, answers: AnswerSource | None) -> Iterator[None]:
-        """Take answers at a boundary from ``answers`` within this block."""
-        self.boundary = boundary
-        self._facts = describe(self.cut, boundary, self.adapter, merge=False)
+    def evaluated(self, cut: Cut, answers: AnswerSource | None) -> Iterator[None]:
+        """Take answers under a cut from ``answers`` within this block."""
+        self.boundary = cut.boundary
+        self._facts = describe(self.cut, cut, self.adapter, merge=False)
         self._answers = answers
         try:
             yield
@@ -63,19 +64,19 @@ class SweepLM(SweepModel):
         check_names(options, self.cut.model.get_base_model())
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
-        """Return the responses at the current boundary."""
+        """Return the responses under the current cut."""
         return self._by_task(requests, self._generate_task)
 
     def loglikelihood(
         self, requests: list[Instance], disable_tqdm: bool = True
     ) -> list[tuple[float, bool]]:
-        """Return the scores of continuations at the current boundary."""
+        """Return the scores of continuations under the current cut."""
         return self._by_task(requests, partial(super().loglikelihood, disable_tqdm=disable_tqdm))
 
     def loglikelihood_rolling(
         self, requests: list[Instance], disable_tqdm: bool = True
     ) -> list[float]:
-        """Return the scores of whole texts at the current boundary."""
+        """Return the scores of whole texts under the current cut."""
         score = super().loglikelihood_rolling
         return self._by_task(requests, partial(score, disable_tqdm=disable_tqdm))
 

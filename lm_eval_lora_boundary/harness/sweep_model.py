@@ -1,4 +1,4 @@
-"""The model of a sweep: loaded once, with a movable boundary, as the engines need it."""
+"""The model of a sweep: loaded once, with a movable cut, as the engines need it."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from .settings import EvaluationSettings
 
 
 class SweepModel(LoraBoundaryLM):
-    """A base model with the whole adapter, whose boundary can be moved.
+    """A base model with the whole adapter, whose cut can be moved.
 
     It takes the arguments of :class:`.LoraBoundaryLM`, except ``boundary``, ``merge`` and
     ``batch_size``.
 
     Attributes:
-        boundary: The boundary that lm-eval is evaluating.
+        boundary: The boundary that lm-eval is evaluating; None for a cut that is no boundary.
         cut: The cut, at the whole adapter unless an engine is at work.
         fingerprint: Hash of the base model's weights.
         base_sample: Hash that identifies the base model, whatever its precision.
@@ -112,12 +112,12 @@ class SweepModel(LoraBoundaryLM):
         return cut
 
     def score(self, requests: Sequence[Score]) -> list[tuple[float, bool]]:
-        """Score a batch at the boundary of ``cut``."""
+        """Score a batch under the current cut."""
         pairs = [(None, list(each.context), list(each.continuation)) for each in requests]
         return super()._loglikelihood_tokens(pairs, disable_tqdm=True)
 
     def generate(self, requests: Sequence[Generate]) -> list[str]:
-        """Generate the responses to a batch at the boundary of ``cut``, through ``hf``."""
+        """Generate the responses to a batch under the current cut, through ``hf``."""
         instances = [
             Instance("generate_until", {}, (each.text, json.loads(each.arguments)), i)
             for i, each in enumerate(requests)

@@ -1,14 +1,14 @@
-"""The best boundary, how sure that is, and the smallest that is not significantly worse.
+"""The best cut, how sure that is, and the smallest boundary that is not significantly worse.
 
-In all functions, ``full`` is the boundary that keeps the whole adapter, and ``base`` the one that
-keeps none of it.
+A cut is known by its name: an integer if it is a boundary, else its notation. In all functions,
+``full`` is the boundary that keeps the whole adapter, and ``base`` the one that keeps none of it.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -38,22 +38,23 @@ STATISTICS = (
 )
 
 Row = dict[str, Any]
+Name = int | str
 
 
 @dataclass(frozen=True)
 class Scores:
-    """A metric of a task at several boundaries, over the same documents.
+    """A metric of a task under several cuts, over the same documents.
 
     Attributes:
-        boundaries: The boundaries, ascending.
-        values: The metric at each of them; NaN or infinite where it could not be computed.
+        cuts: The names of the cuts, from the smallest to the largest; boundaries ascend.
+        values: The metric under each of them; NaN or infinite where it could not be computed.
         statistic: The same in a form that can be resampled, with columns in the order of the
-            boundaries; None if that is not possible.
+            cuts; None if that is not possible.
         higher_is_better: Whether large values are good.
         metric: What to call it.
     """
 
-    boundaries: Sequence[int]
+    cuts: Sequence[Name]
     values: Sequence[float]
     statistic: Statistic | None
     higher_is_better: bool
@@ -64,14 +65,24 @@ class Scores:
         """1 if large values are good, -1 if small ones are."""
         return 1 if self.higher_is_better else -1
 
+    def take(self, cuts: Sequence[Name]) -> Scores:
+        """Return the same for some of the cuts, in this order."""
+        places = [list(self.cuts).index(cut) for cut in cuts]
+        return replace(
+            self,
+            cuts=cuts,
+            values=[self.values[place] for place in places],
+            statistic=None if self.statistic is None else self.statistic.take(places),
+        )
+
 
 @dataclass(frozen=True)
 class Selection:
-    """The best boundary, and how sure that is.
+    """The best cut, and how sure that is.
 
     Attributes:
-        rows: For each boundary, in order, the keys ``STATISTICS``.
-        best: The best boundary, the smallest in a tie.
+        rows: For each cut, in order, the keys ``STATISTICS``.
+        best: The best cut, the smallest in a tie.
         smallest_equivalent: The smallest boundary that the best is not significantly better than
             (at 5 %, one at a time); None where statistics are not available.
         collapse: The highest boundary up to which all scored boundaries, from 0 on, are
@@ -82,7 +93,7 @@ class Selection:
     """
 
     rows: list[Row]
-    best: int
+    best: Name
     smallest_equivalent: int | None
     collapse: int | None
     optimism: dict[str, float | None] | None
@@ -90,50 +101,54 @@ class Selection:
 
 @dataclass(frozen=True)
 class _Resampled:
-    """Resampled documents at the boundaries with a finite value.
+    """Resampled documents under the cuts with a finite value.
 
     Attributes:
-        bootstrap: The draws; a column for each of these boundaries.
-        places: The place of each column's boundary among all.
+        bootstrap: The draws; a column for each of these cuts.
+        places: The place of each column's cut among all.
     """
 
     bootstrap: Bootstrap
     places: npt.NDArray[np.int64]
 
     def column(self, place: int) -> int | None:
-        """Return the column of a boundary; None if it has none."""
+        """Return the column of a cut; None if it has none."""
         return next((i for i, each in enumerate(self.places) if each == place), None)
 
 
 def select(scores: Scores, full: int, base: int = -1) -> Selection:
-    """Find the best boundary.
+    """Find the best cut.
 
     Raises:
-        TaskError: No boundary has a finite value.
+        TaskError: No cut has a finite value.
     """
-    boundaries, values = scores.boundaries, scores.values
+    cuts, values = scores.cuts, scores.values
     finite = [i for i, value in enumerate(values) if math.isfinite(value)]
     if not finite:
         raise TaskError(
-            f"{scores.metric} is {', '.join(dict.fromkeys(map(str, values)))} at every boundary, "
-            "so none can be chosen; expected numbers: choose by another metric (--metric), or look "
+            f"{scores.metric} is {', '.join(dict.fromkeys(map(str, values)))} under every cut, so "
+            "none can be chosen; expected numbers: choose by another metric (--metric), or look "
             "at the answers"
         )
-    # max takes the first of equals: the smallest boundary
+    # max takes the first of equals: the smallest cut
     best = max(finite, key=lambda i: scores.sign * values[i])
     resampled = _resample(scores)
     rows = _rows(scores, resampled, full, base)
     collapse = _collapse(scores, rows)
     column = None if resampled is None else resampled.column(best)
     if resampled is None or column is None:
-        return Selection(rows, boundaries[best], None, collapse, None)
-    smallest = min(resampled.places[resampled.bootstrap.not_worse()])
+        return Selection(rows, cuts[best], None, collapse, None)
+    not_worse = (cuts[place] for place in resampled.places[resampled.bootstrap.not_worse()])
+    smallest = min((cut for cut in not_worse if isinstance(cut, int)), default=None)
     optimism = _optimism(scores, resampled, full, column)
-    return Selection(rows, boundaries[best], boundaries[smallest], collapse, optimism)
+    return Selection(rows, cuts[best], smallest, collapse, optimism)
 
 
-def describe(scores: Scores, full: int, base: int = -1) -> list[Row]:
-    """Return the statistics of each boundary, in order, without choosing one."""
+def describe(scores: Scores, full: Name, base: Name = -1) -> list[Row]:
+    """Return the statistics of each cut, in order, without choosing one.
+
+    ``full`` and ``base`` may be any cuts to compare the others with.
+    """
     return _rows(scores, _resample(scores), full, base)
 
 
@@ -158,8 +173,8 @@ def _resample(scores: Scores) -> _Resampled | None:
     return _Resampled(drawn, finite[defined])
 
 
-def _rows(scores: Scores, resampled: _Resampled | None, full: int, base: int) -> list[Row]:
-    columns = {name: np.full(len(scores.boundaries), np.nan) for name in STATISTICS}
+def _rows(scores: Scores, resampled: _Resampled | None, full: Name, base: Name) -> list[Row]:
+    columns = {name: np.full(len(scores.cuts), np.nan) for name in STATISTICS}
     columns["delta_full"] = _delta(scores, full)
     columns["delta_base"] = _delta(scores, base)
     if resampled is not None:
@@ -176,38 +191,38 @@ def _rows(scores: Scores, resampled: _Resampled | None, full: int, base: int) ->
             name: float(column[i]) if math.isfinite(column[i]) else None
             for name, column in columns.items()
         }
-        for i in range(len(scores.boundaries))
+        for i in range(len(scores.cuts))
     ]
 
 
-def _delta(scores: Scores, reference: int) -> Array:
-    """Return differences to a boundary; NaN where one is not available."""
+def _delta(scores: Scores, reference: Name) -> Array:
+    """Return differences to a cut; NaN where one is not available."""
     values = np.where(np.isfinite(scores.values), scores.values, np.nan)
-    at = [i for i, boundary in enumerate(scores.boundaries) if boundary == reference]
+    at = [i for i, cut in enumerate(scores.cuts) if cut == reference]
     return values - (values[at[0]] if at else np.nan)
 
 
-def _corrected(scores: Scores, p_values: Array, full: int) -> Array:
+def _corrected(scores: Scores, p_values: Array, full: Name) -> Array:
     """Return p-values corrected for their number; the whole adapter's own is 1."""
     corrected = np.where(np.isfinite(p_values), 1.0, np.nan)
-    others = np.isfinite(p_values) & (np.array(scores.boundaries) != full)
+    others = np.isfinite(p_values) & np.array([cut != full for cut in scores.cuts])
     corrected[others] = holm(p_values[others])
     return corrected
 
 
-def _difference(scores: Scores, resampled: _Resampled, reference: int) -> Difference | None:
-    """Return the differences to a boundary; None if it was not resampled."""
-    if reference not in scores.boundaries:
+def _difference(scores: Scores, resampled: _Resampled, reference: Name) -> Difference | None:
+    """Return the differences to a cut; None if it was not resampled."""
+    if reference not in scores.cuts:
         return None
-    column = resampled.column(list(scores.boundaries).index(reference))
+    column = resampled.column(list(scores.cuts).index(reference))
     return None if column is None else resampled.bootstrap.difference(column)
 
 
 def _collapse(scores: Scores, rows: Sequence[Row]) -> int | None:
     """Return the highest boundary up to which all scored ones are significantly worse."""
     highest = None
-    for boundary, row in zip(scores.boundaries, rows, strict=True):
-        if boundary < 0:
+    for boundary, row in zip(scores.cuts, rows, strict=True):
+        if not isinstance(boundary, int) or boundary < 0:
             continue
         p_value = row["p_holm"]
         if p_value is None or p_value > 1 - LEVEL or scores.sign * row["delta_full"] >= 0:

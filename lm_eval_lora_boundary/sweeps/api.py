@@ -8,7 +8,8 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from ..harness.settings import settings_from_python
+from ..cuts.families import DEFAULT
+from ..harness.settings import as_names, settings_from_python
 from .run import run
 from .settings import SweepSettings
 
@@ -20,11 +21,12 @@ def sweep(
     output: str | Path,
     *,
     boundaries: str | Sequence[int] = "all",
+    family: str | Sequence[str] = DEFAULT,
     model_args: str | Mapping[str, Any] = "",
     gen_kwargs: str | Mapping[str, Any] = "",
     **settings: Any,
 ) -> dict[str, Any]:
-    """Score every boundary of an adapter on lm-eval tasks; the model is loaded once.
+    """Score every boundary of an adapter, or other cuts of it; the model is loaded once.
 
     >>> from lm_eval_lora_boundary import sweep  # doctest: +SKIP
     >>> found = sweep("org/base", "org/adapter", "gsm8k", "out", limit=100)  # doctest: +SKIP
@@ -36,10 +38,12 @@ def sweep(
         pretrained: Base model: hub id, local folder, or a loaded model, which is changed.
         peft: LoRA adapter: hub id or local folder.
         tasks: Names of lm-eval tasks, groups or tags; text with commas or a list.
-        output: Folder for ``sweep.json``, the stored answers, and ``boundary=K/`` with lm-eval's
-            own files for every boundary.
+        output: Folder for ``sweep.json``, the stored answers, and lm-eval's own files for every
+            cut, in ``boundary=K/`` or ``cut=CUT/``.
         boundaries: ``"all"``, a range ``"0-29"``, a list ``"10,20"`` or ``[10, 20]``. The base
             model and the whole adapter are always scored, too.
+        family: Families of cuts to score, as text with commas or a list: ``upper`` (the
+            boundaries), ``lower``, ``random:SEED``, …; see :mod:`..cuts.families`.
         model_args: Further arguments of lm-eval's ``hf`` model; text as for ``lm_eval``.
         gen_kwargs: Generation arguments that override those of the tasks; text as for
             ``lm_eval``.
@@ -57,6 +61,7 @@ def sweep(
         peft,
         tasks,
         boundaries=boundaries,
+        family=as_names(family),
         model_args=model_args,
         gen_kwargs=gen_kwargs,
         **settings,

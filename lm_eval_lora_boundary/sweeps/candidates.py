@@ -1,19 +1,16 @@
-"""Which boundaries a sweep scores."""
+"""The boundaries that a trace suggests, for ``candidates=trace``."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedModel
 
-from ..cuts.boundaries import parse_boundaries
-from ..errors import AdapterError, ModelError
+from ..errors import ModelError
 from ..harness.settings import EvaluationSettings
-from ..harness.sweep_lm import SweepLM
 from ..traces.run import run as run_trace
 from ..traces.settings import TraceSettings
 from .settings import SweepSettings
@@ -63,35 +60,3 @@ def traced_boundaries(
         low, high = entry["candidate_low"] - WINDOW, entry["candidate_high"] + WINDOW
         boundaries |= {-1, full, *range(max(-1, low), min(full, high) + 1)}
     return ",".join(map(str, sorted(boundaries)))
-
-
-def boundaries_to_score(
-    lm: SweepLM, settings: SweepSettings, traced: str | None = None
-) -> list[int]:
-    """Return the boundaries to score, ascending; of ``all``, without those that equal the base.
-
-    The base model and the whole adapter are always among them: the others are compared with these.
-
-    Raises:
-        BoundaryError: A boundary is not one of the model's.
-        AdapterError: A boundary was given that cannot be scored.
-    """
-    boundaries = parse_boundaries(traced or settings.boundaries, lm.layers)
-    if settings.boundaries.strip() == "all":
-        same = [b for b in boundaries if b >= 0 and not lm.cut.kept(b)]
-        if same:
-            logger.info("boundaries up to %d keep no module: they equal the base model", max(same))
-        boundaries = [b for b in boundaries if b not in same]
-    lm.check(boundaries)
-    return usable(lm, {*boundaries, -1, lm.layers - 1})
-
-
-def usable(lm: SweepLM, boundaries: Iterable[int]) -> list[int]:
-    """Return boundaries, ascending, without the base model if it lacks rows for some tokens."""
-    ascending = sorted(boundaries)
-    try:
-        lm.check(ascending)
-    except AdapterError as error:
-        logger.info("the base model is left out: %s", error)
-        return [boundary for boundary in ascending if boundary >= 0]
-    return ascending

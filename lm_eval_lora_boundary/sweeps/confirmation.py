@@ -1,4 +1,4 @@
-"""Score the best boundary on the test split, which was not used to choose it."""
+"""Score the best cut on the test split, which was not used to choose it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..cuts.keep import as_cut
 from ..files import CONFIRMED, file_name
 from ..harness.evaluation import Evaluation
 from ..harness.sweep_lm import SweepLM
 from ..harness.tasks import LoadedTasks
-from .candidates import usable
+from .cuts_to_score import usable
 from .output_folder import remove_others
 from .scheduler import Scheduler
 from .scores import score
@@ -29,10 +30,12 @@ def confirm(
     output: Path,
     summaries: Mapping[str, dict[str, Any]],
 ) -> dict[str, dict[str, Any]]:
-    """Evaluate each task's best boundary, the whole adapter and the base model on the test split.
+    """Evaluate each task's best cut, the whole adapter and the base model on the test split.
+
+    If the best cut is no boundary, the best boundary is evaluated too.
 
     Returns:
-        The summaries, with these scores for tasks on which a boundary was chosen on another
+        The summaries, with these scores for tasks on which a cut was chosen on another
         split, if they have a test split.
     """
     full = lm.layers - 1
@@ -41,12 +44,13 @@ def confirm(
         if summaries[name]["not_chosen"]:
             logger.info("%s: nothing was chosen, so there is no test run", name)
             continue
-        boundaries = usable(lm, {-1, summaries[name]["best"], full})
-        logger.info("%s: boundaries %s on the test split", name, ", ".join(map(str, boundaries)))
+        chosen = [summaries[name]["best"], summaries[name]["best_boundary"]]
+        cuts = usable(lm, {as_cut(each, lm.layers) for each in (-1, *chosen, full)})
+        logger.info("%s: %s on the test split", name, ", ".join(map(str, cuts)))
         evaluation = Evaluation(lm, tasks.on_test_split(name), settings)
         folder = output / CONFIRMED / file_name(name)
         folder.mkdir(parents=True, exist_ok=True)
-        scored = score(evaluation, scheduler, boundaries, folder, summaries[name]["metric"])
-        remove_others(folder, boundaries)
+        scored = score(evaluation, scheduler, cuts, folder, summaries[name]["metric"])
+        remove_others(folder, cuts)
         tested[name] = confirmed(summaries[name], scored.tasks[name], full)
     return {**summaries, **tested}

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from transformers import PreTrainedModel
 
+from ..cuts.keep import Cut
 from ..errors import LoraBoundaryError, ModelError
 from ..forward.fork import Fork
 from ..forward.memory import rows_that_fit
@@ -28,19 +29,23 @@ logger = logging.getLogger("lm_eval.lora_boundary")
 
 
 class Engine(Protocol):
-    """Answers batches of requests under several boundaries."""
+    """Answers batches of requests under several cuts."""
 
     name: str
 
-    def rows(self, boundaries: int) -> int:
+    def rows(self, cuts: int) -> int:
         """Return how many rows a request takes in a batch."""
 
-    def prepare(
-        self, requests: Sequence[Request], boundaries: Sequence[int]
-    ) -> Callable[[Sequence[Request]], list[Answers]]:
-        """Return a function that answers batches of these requests under these boundaries.
+    def passes(self, cuts: Sequence[Cut]) -> int:
+        """Return the number of layer passes that a token of a prompt takes under all cuts."""
 
-        All requests of a batch are of one kind, with the same generation arguments.
+    def prepare(
+        self, requests: Sequence[Request], cuts: Sequence[Cut]
+    ) -> Callable[[Sequence[Request]], list[Answers]]:
+        """Return a function that answers batches of these requests under these cuts.
+
+        All requests of a batch are of one kind, with the same generation arguments. The function
+        returns the answers to each request in the order of the cuts.
         """
 
 

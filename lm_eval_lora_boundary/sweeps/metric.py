@@ -76,13 +76,13 @@ def choose_metric(task: Task, results: Mapping[str, Any], requested: str | None)
 
     Args:
         task: The task.
-        results: lm-eval's results at any boundary.
+        results: lm-eval's results under any cut.
         requested: A metric that passed :func:`check_metric`.
     """
     directions = task.higher_is_better()
     name, _, filter_name = (requested or "").partition(",")
     scored = [key.split(",", 1) for key in results["results"][task.task_name] if "," in key]
-    # the task may not have scored any answer at this boundary
+    # the task may not have scored any answer under this cut
     others = [[each, filter_.name] for filter_ in task._filters for each in task.aggregation()]
     chosen, chosen_filter = next(
         key

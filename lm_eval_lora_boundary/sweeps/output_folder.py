@@ -6,7 +6,8 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..files import CONFIRMED, boundary_folder, file_name
+from ..cuts.keep import Cut
+from ..files import CONFIRMED, cut_folder, file_name
 
 
 def clean_up(output: Path) -> None:
@@ -15,10 +16,10 @@ def clean_up(output: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def remove_others(output: Path, boundaries: Iterable[int]) -> None:
-    """Remove the folders of boundaries that this run did not score."""
-    kept = {boundary_folder(output, boundary) for boundary in boundaries}
-    for other in set(output.glob("boundary=*")) - kept:
+def remove_others(output: Path, cuts: Iterable[Cut]) -> None:
+    """Remove the folders of cuts that this run did not score."""
+    kept = {cut_folder(output, cut.name) for cut in cuts}
+    for other in {*output.glob("boundary=*"), *output.glob("cut=*")} - kept:
         shutil.rmtree(other, ignore_errors=True)
 
 

@@ -6,14 +6,16 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ..cuts.keep import Cut
 from ..forward.memory import row_bytes
 from ..forward.requests import Answer, Generate, Request, common_beginning
 from ..harness import processes
 from ..harness.evaluation import Evaluation
 from ..harness.sweep_lm import SweepLM, made_up_answers
 from ..harness.tasks import find_tasks, task_manager
-from .candidates import boundaries_to_score
+from .cuts_to_score import find_cuts
 from .engines import Engines, find_engines, load_model
+from .measures import made_up_measures
 from .settings import SweepSettings
 from .tasks import load_tasks
 
@@ -31,27 +33,27 @@ def _lines(settings: SweepSettings, output: Path) -> Iterator[str]:
     manager = task_manager(settings.include_path, settings.model_arguments())
     names = find_tasks(manager, settings.tasks)
     lm = load_model(settings)
-    boundaries = boundaries_to_score(lm, settings)
     engines = find_engines(lm, settings.engine)
     tasks = load_tasks(manager, names, settings)
+    cuts = find_cuts(lm, settings, None, made_up_measures(lm)).cuts
     distinct: dict[str, dict[Request, None]] = defaultdict(dict)
 
     def note(requests: Sequence[Request], task: str) -> list[Answer]:
         distinct[task] |= dict.fromkeys(requests)
         return made_up_answers(requests, task)
 
-    Evaluation(lm, tasks, settings).at(boundaries[0], note, predict_only=True)
+    Evaluation(lm, tasks, settings).at(cuts[0], note, predict_only=True)
     if settings.candidates == "trace":
         yield (
             "first traces the gold answers, and then scores only boundaries around the one that "
             "the trace suggests, if there is one; at most:"
         )
     why = f" ({engines.reason})" if engines.reason else ""
-    yield f"{len(boundaries)} boundaries of {lm.layers} layers, engine {engines.name}{why}"
+    yield f"{len(cuts)} cuts of {lm.layers} layers, engine {engines.name}{why}"
     for task, requests in distinct.items():
-        yield from _work(task, list(requests), lm, engines, boundaries, settings.batch_size)
+        yield from _work(task, list(requests), lm, engines, cuts, settings.batch_size)
     if settings.race:
-        yield "a race drops some of the boundaries on the way, if the metric is a mean"
+        yield "a race drops some of the cuts on the way, if the metric is a mean"
     if tasks.to_confirm and settings.confirm:
         confirmed = ", ".join(tasks.to_confirm)
         yield f"then the best, the whole adapter and the base on the test split: {confirmed}"
@@ -63,26 +65,30 @@ def _work(
     requests: Sequence[Request],
     lm: SweepLM,
     engines: Engines,
-    boundaries: Sequence[int],
+    cuts: Sequence[Cut],
     rows: int | None,
 ) -> Iterator[str]:
-    """Yield what it takes to answer the requests of a task, each under all boundaries."""
-    layers, count = lm.layers, len(boundaries)
-    # blocks of rows in every layer of a shared forward, against one pass per boundary
-    widths = sum(1 + sum(b < layer for b in sorted(boundaries)[:-1]) for layer in range(layers))
-    if engines.name != "fork":
-        widths = layers * count
+    """Yield what it takes to answer the requests of a task, each under all cuts."""
+    layers, count = lm.layers, len(cuts)
+    engine = engines.engine(requests[0])
+    passes, separate = engine.passes(cuts), layers * count  # of one token under all cuts
     longest = max(request.length for request in requests)
     batch = rows or engines.rows_that_fit(longest)
     size = batch * row_bytes(lm.model.config, lm.model.dtype, longest) / 1e9
     shared = len(common_beginning(requests)) if engines.name == "fork" else 0
     read = sum(len(request.beginning) + 1 - shared for request in requests) + shared
-    written = sum(r.max_new_tokens for r in requests if isinstance(r, Generate)) * count
-    yield f"{task}: {len(requests)} requests × {count} boundaries, longest {longest} tokens"
+    written = sum(r.max_new_tokens for r in requests if isinstance(r, Generate))
+    yield f"{task}: {len(requests)} requests × {count} cuts, longest {longest} tokens"
     yield (
-        f"  reads {read:,} tokens in {widths / (layers * count):.2f} of the layer passes of "
-        f"{count} runs; the first {shared} tokens of all requests are read once"
+        f"  reads {read:,} tokens in {passes} layer passes each, {passes / separate:.2f} of the "
+        f"{separate} of {count} runs; the first {shared} tokens of all requests are read once"
     )
-    yield f"  writes at most {written:,} tokens"
-    yield f"  passes tokens through a layer at most {widths * read + written * layers:,} times"
+    yield (
+        f"  writes at most {written * count:,} tokens, in as few passes as long as cuts write the "
+        "same text"
+        if engine.name == "fork" and written
+        else f"  writes at most {written * count:,} tokens"
+    )
+    most = passes * read + written * separate
+    yield f"  passes tokens through a layer at most {most:,} times"
     yield f"  batches of {batch} rows, keys and values of a batch up to {size:.1f} GB"

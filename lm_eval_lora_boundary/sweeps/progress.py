@@ -13,7 +13,7 @@ from ..harness import processes
 
 
 class Progress:
-    """Shows documents, boundaries, tokens per second and the time left."""
+    """Shows documents, cuts, layer passes, tokens per second and the time left."""
 
     def __init__(self, count_tokens: Callable[[str], int]) -> None:
         """Prepare; ``count_tokens`` returns the number of tokens in a response."""
@@ -23,10 +23,20 @@ class Progress:
         self._started = 0.0
 
     @contextmanager
-    def task(self, name: str, requests: int, boundaries: int) -> Iterator[None]:
-        """Show the progress on the requests of a task, in the first process."""
+    def task(
+        self, name: str, requests: int, cuts: int, passes: int, separate: int
+    ) -> Iterator[None]:
+        """Show the progress on the requests of a task, in the first process.
+
+        Args:
+            name: The task.
+            requests: Number of its requests.
+            cuts: Number of cuts that they are answered under.
+            passes: Layer passes that a token of a prompt takes.
+            separate: Layer passes that it would take if the cuts ran one by one.
+        """
         several = f", process 1 of {processes.count()}" if processes.count() > 1 else ""
-        text = f"{name} × {boundaries}{several}"
+        text = f"{name} × {cuts} in {passes} of {separate} layer passes{several}"
         # None: silent unless the output is a terminal
         disable = True if processes.rank() else None
         self._bar = tqdm(total=requests, unit="doc", desc=text, disable=disable)
@@ -38,13 +48,13 @@ class Progress:
             self._bar = None
 
     def answered(self, requests: Sequence[Request], answers: Sequence[Answers]) -> None:
-        """Count requests, and the tokens of new answers as if each boundary had run alone."""
+        """Count requests, and the tokens of new answers as if each cut had run alone."""
         if self._bar is None or self._bar.disable:
             return
-        for request, by_boundary in zip(requests, answers, strict=False):
+        for request, under_cuts in zip(requests, answers, strict=False):
             read = request.length if isinstance(request, Score) else len(request.prompt)
-            written = (text for text in by_boundary.values() if isinstance(text, str))
-            self._tokens += read * len(by_boundary) + sum(map(self._count_tokens, written))
+            written = (text for text in under_cuts if isinstance(text, str))
+            self._tokens += read * len(under_cuts) + sum(map(self._count_tokens, written))
         seconds = time.perf_counter() - self._started
         self._bar.set_postfix_str(f"{self._tokens / seconds:,.0f} tokens/s", refresh=False)
         self._bar.update(len(requests))

@@ -1,4 +1,4 @@
-"""Drop boundaries that have statistically lost before all documents are answered."""
+"""Drop cuts that have statistically lost before all documents are answered."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ import numpy as np
 from lm_eval.api.task import Task
 from lm_eval.evaluator_utils import get_sample_size
 
+from ..cuts.keep import Cut
 from ..errors import TaskError
 from ..harness.evaluation import Evaluation
-from ..stats.race import Race
+from ..stats.race import Dropped, Race
+from ..stats.selection import Name
 from .metric import Metric, choose_metric
 from .scheduler import Scheduler
 from .scores import measure
@@ -25,11 +27,11 @@ logger = logging.getLogger("lm_eval.lora_boundary")
 def run_race(
     evaluation: Evaluation,
     scheduler: Scheduler,
-    boundaries: Sequence[int],
+    cuts: Sequence[Cut],
     settings: SweepSettings,
-    references: Sequence[int],
+    references: Sequence[Name],
 ) -> Race | None:
-    """Evaluate boundaries on more and more documents and drop those that have lost.
+    """Evaluate cuts on more and more documents and drop those that have lost.
 
     The ``references`` are evaluated in full even if they are dropped.
 
@@ -45,17 +47,17 @@ def run_race(
         raise TaskError(f"--race takes one task, and {names} were given; race them one by one")
     ((name, task),) = evaluation.tasks.tasks.items()
     # any document tells the metric
-    results = evaluation.at(boundaries[0], scheduler.at(boundaries[0], boundaries), {name: [0]})
+    results = evaluation.at(cuts[0], scheduler.at(cuts[0], cuts), {name: [0]})
     metric = choose_metric(task, results, settings.metric)
     if not metric.mean:
         logger.warning(
-            "%s is not a mean over documents, so boundaries cannot race on it; all of them run in "
-            "full",
+            "%s is not a mean over documents, so cuts cannot race on it; all of them run in full",
             metric.key,
         )
         return None
+    by_name = {cut.name: cut for cut in cuts}
     race = Race(
-        boundaries,
+        list(by_name),
         _documents(task, settings),
         error_rate=settings.error_rate,
         higher_is_better=metric.higher_is_better,
@@ -63,20 +65,18 @@ def run_race(
     exact = True
     for documents in race.rounds:
         shown = race.order[:documents]
+        live = [by_name[each] for each in race.live]
         values = {
-            boundary: _values(evaluation, scheduler, name, metric, boundary, race.live, shown)
-            for boundary in race.live
+            cut.name: _values(evaluation, scheduler, name, metric, cut, live, shown) for cut in live
         }
         if not np.isfinite(list(values.values())).all():
-            logger.warning(
-                "%s is missing for some documents; all boundaries run in full", metric.key
-            )
+            logger.warning("%s is missing for some documents; all cuts run in full", metric.key)
             return None
         exact &= all(0 <= value <= 1 for column in values.values() for value in column)
         for out in race.update(values):
             logger.info(
-                "boundary %d is out after %d documents: %+.4f to boundary %d",
-                *(out.boundary, out.documents, out.difference, out.leader),
+                "%s is out after %d documents: %+.4f to %s",
+                *(by_name[out.cut], out.documents, out.difference, by_name[out.leader]),
             )
         if race.done:
             break
@@ -87,8 +87,8 @@ def run_race(
         )
     spent, exhaustive = evaluations(race, references), _exhaustive(race)
     logger.info(
-        "%d of %d boundaries run in full; %d evaluations instead of %d (%.1f times fewer)",
-        *(len(finalists(race, references)), len(boundaries), spent, exhaustive, exhaustive / spent),
+        "%d of %d cuts run in full; %d evaluations instead of %d (%.1f times fewer)",
+        *(len(finalists(race, cuts, references)), len(cuts), spent, exhaustive, exhaustive / spent),
     )
     return race
 
@@ -105,29 +105,28 @@ def _values(
     scheduler: Scheduler,
     name: str,
     metric: Metric,
-    boundary: int,
-    live: Sequence[int],
+    cut: Cut,
+    live: Sequence[Cut],
     documents: Sequence[int],
 ) -> list[float]:
-    """Return the metric at a boundary on each document; NaN where it is missing."""
+    """Return the metric under a cut on each document; NaN where it is missing."""
     # lm-eval numbers documents in ascending order, however they are asked for
     samples = {name: sorted(documents)}
-    results = evaluation.at(boundary, scheduler.at(boundary, live), samples)
-    items = measure(name, metric, boundary, results).items
+    results = evaluation.at(cut, scheduler.at(cut, live), samples)
+    items = measure(name, metric, cut, results).items
     return [float(items.get(document, math.nan)) for document in documents]
 
 
-def finalists(race: Race, references: Sequence[int]) -> list[int]:
-    """Return the boundaries to evaluate in full: what stayed in the race, and the references."""
-    dropped = {out.boundary for out in race.dropped}
-    return sorted({*race.live, *(dropped & set(references))})
+def finalists(race: Race, cuts: Sequence[Cut], references: Sequence[Name]) -> list[Cut]:
+    """Return the cuts to evaluate in full: what stayed in the race, and the references."""
+    return [cut for cut in cuts if cut.name in race.live or cut.name in references]
 
 
-def evaluations(race: Race, references: Sequence[int]) -> int:
-    """Return how many evaluations of one document under one boundary there are in all."""
-    in_full = finalists(race, references)
-    seen = [out.documents for out in race.dropped if out.boundary not in in_full]
-    return sum(seen) + len(in_full) * race.rounds[-1]
+def evaluations(race: Race, references: Sequence[Name]) -> int:
+    """Return how many evaluations of one document under one cut there are in all."""
+    seen = [out.documents for out in race.dropped if out.cut not in references]
+    in_full = len(race.live) + len(race.dropped) - len(seen)
+    return sum(seen) + in_full * race.rounds[-1]
 
 
 def _exhaustive(race: Race) -> int:
@@ -135,7 +134,7 @@ def _exhaustive(race: Race) -> int:
     return (len(race.dropped) + len(race.live)) * race.rounds[-1]
 
 
-def race_summary(race: Race, settings: SweepSettings, references: Sequence[int]) -> dict[str, Any]:
+def race_summary(race: Race, settings: SweepSettings, references: Sequence[Name]) -> dict[str, Any]:
     """Return what ``sweep.json`` says about a race."""
     spent, exhaustive = evaluations(race, references), _exhaustive(race)
     return {
@@ -144,11 +143,18 @@ def race_summary(race: Race, settings: SweepSettings, references: Sequence[int])
         "evaluations": spent,
         "exhaustive": exhaustive,
         "saved": exhaustive / spent,
-        "dropped": [vars(out) for out in race.dropped],
-        "note": "intervals of boundaries that stayed, of the whole adapter and of the base model "
-        "are over all documents; other boundaries that were dropped have none, and which of them "
-        "stayed was decided on the same documents; optimism is null, since what boundaries that "
+        "dropped": [_as_json(out) for out in race.dropped],
+        "note": "intervals of cuts that stayed, of the whole adapter and of the base model "
+        "are over all documents; other cuts that were dropped have none, and which of them "
+        "stayed was decided on the same documents; optimism is null, since what cuts that "
         "were dropped score on other draws of the documents is not known; "
-        "smallest_equivalent leaves dropped boundaries out; the error rate is exact for metrics "
+        "smallest_equivalent leaves dropped cuts out; the error rate is exact for metrics "
         "within 0 and 1, nominal for others",
     }
+
+
+def _as_json(out: Dropped) -> dict[str, Any]:
+    """Return a dropped cut, under ``boundary`` or ``cut`` as in the rows of a task."""
+    facts = dict(vars(out))
+    name = facts.pop("cut")
+    return {"boundary" if isinstance(name, int) else "cut": name} | facts

@@ -1,8 +1,8 @@
 """The flow of a sweep, from settings to ``sweep.json``.
 
-lm-eval builds the requests, an engine answers each of them under every boundary, the answers are
-stored, and lm-eval itself scores each boundary from the stored answers. Then the scores are
-compared, a boundary is recommended, and everything is written.
+lm-eval builds the requests, an engine answers each of them under every cut, the answers are stored,
+and lm-eval itself scores each cut from the stored answers. Then the scores are compared, a cut is
+recommended, and everything is written.
 """
 
 from __future__ import annotations
@@ -20,9 +20,11 @@ from ..harness.evaluation import Evaluation
 from ..harness.signature import describe_run, identity, signature
 from ..harness.tasks import find_tasks, task_manager
 from ..report.write import write_report
-from .candidates import boundaries_to_score, traced_boundaries
+from .candidates import traced_boundaries
 from .confirmation import confirm
+from .cuts_to_score import find_cuts
 from .engines import find_engines, load_model
+from .measures import measures
 from .output_folder import clean_up, remove_other_confirmations, remove_others
 from .progress import Progress
 from .race import finalists, race_summary, run_race
@@ -39,7 +41,7 @@ from .worker import Load, Worker
 def run(
     settings: SweepSettings, output: Path, *, model: PreTrainedModel | None = None
 ) -> dict[str, Any]:
-    """Score every boundary and write the results.
+    """Score the cuts and write the results.
 
     Under ``accelerate launch``, all processes call this and answer requests together; the first
     of them does everything else.
@@ -74,7 +76,6 @@ def _run(
         # Set up: the model, the tasks, and where answers come from (the store or an engine).
         lm = processes.command(Load(), lambda _: load_model(settings, model))
         full = lm.layers - 1
-        boundaries = boundaries_to_score(lm, settings, traced)
         tasks = load_tasks(manager, names, settings)
         evaluation = Evaluation(lm, tasks, settings)
         engines = scope.enter_context(closing(find_engines(lm, settings.engine)))
@@ -82,17 +83,21 @@ def _run(
         progress = Progress(lambda text: len(lm.tok_encode(text)))
         scheduler = Scheduler(engines, store, identity(facts), settings.batch_size, progress)
 
-        # Requests, answers and scores, boundary by boundary: lm-eval builds the requests, the
-        # scheduler answers them, and lm-eval scores the answers.
-        references = (-1, full)  # all boundaries are compared with these
+        # The cuts. For some families, the model must first run on the tasks.
+        seen = measures(lm, evaluation, scheduler, settings)
+        wanted = find_cuts(lm, settings, traced, seen)
+
+        # Requests, answers and scores, cut by cut: lm-eval builds the requests, the scheduler
+        # answers them, and lm-eval scores the answers.
+        references = (-1, full)  # all cuts are compared with these
         race = None
         if settings.race:
-            race = run_race(evaluation, scheduler, boundaries, settings, references)
-        in_full = finalists(race, references) if race else boundaries
+            race = run_race(evaluation, scheduler, wanted.cuts, settings, references)
+        in_full = finalists(race, wanted.cuts, references) if race else wanted.cuts
         scored = score(evaluation, scheduler, in_full, output, settings.metric)
 
-        # Decision: the best boundary, unless the test split speaks against it.
-        summaries = summarise_tasks(tasks, scored, full, race)
+        # Decision: the best cut, unless the test split speaks against it.
+        summaries = summarise_tasks(tasks, scored, wanted.families, full, race)
         confirmed = confirm(lm, tasks, settings, scheduler, output, summaries)
         decided = {task: decide(summary, full) for task, summary in confirmed.items()}
 

@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..cuts.adapter_folder import RECORD
-from ..cuts.keep import Cut
+from ..cuts.keep import as_cut
 from ..files import write_text
 from ..harness.sweep_lm import SweepLM
 from .settings import SweepSettings
+from .summary import row_of
 
 logger = logging.getLogger("lm_eval.lora_boundary")
 
@@ -28,14 +29,16 @@ def save(lm: SweepLM, summary: Mapping[str, Any], settings: SweepSettings) -> No
     path = lm.adapter.path / RECORD
     if entry["not_chosen"]:
         stays = f"; the earlier record in {path} stays" if path.exists() else ""
-        logger.warning("no boundary is recorded: %s%s", entry["not_chosen"], stays)
+        logger.warning("nothing is recorded: %s%s", entry["not_chosen"], stays)
         return
     choice, reason = entry["choice"], entry["choice_reason"]
     judged = entry["test"] or entry  # on documents that were not used to choose, if possible
-    (row,) = (row for row in judged["boundaries"] if row["boundary"] == choice)
+    cut = as_cut(choice, summary["layers"])
+    row = row_of(judged, choice)
+    assert row is not None  # the choice was scored
     record = {
-        "boundary": choice,
-        "cut": Cut.up_to(choice, summary["layers"]).notation,
+        "boundary": cut.boundary,
+        "cut": cut.notation,
         "best": entry["best"],
         "reason": reason,
         "adapter_sha256": lm.adapter.sha256,
@@ -52,4 +55,4 @@ def save(lm: SweepLM, summary: Mapping[str, Any], settings: SweepSettings) -> No
         "signature": summary["signature"],
     }
     write_text(path, json.dumps(record, indent=2) + "\n")
-    logger.info("boundary %d recorded in %s%s", choice, path, f": {reason}" if reason else "")
+    logger.info("%s recorded in %s%s", cut, path, f": {reason}" if reason else "")

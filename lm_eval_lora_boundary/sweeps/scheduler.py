@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
+from ..cuts.keep import Cut
 from ..errors import ModelError
 from ..forward.requests import Answer, Answers, Generate, Request, Score, key
 from ..harness import processes
@@ -23,8 +24,8 @@ from .store import AnswerStore
 logger = logging.getLogger("lm_eval.lora_boundary")
 
 _T = TypeVar("_T")
-# boundaries, and requests to answer together under each of them
-_Batch = tuple[tuple[int, ...], list[Request]]
+# cuts, and requests to answer together under each of them
+_Batch = tuple[tuple[Cut, ...], list[Request]]
 
 
 @dataclass(frozen=True)
@@ -34,20 +35,20 @@ class Work:
     Attributes:
         task: Name of their task.
         requests: The requests, of one kind and with the same generation arguments.
-        boundaries: The boundaries to answer them under.
+        cuts: The cuts to answer them under.
         rows: Rows in a batch.
         how: Hash of everything else that decides the answers, including the engine.
     """
 
     task: str
     requests: list[Request]
-    boundaries: list[int]
+    cuts: list[Cut]
     rows: int
     how: str
 
 
 class Scheduler:
-    """Answers requests from the store; an engine answers missing ones under several boundaries."""
+    """Answers requests from the store; an engine answers missing ones under several cuts."""
 
     def __init__(
         self,
@@ -62,7 +63,7 @@ class Scheduler:
         Args:
             engines: The engines.
             store: Where answers are kept.
-            identity: Everything that decides an answer besides the request and the boundary.
+            identity: Everything that decides an answer besides the request and the cut.
             rows: Rows in a batch; None for as many as memory allows.
             progress: Shows the progress.
         """
@@ -72,28 +73,36 @@ class Scheduler:
         self._fixed_rows = rows
         self._progress = progress
 
-    def at(self, boundary: int, among: Sequence[int]) -> AnswerSource:
-        """Return a function that answers requests at a boundary.
+    def at(self, cut: Cut, among: Sequence[Cut]) -> AnswerSource:
+        """Return a function that answers requests under a cut.
 
         Args:
-            boundary: The boundary.
-            among: Boundaries that will be needed as well: a request without an answer is answered
-                under all of them at once.
+            cut: The cut.
+            among: Cuts that will be needed as well: a request without an answer is answered under
+                all of them at once.
         """
-        return partial(self._answers, boundary=boundary, among=among)
+        return partial(self._answers, cut=cut, among=among)
+
+    def noted(self, name: str, value: str) -> str:
+        """Return what a run on the same model noted under a name first; ``value`` if none did.
+
+        A resumed run must do exactly the same arithmetic.
+        """
+        identity = hashlib.sha256(self._identity.encode()).hexdigest()
+        return self._store.note(f"{name}, {identity}", value)
 
     def _answers(
-        self, requests: Sequence[Request], task: str, *, boundary: int, among: Sequence[int]
+        self, requests: Sequence[Request], task: str, *, cut: Cut, among: Sequence[Cut]
     ) -> list[Answer]:
         keys = [self._key(request) for request in requests]
-        known = self._store.get(keys, boundary)
+        known = self._store.get(keys, cut)
         if len(known) < len(set(keys)):
-            self._fill(requests, {*among, boundary}, task)
-            known = self._store.get(keys, boundary)
+            self._fill(requests, {*among, cut}, task)
+            known = self._store.get(keys, cut)
         return [known[each] for each in keys]
 
     def _identity_of(self, request: Request) -> str:
-        """Return everything besides request and boundary that decides an answer."""
+        """Return everything besides request and cut that decides an answer."""
         return f"{self._identity} {self._engines.engine(request).name}"
 
     def _key(self, request: Request) -> bytes:
@@ -102,31 +111,31 @@ class Scheduler:
     def _how(self, request: Request) -> str:
         return hashlib.sha256(self._identity_of(request).encode()).hexdigest()
 
-    def _fill(self, requests: Sequence[Request], boundaries: set[int], task: str) -> None:
-        """Answer requests under all boundaries at which any of them has no answer."""
+    def _fill(self, requests: Sequence[Request], cuts: set[Cut], task: str) -> None:
+        """Answer requests under all cuts under which any of them has no answer."""
         unique = list(dict.fromkeys(requests))
         for _, same in groupby(sorted(unique, key=_settings), key=_settings):
             alike = sorted(same, key=_order)
             present = self._present(alike)
-            missing = {each for each in boundaries if any(each not in p for p in present)}
+            missing = [cut for cut in cuts if any(cut.notation not in p for p in present)]
             if missing:
-                rows = self._rows(max(request.length for request in alike), len(boundaries))
-                work = Work(task, alike, sorted(missing, reverse=True), rows, self._how(alike[0]))
+                # cuts with the same beginning are next to each other
+                missing.sort(key=lambda cut: cut.strengths, reverse=True)
+                rows = self._rows(max(request.length for request in alike), len(cuts))
+                work = Work(task, alike, missing, rows, self._how(alike[0]))
                 processes.command(work, self.answer_share)
 
-    def _rows(self, longest: int, boundaries: int) -> int:
+    def _rows(self, longest: int, cuts: int) -> int:
         """Return the number of rows in a batch."""
         if self._fixed_rows is not None:
             return self._fixed_rows
-        # Noted in the store, because a resumed run must do exactly the same arithmetic.
-        identity = hashlib.sha256(self._identity.encode()).hexdigest()
-        name = f"rows for {longest} tokens, {boundaries} boundaries, {identity}"
-        return int(self._store.note(name, str(self._engines.rows_that_fit(longest))))
+        fit = str(self._engines.rows_that_fit(longest))
+        return int(self.noted(f"rows for {longest} tokens, {cuts} cuts", fit))
 
-    def _present(self, requests: Sequence[Request]) -> list[set[int]]:
-        """Return the boundaries at which each request has been answered."""
+    def _present(self, requests: Sequence[Request]) -> list[set[str]]:
+        """Return the notation of the cuts under which each request has been answered."""
         keys = [self._key(request) for request in requests]
-        answered = self._store.boundaries(keys)
+        answered = self._store.cuts(keys)
         return [answered[each] for each in keys]
 
     def answer_share(self, work: Work) -> None:
@@ -140,28 +149,28 @@ class Scheduler:
                 "the processes do not agree on the model or the engine; give --engine toggle, or "
                 "launch them on identical devices"
             )
-        batches = self._batches(work.requests, work.boundaries, work.rows)
+        batches = self._batches(work.requests, work.cuts, work.rows)
         mine = batches[processes.rank() :: processes.count()]
         documents = sum(len(batch) for _, batch in mine)
-        with self._progress.task(work.task, documents, len(work.boundaries)):
+        passes = self._engines.engine(work.requests[0]).passes(work.cuts)
+        separate = sum(len(cut.strengths) for cut in work.cuts)
+        with self._progress.task(work.task, documents, len(work.cuts), passes, separate):
             self._answer(work.requests, mine, work.rows)
 
-    def _batches(
-        self, alike: Sequence[Request], boundaries: Sequence[int], rows: int
-    ) -> list[_Batch]:
+    def _batches(self, alike: Sequence[Request], cuts: Sequence[Cut], rows: int) -> list[_Batch]:
         """Divide work into batches.
 
         The batches depend neither on the stored answers nor on the number of processes, so an
         answer always comes from the same batch.
         """
         engine = self._engines.engine(alike[0])
-        # An engine that takes one boundary after another gets one per batch if there are several
+        # An engine that takes one cut after another gets one per batch if there are several
         # processes, so that all of them have work.
-        one_by_one = len(boundaries) if processes.count() == 1 else 1
+        one_by_one = len(cuts) if processes.count() == 1 else 1
         at_once = rows if engine.rows(2) > engine.rows(1) else one_by_one
         batches: list[_Batch] = []
-        for first in range(0, len(boundaries), at_once):
-            some = tuple(boundaries[first : first + at_once])
+        for first in range(0, len(cuts), at_once):
+            some = tuple(cuts[first : first + at_once])
             size = max(1, rows // engine.rows(len(some)))
             batches += [
                 (some, list(alike[start : start + size])) for start in range(0, len(alike), size)
@@ -194,16 +203,17 @@ class Scheduler:
         self,
         answer: Callable[[Sequence[Request]], list[Answers]],
         batch: Sequence[Request],
-        boundaries: Sequence[int],
+        cuts: Sequence[Cut],
     ) -> bool:
         """Answer a batch unless it is answered already; return False if memory runs out."""
-        if all(present.issuperset(boundaries) for present in self._present(batch)):
+        names = {cut.notation for cut in cuts}
+        if all(present >= names for present in self._present(batch)):
             self._progress.answered(batch, [])
             return True
         answers = _unless_out_of_memory(partial(answer, batch))
         if answers is None:
             return False
-        self._store.put(zip(map(self._key, batch), answers, strict=True))
+        self._store.put(cuts, zip(map(self._key, batch), answers, strict=True))
         self._progress.answered(batch, answers)
         return True
 

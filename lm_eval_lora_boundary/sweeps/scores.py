@@ -1,4 +1,4 @@
-"""The values of tasks at every boundary, taken from lm-eval's results."""
+"""The values of tasks under every cut, taken from lm-eval's results."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 
 from lm_eval.api.task import Task
 
+from ..cuts.keep import Cut
 from ..harness.evaluation import Evaluation
 from ..stats.selection import Scores
 from ..stats.statistic import statistic
@@ -21,10 +22,10 @@ from .scheduler import Scheduler
 
 @dataclass(frozen=True)
 class Measured:
-    """A task's values at one boundary.
+    """A task's values under one cut.
 
     Attributes:
-        boundary: The boundary.
+        cut: The cut.
         value: The metric over the documents that the task could score; NaN if there are none.
         stderr: lm-eval's standard error; None where it has none.
         items: What lm-eval keeps of each document for the metric, by ``doc_id``: a number, or
@@ -33,7 +34,7 @@ class Measured:
         responses: Hash of what the model answered.
     """
 
-    boundary: int
+    cut: Cut
     value: float
     stderr: float | None
     items: dict[int, Any] = field(repr=False)
@@ -47,7 +48,7 @@ class TaskScores:
 
     Attributes:
         metric: The metric to choose by.
-        measured: The values at each boundary, ascending.
+        measured: The values under each cut, from the smallest to the largest.
         paired: The metric's values in a form that can be resampled.
     """
 
@@ -62,7 +63,7 @@ class Scored:
 
     Attributes:
         tasks: The scores of each task.
-        groups: lm-eval's numbers for each group, a row per boundary.
+        groups: lm-eval's numbers for each group, a row per boundary that was scored.
     """
 
     tasks: Mapping[str, TaskScores]
@@ -72,11 +73,11 @@ class Scored:
 def score(
     evaluation: Evaluation,
     scheduler: Scheduler,
-    boundaries: Sequence[int],
+    cuts: Sequence[Cut],
     output: Path,
     metric: str | None,
 ) -> Scored:
-    """Evaluate boundaries and write lm-eval's files for each of them.
+    """Evaluate cuts and write lm-eval's files for each of them.
 
     Raises:
         OutputError: The files cannot be written.
@@ -85,27 +86,29 @@ def score(
     metrics: dict[str, Metric] = {}
     measured: dict[str, list[Measured]] = defaultdict(list)
     groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for boundary in boundaries:
-        results = evaluation.at(boundary, scheduler.at(boundary, boundaries))
+    for cut in cuts:
+        results = evaluation.at(cut, scheduler.at(cut, cuts))
         if not metrics:
             metrics = {name: choose_metric(task, results, metric) for name, task in tasks.items()}
         for name in tasks:
-            measured[name].append(measure(name, metrics[name], boundary, results))
+            measured[name].append(measure(name, metrics[name], cut, results))
         for group, values in results.get("groups", {}).items():
-            groups[group].append({"boundary": boundary, "metrics": _numbers(values)})
-        evaluation.write(output, boundary, results)
+            if cut.boundary is not None:
+                row = {"boundary": cut.boundary, "metrics": _numbers(values)}
+                groups[group].append(row)
+        evaluation.write(output, cut, results)
     return Scored(
         {name: task_scores(task, metrics[name], measured[name]) for name, task in tasks.items()},
         groups,
     )
 
 
-def measure(task: str, metric: Metric, boundary: int, results: Mapping[str, Any]) -> Measured:
-    """Return a task's values at a boundary."""
+def measure(task: str, metric: Metric, cut: Cut, results: Mapping[str, Any]) -> Measured:
+    """Return a task's values under a cut."""
     values, samples = results["results"][task], results["samples"][task]
     stderr = values.get(f"{metric.name}_stderr,{metric.filter}")
     return Measured(
-        boundary,
+        cut,
         float(values.get(metric.key, math.nan)),
         float(stderr) if _is_number(stderr) else None,
         {
@@ -127,9 +130,9 @@ def task_scores(task: Task, metric: Metric, measured: Sequence[Measured]) -> Tas
         columns = [[each.items[document] for document in documents] for each in measured]
         aggregate = task.aggregation().get(metric.name)
         resampled = statistic(metric.name, columns, values, aggregate)
-    boundaries = [each.boundary for each in measured]
+    cuts = [each.cut.name for each in measured]
     name = f"{metric.key} of {task.task_name}"
-    paired = Scores(boundaries, values, resampled, metric.higher_is_better, name)
+    paired = Scores(cuts, values, resampled, metric.higher_is_better, name)
     return TaskScores(metric, measured, paired)
 
 

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from peft.tuners.lora import LoraLayer
 
 from ..cuts.activated import special_tokens
-from ..errors import LoraBoundaryError, ModelError
+from ..cuts.keep import Cut
+from ..errors import AdapterError, LoraBoundaryError, ModelError
 from ..forward.fork import Fork
 from ..forward.loglikelihood import plain_score, scores_agree
-from ..forward.requests import Answers, Generate, Score
+from ..forward.requests import Answer, Answers, Generate, Score
 from ..harness.sweep_model import SweepModel
 from .toggle import Toggle
 
@@ -31,8 +32,8 @@ class Trial:
             ModelError: They differ, so no engine could be trusted.
         """
         self._lm = lm
-        full = lm.layers - 1
-        self._boundaries = sorted({-1, full // 2, full})
+        self._cuts = _trial_cuts(lm)
+        self._whole = self._cuts[0]
         with lm.cut:  # the base model may lack rows for tokens that the adapter added
             lm.cut.move(-1)
             rows = lm.cut.model.get_base_model().get_input_embeddings().weight.shape[0]
@@ -45,7 +46,7 @@ class Trial:
             Score(tuple(self._tokens[:end][-room:]), tuple(self._tokens[end : end + 2]))
             for end in (3, len(self._tokens) - 3)
         ]
-        toggled = toggle.prepare(self._requests, self._boundaries)(self._requests)
+        toggled = toggle.prepare(self._requests, self._cuts)(self._requests)
         with lm.precision():
             whole = [
                 plain_score(
@@ -53,40 +54,39 @@ class Trial:
                 )
                 for each in self._requests
             ]
-        if reason := self._difference(toggled, {full: whole}, "PEFT's own model"):
+        if reason := self._difference(toggled, {self._whole: whole}, "PEFT's own model"):
             raise ModelError(
                 f"{type(lm.cut.model.get_base_model()).__name__} cannot be swept with this "
                 f"adapter: {reason}"
             )
         self._expected = {
-            boundary: [_score(answers, boundary) for answers in toggled]
-            for boundary in self._boundaries
-        } | {full: whole}
+            cut: [_score(answers[place]) for answers in toggled]
+            for place, cut in enumerate(self._cuts)
+        } | {self._whole: whole}
 
     def difference(self, fork: Fork) -> str:
         """Return what is wrong with ``fork``, or ""."""
         try:
             prompt = Generate(tuple(self._tokens), (), 3, "{}", "", "")
-            fork.prepare([prompt], self._boundaries)([prompt])
-            forked = fork.prepare(self._requests, self._boundaries)(self._requests)
+            fork.prepare([prompt], self._cuts)([prompt])
+            forked = fork.prepare(self._requests, self._cuts)(self._requests)
         except LoraBoundaryError as error:
             return str(error)
         except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
             # What an untested architecture cannot do shows here and nowhere else.
             return f"this architecture cannot fork ({type(error).__name__}: {str(error)[:200]})"
-        reason = self._difference(forked, self._expected, "one boundary at a time")
+        reason = self._difference(forked, self._expected, "one cut at a time")
         return f"fork does not work with this architecture: {reason}" if reason else ""
 
     def _difference(
-        self, found: Sequence[Answers], expected: dict[int, list[float]], whose: str
+        self, found: Sequence[Answers], expected: dict[Cut, list[float]], whose: str
     ) -> str:
-        for boundary, scores in expected.items():
+        for cut, scores in expected.items():
             for answers, score in zip(found, scores, strict=True):
-                ours = _score(answers, boundary)
+                ours = _score(answers[self._cuts.index(cut)])
                 if not scores_agree(ours, score, self._lm.model.dtype):
                     return (
-                        f"in a trial at boundary {boundary} it scored {ours:.4f}, but {whose} "
-                        f"gives {score:.4f}"
+                        f"in a trial with {cut} it scored {ours:.4f}, but {whose} gives {score:.4f}"
                     )
         return ""
 
@@ -105,7 +105,7 @@ def try_fork(lm: SweepModel, trial: Trial) -> tuple[Fork | None, str]:
 
 
 def _obstacle(lm: SweepModel) -> str:
-    """Return why rows of different boundaries cannot share a pass, or ""."""
+    """Return why rows of different cuts cannot share a pass, or ""."""
     for module in lm.cut.modules:
         if lm.cut.stack.layer_of(module.name) is None:
             return f"the adapter changes {module.name}, outside of the decoder layers"
@@ -119,7 +119,20 @@ def _obstacle(lm: SweepModel) -> str:
     return ""
 
 
-def _score(answers: Answers, boundary: int) -> float:
-    answer = answers[boundary]
+def _score(answer: Answer) -> float:
     assert not isinstance(answer, str)
     return answer[0]
+
+
+def _trial_cuts(lm: SweepModel) -> list[Cut]:
+    """Return the whole adapter, the base, and cuts whose rows part and change sides in between."""
+    layers = lm.layers
+    lower = Cut.up_to((layers - 1) // 2, layers)
+    upper = Cut(tuple(1 - strength for strength in lower.strengths))
+    whole = Cut.up_to(layers - 1, layers)
+    scaled = Cut(tuple(0.5 if layer % 2 else 1.0 for layer in range(layers)))
+    try:
+        lm.cut.refuse_meaningless(scaled)
+    except AdapterError:
+        scaled = whole  # such an adapter is never scaled
+    return list(dict.fromkeys([whole, lower, upper, scaled, Cut.up_to(-1, layers)]))

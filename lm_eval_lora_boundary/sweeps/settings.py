@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..cuts.families import DEFAULT, check_family
 from ..errors import AdapterError, LoraBoundaryError, ModelError
 from ..harness import processes
 from ..harness.settings import EvaluationSettings, Rule
@@ -19,20 +20,21 @@ CANDIDATES = ("all", "trace")
 class SweepSettings(EvaluationSettings):
     """Everything that decides what a sweep produces.
 
-    A row of a batch is one document under one boundary.
+    A row of a batch is one document under one cut.
 
     Attributes:
         gen_kwargs: Generation arguments that override those of the tasks.
         confirm_run_unsafe_code: Evaluate tasks that run code written by the model.
         boundaries: ``all``, ranges such as ``0-29``, or a list such as ``10,20``. The base model
             and the whole adapter are always scored as well.
+        family: The families of cuts to score; see :mod:`..cuts.families`.
         candidates: ``all`` of these boundaries, or ``trace``: only those around the one that a
             trace suggests.
         metric: The metric to choose by, or ``metric,filter``; None for each task's first.
         engine: ``auto``, ``fork``, ``toggle`` or ``vllm``.
-        race: Drop boundaries that have statistically lost before all documents are answered.
-        error_rate: How often the race may drop the boundary that would have won.
-        confirm: If the best boundary is found on the validation split, score it, the whole adapter
+        race: Drop cuts that have statistically lost before all documents are answered.
+        error_rate: How often the race may drop the cut that would have won.
+        confirm: If the best cut is found on the validation split, score it, the whole adapter
             and the base model on the test split.
         save: Record the choice in the adapter folder, for ``boundary=auto``.
     """
@@ -40,6 +42,7 @@ class SweepSettings(EvaluationSettings):
     gen_kwargs: Mapping[str, Any] = field(default_factory=dict)
     confirm_run_unsafe_code: bool = False
     boundaries: str = "all"
+    family: tuple[str, ...] = (DEFAULT,)
     candidates: str = "all"
     metric: str | None = None
     engine: str = "auto"
@@ -56,6 +59,14 @@ class SweepSettings(EvaluationSettings):
                 f"candidates=trace chooses the boundaries, and boundaries={self.boundaries} was "
                 "given; leave out one of them"
             )
+        for name in self.family:
+            check_family(name)
+        chosen = self.boundaries.strip() != "all" or self.candidates != "all"
+        if chosen and DEFAULT not in self.family:
+            raise LoraBoundaryError(
+                f"boundaries or candidates were given, but family={','.join(self.family)} does not "
+                f"have {DEFAULT}, the family that they choose from; add it, or leave them out"
+            )
         if self.save and not Path(self.peft).expanduser().is_dir():
             raise AdapterError(f"--save needs an adapter in a local folder; peft={self.peft}")
         if "tp_plan" in self.model_args and processes.count() > 1:
@@ -68,6 +79,7 @@ class SweepSettings(EvaluationSettings):
     def _rules(self) -> list[Rule]:
         return [
             *super()._rules(),
+            ("family", bool(self.family), "at least one name"),
             ("candidates", self.candidates in CANDIDATES, " or ".join(CANDIDATES)),
             ("engine", self.engine in ENGINES, ", ".join(ENGINES)),
             ("error_rate", 0 < self.error_rate < 1, "between 0 and 1"),
@@ -94,6 +106,7 @@ class SweepSettings(EvaluationSettings):
         return {
             "metric": self.metric,
             "boundaries": self.boundaries if self.boundaries.strip() != "all" else None,
+            "family": ",".join(self.family) if self.family != (DEFAULT,) else None,
             "candidates": f"trace{window}" if self.candidates == "trace" else None,
             "race": f"error rate {self.error_rate:g}" if self.race else None,
         }

@@ -1,6 +1,6 @@
 """The answers of a sweep in one SQLite file, so that it can resume at any moment.
 
-An answer is stored under its boundary and a hash of everything else that decides it. A batch is one
+An answer is stored under its cut and a hash of everything else that decides it. A batch is one
 transaction in a write-ahead log: after a crash, the file holds whole batches.
 """
 
@@ -9,22 +9,23 @@ from __future__ import annotations
 import fcntl
 import math
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from ..cuts.keep import Cut
 from ..errors import OutputError
-from ..forward.requests import Answer
+from ..forward.requests import Answer, Answers
 
 _PATIENCE = 60.0  # seconds that a process waits while another one writes
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS answers (
+CREATE TABLE IF NOT EXISTS answers_by_cut (
   request BLOB NOT NULL,
-  boundary INTEGER NOT NULL,
+  cut TEXT NOT NULL,        -- in the notation of `keep=`
   response TEXT,            -- of a generation
   loglikelihood REAL,       -- of a continuation
   is_greedy INTEGER,
-  PRIMARY KEY (request, boundary)
+  PRIMARY KEY (request, cut)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
@@ -49,33 +50,30 @@ class AnswerStore:
             self._unlock()
             raise OutputError(f"{self._path} cannot be used: {error}") from error
 
-    def get(self, requests: Sequence[bytes], boundary: int) -> dict[bytes, Answer]:
-        """Return the stored answers at a boundary, by request key.
+    def get(self, requests: Sequence[bytes], cut: Cut) -> dict[bytes, Answer]:
+        """Return the stored answers under a cut, by request key.
 
         Raises:
             OutputError: The file cannot be read.
         """
         query = (
-            "SELECT response, loglikelihood, is_greedy FROM answers "
-            "WHERE request = ? AND boundary = ?"
+            "SELECT response, loglikelihood, is_greedy FROM answers_by_cut "
+            "WHERE request = ? AND cut = ?"
         )
         return {
             request: _answer(*row)
             for request in requests
-            for row in self._rows(query, request, boundary)
+            for row in self._rows(query, request, cut.notation)
         }
 
-    def boundaries(self, requests: Iterable[bytes]) -> dict[bytes, set[int]]:
-        """Return the boundaries at which each request has been answered.
+    def cuts(self, requests: Iterable[bytes]) -> dict[bytes, set[str]]:
+        """Return the notation of the cuts under which each request has been answered.
 
         Raises:
             OutputError: The file cannot be read.
         """
-        query = "SELECT boundary FROM answers WHERE request = ?"
-        return {
-            request: {boundary for (boundary,) in self._rows(query, request)}
-            for request in requests
-        }
+        query = "SELECT cut FROM answers_by_cut WHERE request = ?"
+        return {request: {cut for (cut,) in self._rows(query, request)} for request in requests}
 
     def _rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
         try:
@@ -86,8 +84,10 @@ class AnswerStore:
                 "choose another --output, and run the same command again."
             ) from error
 
-    def put(self, answers: Iterable[tuple[bytes, Mapping[int, Answer]]]) -> None:
-        """Store the answers of a batch, by request and boundary, in one transaction.
+    def put(self, cuts: Sequence[Cut], answers: Iterable[tuple[bytes, Answers]]) -> None:
+        """Store the answers of a batch, by request and in the order of the cuts.
+
+        All of them are stored in one transaction.
 
         Raises:
             OutputError: They cannot be written; earlier answers are safe.
@@ -95,17 +95,17 @@ class AnswerStore:
         rows = [
             (
                 request,
-                boundary,
+                cut.notation,
                 *((answer, None, None) if isinstance(answer, str) else (None, *answer)),
             )
-            for request, by_boundary in answers
-            for boundary, answer in by_boundary.items()
+            for request, under_cuts in answers
+            for cut, answer in zip(cuts, under_cuts, strict=True)
         ]
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             with self._connection:  # commits, or rolls back
                 self._connection.executemany(
-                    "INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?)", rows
+                    "INSERT OR IGNORE INTO answers_by_cut VALUES (?, ?, ?, ?, ?)", rows
                 )
         except sqlite3.Error as error:
             raise self._failure(error) from error

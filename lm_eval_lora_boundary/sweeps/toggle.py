@@ -1,4 +1,4 @@
-"""Engine ``toggle``: one boundary after another, through lm-eval's own ``hf`` code."""
+"""Engine ``toggle``: one cut after another, through lm-eval's own ``hf`` code."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from functools import partial
 
 import torch
 
+from ..cuts.keep import Cut
 from ..forward.requests import Answer, Answers, Generate, Request, Score, key
 from ..harness.sweep_model import SweepModel
 
 
 class Toggle:
-    """Answers batches at one boundary after another."""
+    """Answers batches under one cut after another."""
 
     name = "toggle"
 
@@ -20,37 +21,42 @@ class Toggle:
         """Prepare."""
         self._lm = lm
 
-    def rows(self, boundaries: int) -> int:
+    def rows(self, cuts: int) -> int:
         """Return how many rows a request takes in a batch."""
-        del boundaries
+        del cuts
         return 1
 
-    def prepare(
-        self, requests: Sequence[Request], boundaries: Sequence[int]
-    ) -> Callable[[Sequence[Request]], list[Answers]]:
-        """Return a function that answers batches of requests under these boundaries."""
-        del requests
-        return partial(self._answer, boundaries)
+    def passes(self, cuts: Sequence[Cut]) -> int:
+        """Return the number of layer passes that a token takes under all cuts."""
+        return len(cuts) * self._lm.layers
 
-    def _answer(self, boundaries: Sequence[int], requests: Sequence[Request]) -> list[Answers]:
-        answers: list[Answers] = [{} for _ in requests]
+    def prepare(
+        self, requests: Sequence[Request], cuts: Sequence[Cut]
+    ) -> Callable[[Sequence[Request]], list[Answers]]:
+        """Return a function that answers batches of requests under these cuts."""
+        del requests
+        return partial(self._answer, cuts)
+
+    def _answer(self, cuts: Sequence[Cut], requests: Sequence[Request]) -> list[Answers]:
+        answers: list[Answers] = [[] for _ in requests]
         try:
-            for boundary in boundaries:
-                self._lm.cut.move(boundary)
-                at_boundary = self._answer_in_force(requests)
-                for by_boundary, answer in zip(answers, at_boundary, strict=True):
-                    by_boundary[boundary] = answer
+            for cut in cuts:
+                self._lm.cut.move(cut)
+                for under_cuts, answer in zip(
+                    answers, self._answer_in_force(requests), strict=True
+                ):
+                    under_cuts.append(answer)
         finally:
             self._lm.cut.move(self._lm.layers - 1)
         return answers
 
     def _answer_in_force(self, requests: Sequence[Request]) -> list[Answer]:
-        """Answer requests at the current boundary."""
+        """Answer requests under the current cut."""
         scores = [request for request in requests if isinstance(request, Score)]
         if scores:
             return list(self._lm.score(scores))
         prompts = [request for request in requests if isinstance(request, Generate)]
         if prompts[0].is_sampled:
-            # Every boundary draws the same random numbers, whatever was answered before.
+            # Every cut draws the same random numbers, whatever was answered before.
             torch.manual_seed(int.from_bytes(key(prompts[0], "")[:4], "big"))
         return list(self._lm.generate(prompts))

@@ -60,7 +60,7 @@ def run(
     lm = load(TraceLM, settings, model)
     models = settings.models(lm.layers)
     lm.check(list(models.values()))
-    Evaluation(lm, tasks, settings).at(lm.layers - 1, predict_only=True)
+    Evaluation(lm, tasks, settings).at(lm.cut.current, predict_only=True)
     chat = bool(settings.apply_chat_template)
     answers = {name: gold_answers(lm, name, task, chat=chat) for name, task in tasks.tasks.items()}
     for name, found in answers.items():

@@ -21,6 +21,7 @@ from ..exports.atomic_folder import writing
 from ..exports.config import cut_config
 from ..exports.refusals import refuse_base_rewriting
 from ..exports.vllm_support import max_lora_rank, vllm_problems
+from ..files import cut_folder
 
 
 class CutFolders:
@@ -82,7 +83,7 @@ class CutFolders:
         if cut.keeps_all:
             return self._adapter.path.absolute()
         config, names = self._content(cut)
-        folder = parent / str(cut)
+        folder = cut_folder(parent, cut.name)
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
             config.save_pretrained(str(folder))

@@ -1,6 +1,6 @@
-"""Engine ``vllm``: all boundaries at once in one vLLM engine, each as a LoRA adapter of its own.
+"""Engine ``vllm``: all cuts at once in one vLLM engine, each as a LoRA adapter of its own.
 
-vLLM loads an ordinary adapter folder for each boundary, and none for the base model. It batches
+vLLM loads an ordinary adapter folder for each cut, and none for the base model. It batches
 requests to all of them together.
 """
 
@@ -14,9 +14,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from ..cuts.base_model import loading_base
+from ..cuts.keep import Cut
 from ..errors import ModelError, TaskError
 from ..forward.requests import Answer, Answers, Generate, Request, Score, key
 from .sweep_lm import VllmSweepLM
+
+_MOST_SLOTS = 128  # adapters in memory at once; more cuts than that take turns
 
 
 class Vllm:
@@ -36,44 +39,47 @@ class Vllm:
         self._folder = TemporaryDirectory(prefix="lora-boundary-")
         self._engine: Any = None  # lm-eval's model around vLLM
         self._slots = 0
-        self._loaded: dict[int, Any] = {}  # the adapters in slots, by boundary
+        self._loaded: dict[Cut, Any] = {}  # the adapters in slots
+        self._numbers: dict[Cut, int] = {}  # of adapters that were loaded at any time
 
-    def rows(self, boundaries: int) -> int:
+    def rows(self, cuts: int) -> int:
         """Return how many rows a request takes in a batch."""
-        return boundaries
+        return cuts
+
+    def passes(self, cuts: Sequence[Cut]) -> int:
+        """Return the number of layer passes that a token takes under all cuts."""
+        return len(cuts) * self._lm.layers
 
     def prepare(
-        self, requests: Sequence[Request], boundaries: Sequence[int]
+        self, requests: Sequence[Request], cuts: Sequence[Cut]
     ) -> Callable[[Sequence[Request]], list[Answers]]:
-        """Return a function that answers batches of these requests under these boundaries."""
-        return partial(self._answer_batch, boundaries)
+        """Return a function that answers batches of these requests under these cuts."""
+        return partial(self._answer_batch, cuts)
 
-    def _answer_batch(
-        self, boundaries: Sequence[int], requests: Sequence[Request]
-    ) -> list[Answers]:
+    def _answer_batch(self, cuts: Sequence[Cut], requests: Sequence[Request]) -> list[Answers]:
         if self._engine is None:
-            self._start(boundaries)
-        answers: list[Answers] = [{} for _ in requests]
+            self._start(cuts)
+        answers: list[Answers] = [[] for _ in requests]
         room = self._slots - 1
-        for first in range(0, len(boundaries), room):
-            group = boundaries[first : first + room]
+        for first in range(0, len(cuts), room):
+            group = cuts[first : first + room]
             adapters = self._load(group)
-            rows = [(number, boundary) for number in range(len(requests)) for boundary in group]
+            rows = [(number, cut) for number in range(len(requests)) for cut in group]
             outputs = self._engine.model.generate(
                 [{"prompt_token_ids": _tokens(requests[number])} for number, _ in rows],
                 [self._parameters(requests[number]) for number, _ in rows],
-                lora_request=[adapters.get(boundary) for _, boundary in rows],
+                lora_request=[adapters.get(cut) for _, cut in rows],
                 use_tqdm=False,
             )
-            for (number, boundary), output in zip(rows, outputs, strict=True):
-                answers[number][boundary] = self._answer(requests[number], output)
+            for (number, _), output in zip(rows, outputs, strict=True):
+                answers[number].append(self._answer(requests[number], output))
         return answers
 
-    def _start(self, boundaries: Sequence[int]) -> None:
+    def _start(self, cuts: Sequence[Cut]) -> None:
         """Start vLLM with a slot for every adapter, and one more."""
         from lm_eval.models.vllm_causallms import VLLM
 
-        slots = 1 + sum(boundary >= 0 for boundary in boundaries)
+        slots = 1 + min(_MOST_SLOTS, sum(not cut.keeps_none for cut in cuts))
         arguments: dict[str, Any] = {"enable_lora": True, "max_loras": slots, "batch_size": "auto"}
         arguments |= self._lm.cut_folders.vllm_arguments() | self._lm.vllm_arguments
         self._slots = int(arguments["max_loras"])
@@ -90,21 +96,21 @@ class Vllm:
                 f"{self._lm.max_length}; give --model-args max_model_len={length}"
             )
 
-    def _load(self, boundaries: Sequence[int]) -> dict[int, Any]:
-        """Return vLLM's handle of the adapter of each boundary; the base model has none."""
+    def _load(self, cuts: Sequence[Cut]) -> dict[Cut, Any]:
+        """Return vLLM's handle of the adapter of each cut; the base model has none."""
         from vllm.lora.request import LoRARequest
 
-        needed = [boundary for boundary in boundaries if boundary >= 0]
+        needed = [cut for cut in cuts if not cut.keeps_none]
         if len({*self._loaded, *needed}) > self._slots - 1:
-            for boundary in self._loaded.keys() - set(needed):
-                self._engine.model.llm_engine.remove_lora(self._loaded.pop(boundary).lora_int_id)
-        for boundary in needed:
-            if boundary not in self._loaded:
-                path = self._lm.cut_folders.write(boundary, Path(self._folder.name))
+            for cut in self._loaded.keys() - set(needed):
+                self._engine.model.llm_engine.remove_lora(self._loaded.pop(cut).lora_int_id)
+        for cut in needed:
+            if cut not in self._loaded:
+                path = self._lm.cut_folders.write(cut, Path(self._folder.name))
                 # vLLM caches keys and values by name, and identifies adapters by number.
-                name = f"boundary={boundary}"
-                self._loaded[boundary] = LoRARequest(name, boundary + 1, str(path))
-        return {boundary: self._loaded[boundary] for boundary in needed}
+                number = self._numbers.setdefault(cut, len(self._numbers) + 1)
+                self._loaded[cut] = LoRARequest(str(cut), number, str(path))
+        return {cut: self._loaded[cut] for cut in needed}
 
     def _parameters(self, request: Request) -> Any:
         """Return vLLM's parameters for a request."""
@@ -116,7 +122,7 @@ class Vllm:
         options = json.loads(request.options)
         options.pop("do_sample", None)
         if request.is_sampled:
-            # Every boundary draws the same random numbers, whatever was answered before.
+            # Every cut draws the same random numbers, whatever was answered before.
             options["seed"] = int.from_bytes(key(request, "")[:4], "big")
         else:
             options |= {"temperature": 0}

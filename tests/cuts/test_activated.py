@@ -104,7 +104,7 @@ def test_every_boundary_equals_peft(tiny: Tiny, sequence: list[int]) -> None:
 @pytest.mark.parametrize("sequence", [INVOCATION, [0, 8], [7, 0]], ids=str)
 def test_a_sweep_equals_peft(tiny: Tiny, store: AnswerStore, sequence: list[int]) -> None:
     base, adapter = tiny(alora_invocation_tokens=sequence)
-    sweep = answering(base, adapter, store, boundaries=EVERY)
+    sweep = answering(base, adapter, store, cuts=EVERY)
     assert sweep.engines.name == "toggle"
     assert "ALoraLinearVariant" in sweep.engines.reason
     scores, texts = [], []
@@ -148,9 +148,9 @@ def test_a_sweep_that_differs_from_peft_is_refused(
 
     monkeypatch.setattr(peft.PeftModelForCausalLM, "__call__", inside)
     with pytest.raises(ModelError, match=r"cannot be swept .* PEFT's own model"):
-        answering(base, adapter, store, boundaries=EVERY)
+        answering(base, adapter, store, cuts=EVERY)
     # other adapters do not need PEFT's model
-    answering(*tiny(), store, boundaries=EVERY)
+    answering(*tiny(), store, cuts=EVERY)
 
 
 def test_a_trace_that_differs_from_peft_is_refused(tiny: Tiny) -> None:
@@ -168,7 +168,7 @@ def test_adapters_on_the_head(tmp_path: Path, tiny: Tiny, store: AnswerStore) ->
     config = lora_config(alora_invocation_tokens=INVOCATION, target_modules=["lm_head", "q_proj"])
     trained = randomise(peft.get_peft_model(tiny_model(), config))
     trained.save_pretrained(tmp_path / "head", save_embedding_layers=False)
-    sweep = answering(base, tmp_path / "head", store, boundaries=EVERY)
+    sweep = answering(base, tmp_path / "head", store, cuts=EVERY)
     for boundary in EVERY:
         check_scores(sweep.at(boundary, requests("loglikelihood")), tmp_path / "head", boundary)
         one = make(base, tmp_path / "head", boundary=boundary, batch_size=6)

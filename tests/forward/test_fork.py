@@ -1,41 +1,48 @@
-"""The shared forward, compared with one pass per boundary on every architecture that can fork."""
+"""The shared forward, compared with one pass per cut on every architecture."""
 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from typing import Any
 
 import peft
 import pytest
 import torch
+from peft.tuners.lora import LoraLayer
 from tiny_models import ARCHITECTURES, LAYERS, lora_config, randomise, tiny_model, tiny_tokenizer
 
 from lm_eval_lora_boundary.cuts.cut import LoraCut
+from lm_eval_lora_boundary.cuts.keep import as_cut
 from lm_eval_lora_boundary.errors import ModelError
-from lm_eval_lora_boundary.forward import prefill
+from lm_eval_lora_boundary.forward import texts as texts_module
 from lm_eval_lora_boundary.forward.generate import write_responses
 from lm_eval_lora_boundary.forward.kv_cache import GrowingLayer, growing_cache
-from lm_eval_lora_boundary.forward.prefill import Branches
 from lm_eval_lora_boundary.forward.requests import Generate
 from lm_eval_lora_boundary.forward.routing import ForkedModel
 from lm_eval_lora_boundary.forward.split_model import SplitModel
+from lm_eval_lora_boundary.forward.texts import Texts
 from lm_eval_lora_boundary.harness.endings import Ending
 
-# OPT flattens the rows before its feed-forward modules, and PEFT cannot tell them apart
-FORKABLE = [name for name in ARCHITECTURES if name != "opt"]
 DOCUMENTS = 3
 # Batches of other sizes round fp32 sums differently.
 TOLERANCE = 2e-5
+BOUNDARIES = list(range(-1, LAYERS))
+ANY = [*BOUNDARIES, "1-3", "2", "0+3", "1-2@0.5+3", "all@0.7", "0@-1+2", "0-1@0.3+2-3@0.9"]
+# LoRA on its projections lies outside the decoder layers; its feed-forward flattens the rows
+INSIDE = {"opt": {"target_modules": ["q_proj", "v_proj", "fc1", "fc2"]}}
 
 
 def cut_model(architecture: str) -> LoraCut:
     config = {"target_parameters": None} if architecture == "mixtral" else {}
+    config |= INSIDE.get(architecture, {})
     model = peft.get_peft_model(tiny_model(architecture), lora_config(architecture, **config))
     return LoraCut(randomise(model).eval())
 
 
-def decoder_layers(cut: LoraCut) -> list[torch.nn.Module]:
-    return list(cut.model.get_base_model().get_submodule(cut.stack.path))
+def forked_model(cut: LoraCut, cuts: Sequence[int | str]) -> ForkedModel:
+    layers = list(cut.model.get_base_model().get_submodule(cut.stack.path))
+    return ForkedModel(layers, [as_cut(each, LAYERS).strengths for each in cuts])
 
 
 def prompts(shared: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -57,56 +64,108 @@ def positions(mask: torch.Tensor) -> torch.Tensor:
     return (mask.cumsum(dim=1) - 1).clamp(min=0)
 
 
+def start(cut: LoraCut, forked: ForkedModel, documents: int) -> Texts:
+    model = SplitModel(cut.model.get_base_model())
+    return Texts(model, forked, torch.zeros((documents, 0), dtype=torch.long))
+
+
 @pytest.mark.parametrize(
-    "boundaries", [list(range(-1, LAYERS)), [0, 2], [1], [-1, LAYERS - 1], [2, 3]], ids=str
+    "cuts", [BOUNDARIES, ANY, [0, 2], [1], ["2-3"], [-1, LAYERS - 1], [2, 3]], ids=str
 )
-@pytest.mark.parametrize("architecture", FORKABLE)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 @torch.no_grad()
-def test_one_pass_equals_one_pass_per_boundary(architecture: str, boundaries: list[int]) -> None:
+def test_one_pass_equals_one_pass_per_cut(architecture: str, cuts: list[int | str]) -> None:
     cut = cut_model(architecture)
     tokens, mask = prompts()
-    inputs = {"attention_mask": mask, "position_ids": positions(mask)}
-    forked = ForkedModel(decoder_layers(cut), boundaries)
-    with forked.forking(DOCUMENTS):
-        logits = cut.model(tokens, **inputs).logits
-    assert len(logits) == DOCUMENTS * len(boundaries)
-    for boundary, block in zip(forked.boundaries, forked.blocks(LAYERS), strict=True):
-        cut.move(boundary)
-        expected = cut.model(tokens, **inputs).logits
-        cut.move(LAYERS - 1)
-        ours = logits[block * DOCUMENTS : (block + 1) * DOCUMENTS]
-        torch.testing.assert_close(
-            ours[mask.bool()], expected[mask.bool()], rtol=TOLERANCE, atol=TOLERANCE
-        )
+    forked = forked_model(cut, cuts)
+    everywhere = torch.cartesian_prod(torch.arange(DOCUMENTS), torch.arange(tokens.shape[1]))
+    real = everywhere[mask.flatten().bool()]
+    with forked.forking():
+        ours = start(cut, forked, DOCUMENTS).read(tokens, mask, real)
+    model = SplitModel(cut.model.get_base_model())
+    for states, each in zip(ours, cuts, strict=True):
+        cut.move(as_cut(each, LAYERS))
+        expected = model.hidden(tokens, mask)[mask.bool()]
+        torch.testing.assert_close(states, expected, rtol=TOLERANCE, atol=TOLERANCE)
+    cut.move(LAYERS - 1)
+
+
+@pytest.mark.parametrize("cuts", [["all"], ["all@0.7"], ["0-1@0.3+2-3"]], ids=str)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@torch.no_grad()
+def test_a_single_cut_equals_peft_bit_for_bit(architecture: str, cuts: list[str]) -> None:
+    """With as many rows and tokens as in PEFT's own pass, the same operations run."""
+    cut = cut_model(architecture)
+    tokens, mask = prompts()
+    forked = forked_model(cut, cuts)
+    last = torch.tensor([[row, tokens.shape[1] - 1] for row in range(DOCUMENTS)])
+    with forked.forking():
+        ours = start(cut, forked, DOCUMENTS).read(tokens, mask, last)
+    for layer in range(LAYERS):
+        strength = as_cut(cuts[0], LAYERS).strengths[layer]
+        stack = cut.model.get_base_model().get_submodule(f"{cut.stack.path}.{layer}")
+        for module in stack.modules():
+            if isinstance(module, LoraLayer):
+                module.scale_layer(strength)
+    expected = SplitModel(cut.model.get_base_model()).hidden(tokens, mask)[:, -1]
+    assert torch.equal(ours[0], expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64], ids=str)
+@torch.no_grad()
+def test_a_strength_per_row_equals_pefts_scaling(dtype: torch.dtype) -> None:
+    """One layer, whose rows have different strengths, on the same input."""
+    cut = cut_model("llama")
+    cut.model.to(dtype)
+    names = ["all", "all@0.7", "all@0.3", "all@-1.5", "none"]
+    forked = forked_model(cut, names)
+    texts = start(cut, forked, 1)
+    layer = cut.model.get_base_model().get_submodule(f"{cut.stack.path}.0.self_attn")
+    lora, inputs = layer.q_proj, torch.randn(len(names), 3, 32).to(dtype)
+    forked.plan(texts.rows)
+    order = [names[i] for i in texts.rows.cuts[texts.rows.layers[0].first]]
+    with forked.forking():
+        forked._plans[0].tokens = 3
+        ours = layer.q_proj(inputs)
+    for name, row, text in zip(order, ours, inputs, strict=True):
+        strength = as_cut(name, LAYERS).strengths[0]
+        before = dict(lora.scaling)
+        lora.scale_layer(strength)
+        expected = lora(text.unsqueeze(0)) if strength else lora.base_layer(text.unsqueeze(0))
+        lora.scaling.update(before)
+        # a product of other matrix sizes may round differently
+        torch.testing.assert_close(row, expected[0])
 
 
 @torch.no_grad()
 def generate(
-    cut: LoraCut, boundaries: list[int], ending: Ending, *, shared: int = 0
-) -> dict[int, list[list[int]]]:
+    cut: LoraCut, cuts: Sequence[int | str], ending: Ending, *, shared: int = 0
+) -> dict[int | str, list[list[int]]]:
     tokens, mask = prompts(shared)
-    forked = ForkedModel(decoder_layers(cut), boundaries)
-    model = SplitModel(cut.model.get_base_model())
+    forked = forked_model(cut, cuts)
     rows = [row[real.bool()].tolist() for row, real in zip(tokens, mask, strict=True)]
     requests = [Generate(tuple(row), (), ending.limit, "{}", "", "") for row in rows]
-    prefix = Branches(model, forked, torch.zeros((1, 0), dtype=torch.long))
-    if shared:
-        ones = torch.ones((1, shared), dtype=torch.long)
-        prefix.read(torch.tensor([rows[0][:shared]]), ones, torch.empty((0, 2), dtype=torch.long))
-    written = write_responses(model, forked, prefix, shared, requests, ending)
-    return dict(zip(forked.boundaries, written, strict=True))
+    model = SplitModel(cut.model.get_base_model())
+    with forked.forking():
+        beginning = start(cut, forked, 1)
+        if shared:
+            ones = torch.ones((1, shared), dtype=torch.long)
+            nowhere = torch.empty((0, 2), dtype=torch.long)
+            beginning.read(torch.tensor([rows[0][:shared]]), ones, nowhere)
+        written = write_responses(model, beginning, shared, requests, ending)
+    return dict(zip(cuts, written, strict=True))
 
 
 @pytest.mark.parametrize("shared", [0, 2])
-@pytest.mark.parametrize("architecture", FORKABLE)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 @torch.no_grad()
-def test_decoding_equals_generate_at_each_boundary(architecture: str, shared: int) -> None:
+def test_decoding_equals_generate_under_each_cut(architecture: str, shared: int) -> None:
     cut = cut_model(architecture)
     tokens, mask = prompts(shared)
     ending = Ending(frozenset({2}), (), 12, None)
-    responses = generate(cut, list(range(-1, LAYERS)), ending, shared=shared)
-    for boundary in range(-1, LAYERS):
-        cut.move(boundary)
+    responses = generate(cut, ANY, ending, shared=shared)
+    for each in ANY:
+        cut.move(as_cut(each, LAYERS))
         written = cut.model.generate(
             input_ids=tokens,
             attention_mask=mask,
@@ -116,37 +175,99 @@ def test_decoding_equals_generate_at_each_boundary(architecture: str, shared: in
             pad_token_id=0,
         )[:, tokens.shape[1] :].tolist()
         cut.move(LAYERS - 1)
-        for ours, theirs in zip(responses[boundary], written, strict=True):
+        for ours, theirs in zip(responses[each], written, strict=True):
             assert ours == theirs[: len(ours)]
             assert ours[-1] == 2 or len(ours) == 12
 
 
-@pytest.mark.parametrize("architecture", FORKABLE)
+@torch.no_grad()
+def test_cuts_that_write_the_same_share_their_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A weak adapter changes no token: every token takes the passes of a token of the prompt."""
+    model = peft.get_peft_model(tiny_model(), lora_config(lora_alpha=1e-6))
+    cut = LoraCut(randomise(model).eval())
+    seen: list[int] = []
+    layers = cut.model.get_base_model().get_submodule(cut.stack.path)
+    for layer in layers:
+        layer.mlp.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    responses = generate(cut, BOUNDARIES, Ending(frozenset(), (), 9, None))
+    assert len({tuple(map(tuple, rows)) for rows in responses.values()}) == 1
+    once = [DOCUMENTS * rows for rows in (2, 3, 4, 5)]
+    assert seen[-8 * LAYERS :] == once * 8
+    # cuts that write different texts take rows of their own
+    seen.clear()
+    cut = cut_model("llama")
+    for layer in cut.model.get_base_model().get_submodule(cut.stack.path):
+        layer.mlp.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    responses = generate(cut, BOUNDARIES, Ending(frozenset(), (), 9, None))
+    ends = seen[-LAYERS:]
+    distinct = [len({tuple(rows[i]) for rows in responses.values()}) for i in range(DOCUMENTS)]
+    assert sum(once) < sum(ends) <= DOCUMENTS * len(BOUNDARIES) * LAYERS
+    assert ends[0] >= sum(distinct)
+
+
+@torch.no_grad()
+def test_the_model_is_as_before_after_a_pass() -> None:
+    cut = cut_model("llama")
+    tokens, mask = prompts()
+    before = [(name, id(module)) for name, module in cut.model.named_modules()]
+    own = cut.model(tokens, attention_mask=mask).logits
+    forked = forked_model(cut, ANY)
+    with pytest.raises(RuntimeError, match="stop"), forked.forking():
+        start(cut, forked, DOCUMENTS).read(tokens, mask, torch.tensor([[0, 8]]))
+        raise RuntimeError("stop")
+    assert [(name, id(module)) for name, module in cut.model.named_modules()] == before
+    assert torch.equal(cut.model(tokens, attention_mask=mask).logits, own)
+
+
+def test_lora_that_cannot_be_divided_is_refused() -> None:
+    experts = peft.get_peft_model(tiny_model("mixtral"), lora_config("mixtral"))
+    dora = peft.get_peft_model(tiny_model(), lora_config(use_dora=True))
+    for model in (experts, dora):
+        cut = LoraCut(randomise(model).eval())
+        with pytest.raises(ModelError, match="cannot be applied to some rows of a batch only"):
+            forked_model(cut, BOUNDARIES)
+
+
+@torch.no_grad()
+def test_a_module_that_mixes_rows_is_refused() -> None:
+    cut = cut_model("llama")
+    forked = forked_model(cut, BOUNDARIES)
+    layer = cut.model.get_base_model().get_submodule(f"{cut.stack.path}.0")
+    with forked.forking():
+        forked.plan(start(cut, forked, DOCUMENTS).rows)
+        forked._plans[0].tokens = 3
+        # e.g. the tokens that a router sends to one of its experts
+        with pytest.raises(ModelError, match=r"shape \(5, 32\), in which the 6 rows of 3 tokens"):
+            layer.mlp.up_proj(torch.zeros(5, 32))
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 @torch.no_grad()
 def test_documents_of_different_lengths_are_read_apart(
     architecture: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The results are the same, with padding of later tokens on the left or on the right."""
     cut = cut_model(architecture)
-    forked = ForkedModel(decoder_layers(cut), [-1, 1, 2])
-    model = SplitModel(cut.model.get_base_model())
+    forked = forked_model(cut, [-1, 1, 2, "2-3", "0@0.5+3"])
     tokens, mask = prompts()
     places = torch.cartesian_prod(torch.arange(DOCUMENTS), torch.tensor([6, 7, 8]))
     runs = []
     for apart in (False, True):
-        monkeypatch.setattr(prefill, "_FEW", 0)
-        monkeypatch.setattr(prefill, "_COPIED", 10**6 if apart else 0)
-        branch = Branches(model, forked, torch.zeros((DOCUMENTS, 0), dtype=torch.long))
+        monkeypatch.setattr(texts_module, "_FEW", 0)
+        monkeypatch.setattr(texts_module, "_COPIED", 10**6 if apart else 0)
+        texts = start(cut, forked, DOCUMENTS)
         # layers with a sliding window are never taken apart
-        ordinary = all(isinstance(layer, GrowingLayer) for layer in branch.cache.layers)
-        assert (len(branch._groups(mask)) > 1) == (apart and ordinary)
-        states = [branch.read(tokens, mask, places)]
-        right = mask.flip(1)
-        where = torch.tensor([[2, 0], [0, 8], [1, 5]])
-        states.append(branch.read(tokens.flip(1), right, where))
-        assert branch.mask.tolist() == torch.cat([mask, right], dim=1).tolist()
-        one = torch.ones((DOCUMENTS, 1), dtype=torch.long)
-        states.append(branch.read(tokens[:, :1] + 1, one, torch.tensor([[0, 0], [1, 0], [2, 0]])))
+        ordinary = all(isinstance(layer, GrowingLayer) for layer in texts.cache.layers)
+        assert (len(texts._groups(mask)) > 1) == (apart and ordinary)
+        with forked.forking():
+            states = [texts.read(tokens, mask, places)]
+            right = mask.flip(1)
+            where = torch.tensor([[2, 0], [0, 8], [1, 5]])
+            states.append(texts.read(tokens.flip(1), right, where))
+            assert texts.mask.tolist() == torch.cat([mask, right], dim=1).tolist()
+            one = torch.ones((DOCUMENTS, 1), dtype=torch.long)
+            after = torch.tensor([[0, 0], [1, 0], [2, 0]])
+            states.append(texts.read(tokens[:, :1] + 1, one, after))
         runs.append(states)
     for together, apart_ in zip(*runs, strict=True):
         torch.testing.assert_close(apart_, together, rtol=TOLERANCE, atol=TOLERANCE)
@@ -158,10 +279,9 @@ def test_groups_hold_little_padding() -> None:
         for row, length in zip(mask, lengths, strict=True):
             row[:length] = 1
         cut = cut_model("llama")
-        forked = ForkedModel(decoder_layers(cut), [-1, LAYERS - 1])
         model = SplitModel(cut.model.get_base_model())
         before = torch.ones((len(lengths), past), dtype=torch.long)
-        return Branches(model, forked, before)._groups(mask)
+        return Texts(model, forked_model(cut, [-1, LAYERS - 1]), before)._groups(mask)
 
     assert groups([300, 100, 290, 99]) == [[0, 2], [1, 3]]
     assert groups([300, 290, 280]) == [[0, 1, 2]]

@@ -175,11 +175,11 @@ def test_a_round_drops_according_to_the_evidence(
     limits = np.ones(18) if bounded else 2 * np.array([0, *ranges])
     p_values = np.exp(-evidence(values, 100, limits, 4))
     behind = values.sum(axis=0) < values.sum(axis=0).max()
-    assert [dropped.boundary for dropped in race.dropped] == [
+    assert [dropped.cut for dropped in race.dropped] == [
         k for k in range(4) if p_values[k] <= error_rate and behind[k]
     ]
     for dropped in race.dropped:
-        assert dropped.p_value == pytest.approx(p_values[dropped.boundary])
+        assert dropped.p_value == pytest.approx(p_values[dropped.cut])
 
 
 def test_evidence_without_a_lead_drops_nothing() -> None:
@@ -271,19 +271,19 @@ def test_bookkeeping_of_every_round(
         before = race.live
         values = {boundary: columns[boundary][:n] for boundary in before}
         now = race.update(values)
-        assert sorted([*race.live, *(dropped.boundary for dropped in now)]) == before
+        assert sorted([*race.live, *(dropped.cut for dropped in now)]) == before
         leader = min(before, key=lambda k: (-values[k].sum(), k))
         assert leader in race.live
         for dropped in now:
             assert (dropped.documents, dropped.leader) == (n, leader)
-            expected = values[dropped.boundary].mean() - values[leader].mean()
+            expected = values[dropped.cut].mean() - values[leader].mean()
             assert dropped.difference == pytest.approx(expected)
             assert dropped.difference < 0
             assert 0 <= dropped.p_value <= error_rate
         if n == documents:
             assert now == []
     assert race.done
-    assert sorted([*race.live, *(dropped.boundary for dropped in race.dropped)]) == list(boundaries)
+    assert sorted([*race.live, *(dropped.cut for dropped in race.dropped)]) == list(boundaries)
 
 
 def test_lower_is_better() -> None:
@@ -294,7 +294,7 @@ def test_lower_is_better() -> None:
     assert mirrored.live == race.live
     for mirror, dropped in zip(mirrored.dropped, race.dropped, strict=True):
         assert mirror.difference == pytest.approx(-dropped.difference) and mirror.difference > 0
-        assert (mirror.boundary, mirror.documents) == (dropped.boundary, dropped.documents)
+        assert (mirror.cut, mirror.documents) == (dropped.cut, dropped.documents)
         assert mirror.p_value == pytest.approx(dropped.p_value)
 
 
@@ -304,7 +304,7 @@ def test_unbounded_metrics_do_not_depend_on_units() -> None:
     races = [run(population), run(1000 + 64 * population)]
     assert races[0].dropped
     for ours, theirs in zip(races[0].dropped, races[1].dropped, strict=True):
-        assert (ours.boundary, ours.documents) == (theirs.boundary, theirs.documents)
+        assert (ours.cut, ours.documents) == (theirs.cut, theirs.documents)
         assert ours.p_value == pytest.approx(theirs.p_value)
 
 
@@ -316,7 +316,7 @@ def test_identical_boundaries_stay_or_go_together(scale: float) -> None:
     good, bad = correlated(200, [1.0, -1.0], seed=5).T * scale
     race = run(np.stack([good, bad, good, bad], axis=1))
     assert race.live == [0, 2]
-    assert [dropped.boundary for dropped in race.dropped] == [1, 3]
+    assert [dropped.cut for dropped in race.dropped] == [1, 3]
     assert race.dropped[0].documents == race.dropped[1].documents
     assert race.rounds[-1] == 200 and evaluations(race) > 2 * 200
 
@@ -333,7 +333,7 @@ def test_a_constant_difference_needs_some_documents(step: float) -> None:
     constant = np.tile([0.1, 0.1 + step], (200, 1))
     race = run(constant)
     (dropped,) = race.dropped
-    assert (dropped.boundary, dropped.leader) == (0, 1)
+    assert (dropped.cut, dropped.leader) == (0, 1)
     assert dropped.difference == pytest.approx(-step)
     assert 8 <= dropped.documents <= 60
     # zero variance does not mean certainty
@@ -367,7 +367,7 @@ def test_values_that_are_not_finite_are_refused(value: float) -> None:
     broken = values.copy()
     broken[2] = value
     with pytest.raises(
-        ValueError, match=rf"boundary 1 has the value {value} on document {race.order[2]};"
+        ValueError, match=rf"cut 1 has the value {value} on document {race.order[2]};"
     ):
         race.update({0: values, 1: broken})
     race.update({0: values, 1: values})  # a refused update does not change the race
@@ -376,9 +376,9 @@ def test_values_that_are_not_finite_are_refused(value: float) -> None:
 @pytest.mark.parametrize(
     ("keys", "length", "message"),
     [
-        ([0], None, r"live boundaries \[0, 1\]; got \[0\]"),
-        ([0, 1, 2], None, r"live boundaries \[0, 1\]; got \[0, 1, 2\]"),
-        ([0, 1], 3, r"boundary 0: expected \d+ values; got shape \(3,\)"),
+        ([0], None, r"live cuts \[0, 1\]; got \[0\]"),
+        ([0, 1, 2], None, r"live cuts \[0, 1\]; got \[0, 1, 2\]"),
+        ([0, 1], 3, r"cut 0: expected \d+ values; got shape \(3,\)"),
     ],
 )
 def test_missing_and_unexpected_values_are_refused(

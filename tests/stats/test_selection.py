@@ -127,7 +127,7 @@ def test_a_boundary_without_a_finite_value_does_not_affect_the_others(
 
 def test_without_any_finite_value_nothing_is_chosen() -> None:
     nothing = Scores(BOUNDARIES, [float("nan")] * 7, None, True, "acc,none of task")
-    with pytest.raises(TaskError, match="acc,none of task is nan at every boundary"):
+    with pytest.raises(TaskError, match="acc,none of task is nan under every cut"):
         select(nothing, FULL)
     # on the test split, this is no reason to fail
     assert all(row["delta_full"] is None for row in describe(nothing, FULL))

@@ -91,8 +91,7 @@ def two_processes(
 def answers(folder: Path) -> list[Any]:
     connection = sqlite3.connect(folder / "answers.sqlite")
     try:
-        # each process measures for itself, and this only decides how answers are computed
-        tables = ("answers", "notes WHERE name NOT LIKE 'measured %'")
+        tables = ("answers_by_cut", "notes")
         return [sorted(connection.execute(f"SELECT * FROM {t}"), key=repr) for t in tables]
     finally:
         connection.close()
@@ -100,7 +99,7 @@ def answers(folder: Path) -> list[Any]:
 
 def forget_half(folder: Path) -> None:
     connection = sqlite3.connect(folder / "answers.sqlite")
-    connection.execute("DELETE FROM answers WHERE hex(request) < '8'")
+    connection.execute("DELETE FROM answers_by_cut WHERE hex(request) < '8'")
     connection.commit()
     connection.close()
 

@@ -79,8 +79,8 @@ def test_every_engine_ends_responses_as_hf_does(
     )
     full = [LAYERS - 1]
     with closing(AnswerStore(tmp_path / "toggled")) as other:
-        fork = answering(base, adapter, store, boundaries=full, engine="fork")
-        toggle = answering(base, adapter, other, boundaries=full, engine="toggle")
+        fork = answering(base, adapter, store, cuts=full, engine="fork")
+        toggle = answering(base, adapter, other, cuts=full, engine="toggle")
         lengths = set()
         for until in STOPS:
             for most in (1, 16):
@@ -99,7 +99,7 @@ def test_max_length_counts_each_request_alone(
     whole = HFLM(
         pretrained=str(base), peft=str(adapter), device="cpu", dtype="float32", batch_size=1
     )
-    lm = answering(base, adapter, store, boundaries=[LAYERS - 1])
+    lm = answering(base, adapter, store, cuts=[LAYERS - 1])
     arguments = {"until": ["q"], "max_gen_toks": 16, "max_length": 9}
     assert answers(lm, arguments) == answers(whole, arguments)
     with pytest.raises(TaskError, match="max_length=2 leaves no room after a prompt of"):
@@ -109,9 +109,9 @@ def test_max_length_counts_each_request_alone(
 def test_an_engine_that_ends_responses_elsewhere_is_not_used(
     tiny: Callable[..., tuple[Path, Path]], store: AnswerStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sweep = answering(*tiny(), store, boundaries=[1], engine="auto")
+    sweep = answering(*tiny(), store, cuts=[1], engine="auto")
     lm = sweep.lm
-    asking = answering(*tiny(), store, boundaries=[1], engine="fork")
+    asking = answering(*tiny(), store, cuts=[1], engine="fork")
     for each in (lm, asking.lm):
         monkeypatch.setattr(
             each, "ending", lambda until, limit: Forgetful({2}, until, limit, lm.tokenizer)
@@ -130,7 +130,7 @@ def test_vllm_writes_one_token_where_the_empty_string_ends_it(
     store: AnswerStore,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    lm = answering(*tiny(), store, boundaries=[1]).lm
+    lm = answering(*tiny(), store, cuts=[1]).lm
     stand_in = SimpleNamespace(SamplingParams=lambda **given: given)
     monkeypatch.setitem(__import__("sys").modules, "vllm", stand_in)
     engine = Vllm(lm)  # type: ignore[arg-type]
@@ -164,7 +164,7 @@ def test_arguments_that_cannot_be_used(
     tiny: Callable[..., tuple[Path, Path]],
     store: AnswerStore,
 ) -> None:
-    lm = answering(*tiny(), store, boundaries=[1]).lm
+    lm = answering(*tiny(), store, cuts=[1]).lm
     with pytest.raises(TaskError, match=message) as caught:
         lm._as_prompt("w1 w2", {"max_gen_toks": 4} | given)
     assert "\n" not in str(caught.value)

@@ -25,12 +25,12 @@ Tiny = Callable[..., tuple[Path, Path]]
 def check(
     sweep: Answering, base: Path, adapter: Path, work: list[Instance], **settings: Any
 ) -> None:
-    for boundary in sweep.boundaries:
-        ours = sweep.at(boundary, work)
-        theirs = separately(base, adapter, boundary, work, **settings)
+    for cut in sweep.names:
+        ours = sweep.at(cut, work)
+        theirs = separately(base, adapter, cut, work, **settings)
         assert len(ours) == len(theirs)
         for i, (mine, yours) in enumerate(zip(ours, theirs, strict=True)):
-            assert close(mine, yours), (boundary, i, mine, yours)
+            assert close(mine, yours), (cut, i, mine, yours)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -42,7 +42,8 @@ def test_answers_equal_those_of_separate_runs(
     base, adapter = tiny(architecture, **config)
     # transformers would load a different kind of tokenizer for some architectures
     same = {"tokenizer": tiny_tokenizer()}
-    sweep = answering(base, adapter, store, boundaries=EVERY, **same)
+    sweep = answering(base, adapter, store, cuts=EVERY, **same)
+    # OPT has LoRA on its input projection as well, outside of the layers
     expected = "toggle" if architecture == "opt" else "fork"
     assert sweep.engines.name == expected
     check(sweep, base, adapter, requests(kind), **same)
@@ -55,14 +56,14 @@ def test_any_boundaries_in_any_batch(
     rows: int, boundaries: list[int], kind: str, tiny: Tiny, store: AnswerStore
 ) -> None:
     base, adapter = tiny()
-    sweep = answering(base, adapter, store, boundaries=boundaries, rows=rows, engine="fork")
+    sweep = answering(base, adapter, store, cuts=boundaries, rows=rows, engine="fork")
     check(sweep, base, adapter, requests(kind))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_toggle_gives_the_same(kind: str, tiny: Tiny, store: AnswerStore) -> None:
     base, adapter = tiny()
-    sweep = answering(base, adapter, store, boundaries=EVERY, engine="toggle")
+    sweep = answering(base, adapter, store, cuts=EVERY, engine="toggle")
     check(sweep, base, adapter, requests(kind))
 
 
@@ -84,24 +85,24 @@ def test_adapters_that_cannot_fork_are_toggled(
     config: dict[str, Any], tiny: Tiny, store: AnswerStore
 ) -> None:
     base, adapter = tiny(**config)
-    sweep = answering(base, adapter, store, boundaries=EVERY)
+    sweep = answering(base, adapter, store, cuts=EVERY)
     assert sweep.engines.name == "toggle"
     assert sweep.engines.reason
     check(sweep, base, adapter, requests("loglikelihood"))
     with pytest.raises(ModelError, match=r"engine=fork cannot be used: .*; use toggle or auto"):
-        answering(base, adapter, store, boundaries=EVERY, engine="fork")
+        answering(base, adapter, store, cuts=EVERY, engine="fork")
 
 
 def test_expert_adapters_are_toggled(tiny: Tiny, store: AnswerStore) -> None:
     base, adapter = tiny("mixtral")
-    sweep = answering(base, adapter, store, boundaries=EVERY)
+    sweep = answering(base, adapter, store, cuts=EVERY)
     assert sweep.engines.name == "toggle"
     check(sweep, base, adapter, requests("generate_until"))
 
 
 def test_rank_and_alpha_patterns_and_rslora_fork(tiny: Tiny, store: AnswerStore) -> None:
     base, adapter = tiny(rank_pattern={"q_proj": 2}, alpha_pattern={"k_proj": 3}, use_rslora=True)
-    sweep = answering(base, adapter, store, boundaries=EVERY, engine="fork")
+    sweep = answering(base, adapter, store, cuts=EVERY, engine="fork")
     check(sweep, base, adapter, requests("generate_until"))
 
 
@@ -130,10 +131,10 @@ def test_anything_but_greedy_decoding_is_toggled(
 ) -> None:
     base, adapter = tiny()
     work = generations({"until": [], "max_gen_toks": 8} | arguments)
-    sweep = answering(base, adapter, store, boundaries=EVERY)
+    sweep = answering(base, adapter, store, cuts=EVERY)
     assert sweep.engines.name == "fork"
     check(sweep, base, adapter, work, batch_size=len(work))
-    refusing = answering(base, adapter, store, boundaries=EVERY, engine="fork")
+    refusing = answering(base, adapter, store, cuts=EVERY, engine="fork")
     with pytest.raises(ModelError, match=f"engine=fork cannot be used: .*{next(iter(arguments))}"):
         refusing.at(0, work)
 
@@ -142,7 +143,7 @@ def test_penalties_in_the_models_own_config_are_toggled(
     tiny: Tiny, store: AnswerStore, tmp_path: Path
 ) -> None:
     base, adapter = tiny("qwen2")
-    sweep = answering(base, adapter, store, boundaries=EVERY)
+    sweep = answering(base, adapter, store, cuts=EVERY)
     sweep.lm.model.generation_config.repetition_penalty = 1.3
     (work,) = generations({"until": [], "max_gen_toks": 8}, 1)
     assert sweep.engines.engine(sweep.lm._as_prompt(*work.args)).name == "toggle"
@@ -154,11 +155,11 @@ def test_sampling_is_repeatable_and_repeats_differ(
     base, adapter = tiny()
     sampled = {"until": [], "max_gen_toks": 12, "do_sample": True, "temperature": 2.0}
     work = generations(sampled, 1) * 4
-    sweep = answering(base, adapter, store, boundaries=EVERY)
+    sweep = answering(base, adapter, store, cuts=EVERY)
     answers = sweep.at(LAYERS - 1, work)
     assert len(set(answers)) == 4
     with closing(AnswerStore(tmp_path / "other")) as other:
-        again = answering(base, adapter, other, boundaries=EVERY)
+        again = answering(base, adapter, other, cuts=EVERY)
         assert again.at(LAYERS - 1, work) == answers
 
 
@@ -169,7 +170,7 @@ def test_shared_prompts_and_long_ones(tiny: Tiny, store: AnswerStore) -> None:
     arguments = {"until": ["w3 w4"], "max_gen_toks": 9}
     texts = [" ".join(words[:n]) for n in (20, 20, 31, 24, 200, 150)]
     work = [Instance("generate_until", {}, (text, arguments), i) for i, text in enumerate(texts)]
-    sweep = answering(base, adapter, store, boundaries=EVERY, engine="fork")
+    sweep = answering(base, adapter, store, cuts=EVERY, engine="fork")
     check(sweep, base, adapter, work)
     check(sweep, base, adapter, work[:4])
 
@@ -184,7 +185,7 @@ def test_sliding_windows(architecture: str, store: AnswerStore, tmp_path: Path) 
     tiny_tokenizer().save_pretrained(tmp_path / "base")
     adapter = save_adapter(tmp_path / "adapter", model)
     same = {"tokenizer": tiny_tokenizer()}
-    sweep = answering(tmp_path / "base", adapter, store, boundaries=EVERY, engine="fork", **same)
+    sweep = answering(tmp_path / "base", adapter, store, cuts=EVERY, engine="fork", **same)
     # equal lengths, because padding changes transformers' own window from batch to batch
     arguments = {"until": [], "max_gen_toks": 12}
     work = [
@@ -198,7 +199,7 @@ def test_sliding_windows(architecture: str, store: AnswerStore, tmp_path: Path) 
 
 def test_bfloat16_differs_in_few_answers(tiny: Tiny, store: AnswerStore) -> None:
     base, adapter = tiny()
-    sweep = answering(base, adapter, store, boundaries=EVERY, dtype="bfloat16")
+    sweep = answering(base, adapter, store, cuts=EVERY, dtype="bfloat16")
     work = requests("loglikelihood")
     for boundary in EVERY:
         for (ours, _), (theirs, _) in zip(
@@ -214,16 +215,16 @@ def test_out_of_memory_halves_the_batch(
     tiny: Tiny, store: AnswerStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base, adapter = tiny()
-    sweep = answering(base, adapter, store, boundaries=EVERY, rows=20, engine="fork")
+    sweep = answering(base, adapter, store, cuts=EVERY, rows=20, engine="fork")
     engine = sweep.engines._fork
     prepare = engine.prepare
     sizes = []
 
-    def limited(requests: list[Any], boundaries: list[int]) -> Any:
-        answer = prepare(requests, boundaries)
+    def limited(requests: list[Any], cuts: list[Any]) -> Any:
+        answer = prepare(requests, cuts)
 
         def answered(batch: list[Any]) -> Any:
-            sizes.append(len(batch) * len(boundaries))
+            sizes.append(len(batch) * len(cuts))
             if sizes[-1] > 3:
                 raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB")
             return answer(batch)
@@ -240,7 +241,7 @@ def test_errors_other_than_memory_are_not_hidden(
     tiny: Tiny, store: AnswerStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base, adapter = tiny()
-    sweep = answering(base, adapter, store, boundaries=EVERY, engine="fork")
+    sweep = answering(base, adapter, store, cuts=EVERY, engine="fork")
 
     def broken(batch: list[Any]) -> Any:
         raise RuntimeError("a bug")
@@ -252,4 +253,4 @@ def test_errors_other_than_memory_are_not_hidden(
 
 def test_an_unknown_engine_is_refused(tiny: Tiny, store: AnswerStore) -> None:
     with pytest.raises(LoraBoundaryError, match="engine='spoon'; expected one of auto, fork"):
-        answering(*tiny(), store, boundaries=EVERY, engine="spoon")
+        answering(*tiny(), store, cuts=EVERY, engine="spoon")

@@ -15,6 +15,7 @@ from tiny_models import LAYERS
 from tiny_tasks import COMMON, write_rows
 
 from lm_eval_lora_boundary.compare.sweeps import read_sweep, representatives
+from lm_eval_lora_boundary.cuts.keep import Cut
 from lm_eval_lora_boundary.errors import TaskError
 from lm_eval_lora_boundary.report.read import read_sweep as for_report
 from lm_eval_lora_boundary.report.sentences import advice, caveats, finding
@@ -118,9 +119,7 @@ def test_boundaries_scored_on_different_documents_are_not_ranked(
         assert row["ci_low"] is row["p_value"] is row["win_rate"] is None
     assert entry["best"] == FULL
     assert entry["smallest_equivalent"] is entry["collapse"] is entry["optimism"] is None
-    check_texts(
-        found, tmp_path / "out", "the boundaries were scored on different validation documents"
-    )
+    check_texts(found, tmp_path / "out", "the cuts were scored on different validation documents")
     assert not (adapter / "lora_boundary.json").exists()
     columns = {str(c.header): list(c.cells) for table in tables(found) for c in table.columns}
     assert columns["documents"] == [str(row["documents"]) for row in entry["boundaries"]]
@@ -141,7 +140,7 @@ def test_a_race_on_different_documents_runs_in_full_and_chooses_nothing(
 
 
 def test_a_task_that_scores_nothing_is_refused(run: Run) -> None:
-    with pytest.raises(TaskError, match="acc,none of never is nan at every boundary"):
+    with pytest.raises(TaskError, match="acc,none of never is nan under every cut"):
         run("never", confirm=False)
 
 
@@ -160,7 +159,7 @@ def test_a_sweep_that_measured_nothing_recommends_the_whole_adapter(
     check_texts(
         found,
         tmp_path / "out",
-        "no difference between boundaries was measured on 16 documents; all boundaries score 0",
+        "no difference between cuts was measured on 16 documents; all cuts score 0",
     )
     assert not (adapter / "lora_boundary.json").exists()
 
@@ -173,8 +172,7 @@ def test_identical_answers_at_all_boundaries_are_reported(
     check_texts(
         found,
         tmp_path / "out",
-        "no difference between boundaries was measured on 16 documents; "
-        "all boundaries gave the same answers",
+        "no difference between cuts was measured on 16 documents; all cuts gave the same answers",
     )
     assert not (weak / "lora_boundary.json").exists()
 
@@ -189,17 +187,19 @@ def test_an_earlier_record_stays_and_this_is_logged(
     (adapter / "lora_boundary.json").write_text("{}")
     run("wrong", peft=adapter, save=True, confirm=False)
     assert (adapter / "lora_boundary.json").read_text() == "{}"
-    assert "no boundary is recorded: no difference between boundaries" in caplog.text
+    assert "nothing is recorded: no difference between cuts" in caplog.text
     assert "the earlier record in" in caplog.text
 
 
 def measured(boundary: int, items: dict[int, float]) -> Measured:
     value = sum(items.values()) / len(items) if items else math.nan
-    return Measured(boundary, value, None, items, {"acc,none": value}, str(boundary))
+    return Measured(
+        Cut.up_to(boundary, LAYERS), value, None, items, {"acc,none": value}, str(boundary)
+    )
 
 
 def summary(*found: Measured, split: str = "validation") -> dict[str, Any]:
-    return decide(summarise(task_scores(TASK, ACC, found), FULL, split), FULL)
+    return decide(summarise(task_scores(TASK, ACC, found), (), FULL, split), FULL)
 
 
 def test_documents_missing_at_all_boundaries_do_no_harm() -> None:
@@ -245,6 +245,6 @@ def test_a_metric_that_the_first_boundary_lacks_is_found(asked: str | None) -> N
     }
     metric = choose_metric(TASK, results, asked)
     assert metric.key == "acc,none"
-    found = measure("t", metric, -1, results)
+    found = measure("t", metric, Cut.up_to(-1, LAYERS), results)
     assert math.isnan(found.value)
     assert found.items == {}

@@ -18,10 +18,12 @@ import pytest
 from tiny_models import LAYERS, save_adapter, tiny_model
 
 from lm_eval_lora_boundary import trace
+from lm_eval_lora_boundary.cuts.keep import Cut
 from lm_eval_lora_boundary.errors import OutputError
 from lm_eval_lora_boundary.sweeps.store import AnswerStore
 
 Tiny = Callable[..., tuple[Path, Path]]
+CUT = Cut((1.0, 0.0, 0.5))
 TASKS = "tiny_words,tiny_choices,tiny_last_word,tiny_text"
 
 
@@ -93,7 +95,7 @@ def test_a_sweep_killed_at_any_moment_resumes(
 def count(database: Path) -> int:
     try:
         with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as connection:
-            return int(connection.execute("SELECT count(*) FROM answers").fetchone()[0])
+            return int(connection.execute("SELECT count(*) FROM answers_by_cut").fetchone()[0])
     except sqlite3.OperationalError:
         return 0
 
@@ -125,14 +127,14 @@ def test_one_process_at_a_time(run: Any, tmp_path: Path) -> None:
 
 def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
     with closing(AnswerStore(tmp_path / "out")) as store:
-        store.put([(bytes([i]) * 32, {0: "answer"}) for i in range(10)])
+        store.put([CUT], [(bytes([i]) * 32, ["answer"]) for i in range(10)])
         pages = store._connection.execute("PRAGMA page_count").fetchone()[0]
         store._connection.execute(f"PRAGMA max_page_count = {pages + 1}")
         with pytest.raises(OutputError, match=r"full\. Answers stored so far are safe"):
-            store.put([(b"x" * 32, {0: "long " * 10_000})])
+            store.put([CUT], [(b"x" * 32, ["long " * 10_000])])
     with closing(AnswerStore(tmp_path / "out")) as store:
-        assert len(store.get([bytes([i]) * 32 for i in range(10)], 0)) == 10
-        assert not store.get([b"x" * 32], 0)
+        assert len(store.get([bytes([i]) * 32 for i in range(10)], CUT)) == 10
+        assert not store.get([b"x" * 32], CUT)
 
 
 def test_a_folder_that_cannot_be_written(run: Any, tmp_path: Path) -> None:

@@ -212,18 +212,18 @@ def test_dry_run_prints_the_plan_and_writes_nothing(
         text=True,
         check=True,
     )
-    assert "5 boundaries of 4 layers, engine fork" in done.stdout
-    assert "tiny_words: 9 requests × 5 boundaries" in done.stdout
-    assert "tiny_choices: 27 requests × 5 boundaries" in done.stdout
+    assert "5 cuts of 4 layers, engine fork" in done.stdout
+    assert "tiny_words: 9 requests × 5 cuts" in done.stdout
+    assert "tiny_choices: 27 requests × 5 cuts" in done.stdout
     assert "writes at most 450 tokens" in done.stdout
     assert done.stdout.startswith("first traces the gold answers, and then scores only")
-    assert "a race drops some of the boundaries on the way" in done.stdout
+    assert "a race drops some of the cuts on the way" in done.stdout
     passes = re.findall(
         r"reads ([\d,]+) tokens(?:.*\n)+?.*through a layer at most ([\d,]+)", done.stdout
     )
     read, passed = (int(number.replace(",", "")) for number in passes[0])
-    assert passed == read * 14 + 450 * 4  # 2 + 3 + 4 + 5 blocks of rows; written under each
-    assert "in 0.70 of the layer passes" in done.stdout  # (2 + 3 + 4 + 5) / (4 × 5)
+    assert passed == read * 14 + 450 * 4  # 2 + 3 + 4 + 5 rows; written under each
+    assert "in 14 layer passes each, 0.70 of the 20 of 5 runs" in done.stdout
     assert not (tmp_path / "out").exists()
 
 

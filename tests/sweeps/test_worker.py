@@ -11,11 +11,14 @@ import pytest
 import torch
 
 from lm_eval_lora_boundary import sweep, trace
+from lm_eval_lora_boundary.cuts.keep import Cut
 from lm_eval_lora_boundary.errors import LoraBoundaryError, ModelError, OutputError
 from lm_eval_lora_boundary.forward import memory
 from lm_eval_lora_boundary.harness import processes
 from lm_eval_lora_boundary.sweeps.scheduler import Scheduler, Work
 from lm_eval_lora_boundary.sweeps.store import AnswerStore
+
+CUT = Cut((1.0, 0.0, 0.5))
 
 
 @pytest.fixture
@@ -88,22 +91,22 @@ def test_batches_do_not_depend_on_processes(as_process: Any, asked: str) -> None
     class Engine:
         name = asked
 
-        def rows(self, boundaries: int) -> int:
-            return boundaries if asked == "fork" else 1
+        def rows(self, cuts: int) -> int:
+            return cuts if asked == "fork" else 1
 
         def engine(self, _: Any) -> Engine:
             return self
 
     requests: Sequence[Any] = list(range(10))
-    boundaries = [3, 2, 1, 0, -1]
+    cuts = [Cut.up_to(boundary, 4) for boundary in (3, 2, 1, 0, -1)]
     ours = Scheduler(Engine(), None, "", 4, None)  # type: ignore[arg-type]
 
-    def answered(batches: Any) -> set[tuple[int, tuple[int, ...]]]:
-        return {(b, tuple(batch)) for some, batch in batches for b in some}
+    def answered(batches: Any) -> set[tuple[Cut, tuple[int, ...]]]:
+        return {(cut, tuple(batch)) for some, batch in batches for cut in some}
 
-    alone = answered(ours._batches(requests, boundaries, 4))
+    alone = answered(ours._batches(requests, cuts, 4))
     as_process(0, 3)
-    assert answered(ours._batches(requests, boundaries, 4)) == alone
+    assert answered(ours._batches(requests, cuts, 4)) == alone
 
 
 def test_another_process_of_the_run_shares_the_file(tmp_path: Path) -> None:
@@ -111,8 +114,8 @@ def test_another_process_of_the_run_shares_the_file(tmp_path: Path) -> None:
         closing(AnswerStore(tmp_path)) as first,
         closing(AnswerStore(tmp_path, joins=True)) as second,
     ):
-        second.put([(b"request", {0: "answer"})])
-        assert first.get([b"request"], 0) == {b"request": "answer"}
+        second.put([CUT], [(b"request", ["answer"])])
+        assert first.get([b"request"], CUT) == {b"request": "answer"}
         with pytest.raises(OutputError, match="another process"):
             AnswerStore(tmp_path)
 

@@ -1,0 +1,98 @@
+"""Measures of how much the adapter's update matters in each layer, from which orders are made."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from functools import partial
+from typing import Any
+
+import torch
+from peft.tuners.lora import LoraLayer
+from peft.tuners.lora.layer import ParamWrapper
+from torch import nn
+
+from ..errors import AdapterError
+from .cut import LoraCut
+
+
+def update_norms(cut: LoraCut) -> dict[int, float]:
+    """Return the size of the update in each layer that the adapter changes.
+
+    It is the Frobenius norm of PEFT's scaled B·A, over all modules of the layer together.
+
+    Raises:
+        AdapterError: The adapter changes a module in another way than by LoRA.
+    """
+    squares: dict[int, float] = defaultdict(float)
+    for layer, lora in _lora_layers(cut, "norm"):
+        (name,) = lora.active_adapters
+        with torch.no_grad():
+            update = lora.get_delta_weight(name)
+            squares[layer] += float(torch.linalg.vector_norm(update.double())) ** 2
+    return {layer: math.sqrt(square) for layer, square in squares.items()}
+
+
+def output_norms(
+    cut: LoraCut, texts: Sequence[Sequence[int]], device: torch.device
+) -> dict[int, float]:
+    """Return the size of what LoRA adds in each layer while the model reads texts.
+
+    It is the root of the mean square over tokens of LoRA's output, over all modules of the layer
+    together: LoRA-drop's measure (Zhou et al., arXiv 2402.07721, eq. 3), per token.
+
+    Args:
+        cut: The model with the whole adapter.
+        texts: Token ids of each text.
+        device: Where they go.
+
+    Raises:
+        AdapterError: The adapter changes a module in another way than by plain LoRA.
+    """
+    squares: dict[int, Any] = defaultdict(float)
+    with ExitStack() as hooks, torch.no_grad():
+        for layer, lora in _lora_layers(cut, "output"):
+            (name,) = lora.active_adapters
+            last = dict(lora.lora_B).get(name)
+            if not isinstance(last, nn.Linear) or isinstance(lora, ParamWrapper):
+                raise _refusal("output", type(lora).__name__)
+            if lora.lora_variant:
+                raise _refusal("output", type(lora.lora_variant[name]).__name__)
+            add = partial(_add_square, squares, layer, lora.scaling[name])
+            hooks.enter_context(last.register_forward_hook(add))
+        for text in texts:
+            cut.model(input_ids=torch.tensor([list(text)], device=device))
+    tokens = max(1, sum(map(len, texts)))
+    return {layer: math.sqrt(float(square) / tokens) for layer, square in squares.items()}
+
+
+def _add_square(
+    squares: dict[int, Any],
+    layer: int,
+    scaling: float,
+    _: nn.Module,
+    __: tuple[Any, ...],
+    output: torch.Tensor,
+) -> None:
+    # on the CPU in the end, since layers may be on several devices
+    squares[layer] += (output.double() * scaling).square().sum().cpu()
+
+
+def _lora_layers(cut: LoraCut, family: str) -> Iterator[tuple[int, Any]]:
+    """Yield the LoRA layers with their depth; refuse an adapter that has something else."""
+    for module in cut.modules:
+        if not isinstance(module.adapted, LoraLayer):
+            kind = "saved tensor" if module.adapted is None else type(module.adapted).__name__
+            raise _refusal(family, kind)
+        for layer in module.adapted.modules():
+            if isinstance(layer, LoraLayer):
+                yield module.depth, layer
+
+
+def _refusal(family: str, kind: str) -> AdapterError:
+    return AdapterError(
+        f"family={family} orders layers by their LoRA, and this adapter also has a {kind}; choose "
+        "another family, such as map"
+    )

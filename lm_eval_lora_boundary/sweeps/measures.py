@@ -1,0 +1,106 @@
+"""How much each layer of the adapter matters, by what the model does on the sweep's tasks."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+
+from ..cuts.families import Adapted, Importance, each
+from ..cuts.fingerprint import json_sha256
+from ..cuts.importance import output_norms, update_norms
+from ..errors import LoraBoundaryError, ModelError
+from ..forward.requests import Answer, Generate, Request
+from ..harness.evaluation import Evaluation
+from ..harness.sweep_lm import SweepLM, made_up_answers
+from .cuts_to_score import Measures, adapted
+from .metric import choose_metric
+from .scheduler import Scheduler
+from .scores import measure
+from .settings import SweepSettings
+
+_PROMPTS = 32  # of each task; the order of layers settles long before
+
+
+def measures(
+    lm: SweepLM, evaluation: Evaluation, scheduler: Scheduler, settings: SweepSettings
+) -> Measures:
+    """Return the measures that orders of layers are made from."""
+    return {
+        "norm": lambda: update_norms(lm.cut),
+        "output": lambda: _by_output(lm, evaluation, scheduler, settings),
+        "map": lambda: _by_map(lm, evaluation, scheduler, settings),
+    }
+
+
+def made_up_measures(lm: SweepLM) -> Measures:
+    """Return measures that say nothing, for when only the number of cuts matters."""
+
+    def nothing() -> Importance:
+        return dict.fromkeys(adapted(lm, {}).layers, 0.0)
+
+    return dict.fromkeys(("norm", "output", "map"), nothing)
+
+
+def _by_output(
+    lm: SweepLM, evaluation: Evaluation, scheduler: Scheduler, settings: SweepSettings
+) -> Importance:
+    """Measure LoRA's output on the first prompts of the tasks.
+
+    Raises:
+        ModelError: The model runs in vLLM, where its layers cannot be looked into.
+    """
+    if settings.engine == "vllm":
+        raise ModelError(
+            "family=output looks into the layers, and with engine=vllm no weights are loaded "
+            "here; use another engine, or another family, such as norm or map"
+        )
+    prompts: dict[str, dict[tuple[int, ...], None]] = {}
+
+    def note(requests: Sequence[Request], task: str) -> list[Answer]:
+        texts = (r.prompt if isinstance(r, Generate) else r.context for r in requests)
+        prompts.setdefault(task, {}).update(dict.fromkeys(texts))
+        return made_up_answers(requests, task)
+
+    evaluation.at(lm.cut.current, note, predict_only=True)
+    first = [text for texts in prompts.values() for text in list(texts)[:_PROMPTS]]
+    with lm.precision():
+        found = output_norms(lm.cut, first, lm.device)
+    # a resumed run must not order layers in another way because of rounding
+    noted = scheduler.noted(f"LoRA's output on {json_sha256(first)}", json.dumps(found))
+    return {int(layer): value for layer, value in json.loads(noted).items()}
+
+
+def _by_map(
+    lm: SweepLM, evaluation: Evaluation, scheduler: Scheduler, settings: SweepSettings
+) -> Importance:
+    """Measure what is lost without each layer alone.
+
+    Raises:
+        LoraBoundaryError: There is more than one task, and so more than one map.
+    """
+    if len(evaluation.tasks.tasks) != 1:
+        names = ", ".join(evaluation.tasks.tasks)
+        raise LoraBoundaryError(
+            f"family=map orders layers by the map of one task, and {names} were given; sweep them "
+            "one by one"
+        )
+    ((name, task),) = evaluation.tasks.tasks.items()
+    model: Adapted = adapted(lm, {})
+    whole = lm.cut.cut(lm.layers - 1)
+    cuts = [whole, *each(model, "")]
+    lm.check(cuts)
+    values: list[float] = []
+    higher_is_better = True
+    for cut in cuts:
+        results = evaluation.at(cut, scheduler.at(cut, cuts))
+        metric = choose_metric(task, results, settings.metric)
+        higher_is_better = metric.higher_is_better
+        values.append(measure(name, metric, cut, results).value)
+    lost = [values[0] - value for value in values[1:]]
+    sign = 1 if higher_is_better else -1
+    # without a value, nothing is known to be lost
+    return {
+        layer: sign * loss if math.isfinite(loss) else 0.0
+        for layer, loss in zip(model.layers, lost, strict=True)
+    }
