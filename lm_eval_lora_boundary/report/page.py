@@ -13,7 +13,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from . import style
-from .data import BASE, SweepFound, TaskFound
+from .data import BASE, CutName, SweepFound, TaskFound
 from .documents import DocumentSet
 from .formatting import count, metric_name
 from .payload import encode, payload
@@ -107,18 +107,18 @@ def _facts(task: TaskFound) -> str:
     )
 
 
-def _marks(task: TaskFound, full: int | None) -> dict[int, str]:
-    """Return what to write next to boundaries."""
-    marks: dict[int, list[str]] = {}
-    for boundary, mark in (
+def _marks(task: TaskFound, full: int | None) -> dict[CutName, str]:
+    """Return what to write next to cuts."""
+    marks: dict[CutName, list[str]] = {}
+    for name, mark in (
         (BASE, "base"),
         (full, "whole"),
         (task.best if task.not_chosen is None else None, "best"),
         (task.smallest_equivalent, "smallest"),
     ):
-        if boundary is not None and not (mark == "smallest" and boundary == task.best):
-            marks.setdefault(boundary, []).append(mark)
-    return {boundary: ", ".join(parts) for boundary, parts in marks.items()}
+        if name is not None and not (mark == "smallest" and name == task.best):
+            marks.setdefault(name, []).append(mark)
+    return {name: ", ".join(parts) for name, parts in marks.items()}
 
 
 def _settings(found: SweepFound) -> dict[str, str]:

@@ -86,7 +86,7 @@ def _focus(task: TaskFound, boundaries: Sequence[int], reference: int) -> int:
     """Return the boundary to compare with the reference at first."""
     wanted = (task.best, task.smallest_equivalent, BASE, boundaries[0])
     others = [each for each in boundaries if each != reference]
-    return next((each for each in wanted if each is not None and each in others), reference)
+    return next((each for each in wanted if isinstance(each, int) and each in others), reference)
 
 
 def _columns(task: TaskFound, boundaries: Sequence[int], reference: int) -> list[int]:

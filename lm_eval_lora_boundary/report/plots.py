@@ -23,7 +23,7 @@ from .axes import (
     points,
 )
 from .data import BASE, Row, TaskFound
-from .formatting import integer, metric_name, number, percent, signed
+from .formatting import called, integer, metric_name, number, percent, signed
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def _metric(task: TaskFound, full: int | None) -> Plot:
         for boundary, label in (
             (BASE, "base model"),
             (full, "whole adapter"),
-            (task.best, f"best at boundary {integer(task.best)}"),
+            (task.best, f"best at {called(task.best)}"),
         )
         if (row := task.row(boundary)) is not None
         and not (task.not_chosen and label.startswith("best"))
@@ -107,7 +107,7 @@ def _difference(task: TaskFound, full: int | None) -> Plot | None:
     )
     best = task.row(task.best)
     if best is not None:
-        alt += f"; {signed(best.delta_full)} at the {task.best_name}, {integer(task.best)}"
+        alt += f"; {signed(best.delta_full)} at the {task.best_name}, {_name(task)}"
     return Plot("difference", "Difference from the whole adapter", f"{alt}.", figure)
 
 
@@ -123,7 +123,9 @@ def _wins(task: TaskFound, full: int | None) -> Plot | None:
     label_axes(axes, "% of document sets won")
     leaders = sorted(rows, key=lambda row: -(row.win_rate or 0))[:3]
     alt = "Share of resampled document sets in which a boundary is best: " + ", ".join(
-        f"{percent(row.win_rate)} for {integer(row.boundary)}" for row in leaders
+        f"{percent(row.win_rate)} for {integer(row.boundary)}"
+        for row in leaders
+        if row.boundary is not None
     )
     return Plot("wins", "How certain the choice is", f"{alt}.", figure)
 
@@ -231,9 +233,13 @@ def _trace(task: TaskFound, full: int | None) -> Plot | None:
     alt = (
         f"Mean probability of the gold tokens read out at {len(trace.layers)} layers, above the "
         f"sweep's {metric_name(task.metric)}; the trace suggests {candidate}, the sweep "
-        + ("none." if task.not_chosen else f"boundary {integer(task.best)}.")
+        + ("none." if task.not_chosen else f"{called(task.best)}.")
     )
     return Plot("trace_and_sweep", "Trace and sweep", alt, figure)
+
+
+def _name(task: TaskFound) -> str:
+    return integer(task.best) if isinstance(task.best, int) else called(task.best)
 
 
 def _at(row: Row | None, key: str) -> float | None:

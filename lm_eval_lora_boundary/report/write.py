@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..files import CONFIRMED, PLOTS, REPORT, boundary_folder, file_name, write_text
 from . import page, style
-from .data import TaskFound
+from .data import Row, TaskFound
 from .documents import DocumentSet, read_documents
 from .lm_eval_files import newest_results
 from .plots import draw
@@ -23,7 +23,7 @@ def write_report(folder: Path) -> Path:
         OutputError: The folder has no finished sweep, or cannot be written to.
     """
     found = read_sweep(folder)
-    results = newest_results(boundary_folder(folder, found.tasks[0].rows[0].boundary))
+    results = newest_results(boundary_folder(folder, min(_values(found.tasks[0].rows))))
     full = _full(results)
     # read all samples before writing anything
     documents = [_document_sets(folder, task) for task in found.tasks]
@@ -51,13 +51,18 @@ def _directions(results: Mapping[str, Any], task: str) -> dict[str, bool]:
     return {name: higher for name, higher in pairs if isinstance(higher, bool)}
 
 
+def _values(rows: Sequence[Row]) -> dict[int, float | None]:
+    """Return the metric by boundary."""
+    return {row.boundary: row.value for row in rows if row.boundary is not None}
+
+
 def _document_sets(folder: Path, task: TaskFound) -> list[tuple[str, DocumentSet]]:
     """Return the documents of a sweep and of its confirmation, with the names of their splits."""
-    values = {row.boundary: row.value for row in task.rows}
+    values = _values(task.rows)
     sets = [(task.split or "all", read_documents(folder, task.name, task.metric, values))]
     if task.test is not None:
         confirmed_in = folder / CONFIRMED / file_name(task.name)
-        values = {row.boundary: row.value for row in task.test.rows}
+        values = _values(task.test.rows)
         confirmed = read_documents(confirmed_in, task.name, task.metric, values)
         sets.append((task.test.split, confirmed))
     return sets
