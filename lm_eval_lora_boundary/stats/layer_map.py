@@ -64,7 +64,8 @@ def layer_effects(
         if column in place:
             i = place[column]
             ends = sorted(
-                sign * end for end in (difference.simultaneous_low[i], difference.simultaneous_high[i])
+                sign * end
+                for end in (difference.simultaneous_low[i], difference.simultaneous_high[i])
             )
             effect["ci_low"], effect["ci_high"] = map(_finite, ends)
             effect["p_value"] = _finite(difference.p_simultaneous[i])
