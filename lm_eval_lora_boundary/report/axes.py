@@ -126,12 +126,12 @@ def label_axes(axes: Axes, vertical: str, horizontal: str = _BOUNDARY) -> None:
 def points(rows: Sequence[Row] | Sequence[Layer], name: str) -> tuple[Array, Array]:
     """Return the positions of rows and one of their statistics, NaN where it is missing."""
     xs = [row.boundary if isinstance(row, Row) else row.layer for row in rows]
-    return np.array(xs, dtype=float), _array([getattr(row, name) for row in rows])
+    return np.array(xs, dtype=float), as_array([getattr(row, name) for row in rows])
 
 
 def metric_values(task: TaskFound, key: str) -> Array:
     """Return a metric at every boundary, NaN where it is missing."""
-    return _array([row.metrics.get(key) for row in task.rows])
+    return as_array([row.metrics.get(key) for row in task.rows])
 
 
 def marker(xs: Array, kind: str = "o") -> str | None:
@@ -139,5 +139,6 @@ def marker(xs: Array, kind: str = "o") -> str | None:
     return kind if len(xs) <= 48 else None
 
 
-def _array(values: Sequence[float | None]) -> Array:
+def as_array(values: Sequence[float | None]) -> Array:
+    """Return numbers, NaN where one is missing."""
     return np.array([math.nan if value is None else value for value in values], dtype=float)

@@ -16,12 +16,14 @@ from . import style
 from .data import BASE, CutName, SweepFound, TaskFound
 from .documents import DocumentSet
 from .formatting import count, metric_name
+from .layer_tables import layer_map_table, overlap_table
 from .payload import encode, payload
-from .plots import Plot
-from .sentences import advice, caveats, finding
-from .table import group_table, table
+from .sentences import advice, caveats, control_sentences, family_summary, finding
+from .style import Plot
+from .table import family_table, group_table, table
 
 _ASSETS = files(__package__) / "assets"
+_MOST_CONTROLS = 3  # more sentences are folded
 # joined into one script, in this order
 _SCRIPTS = ("elements", "difference", "tables", "documents", "start")
 
@@ -57,8 +59,14 @@ def picture(plot: Plot, drawing: str) -> Picture:
     return Picture(plot, _data_uri(drawing), _data_uri(style.dark(drawing)))
 
 
-def render(found: SweepFound, sections: Sequence[Section]) -> str:
-    """Return the HTML of the page, with one section per task."""
+def render(found: SweepFound, sections: Sequence[Section], together: Sequence[Picture] = ()) -> str:
+    """Return the HTML of the page.
+
+    Args:
+        found: The sweep.
+        sections: The sections, one per task.
+        together: Plots that compare tasks.
+    """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.lstrip_blocks = True
     template = environment.from_string(_asset("page.html.j2"))
@@ -67,6 +75,8 @@ def render(found: SweepFound, sections: Sequence[Section]) -> str:
     text = template.render(
         found=found,
         sections=[_variables(found, section, i) for i, section in enumerate(sections)],
+        together=together,
+        overlap=overlap_table(found.tasks),
         groups={name: group_table(rows) for name, rows in found.groups.items()},
         settings=_settings(found),
         script=script,
@@ -83,11 +93,19 @@ def _variables(found: SweepFound, section: Section, position: int) -> dict[str, 
     """Return the template variables of a section."""
     task, full = section.task, section.full
     marks = _marks(task, full)
+    sentences = control_sentences(task)
     return {
         "id": f"task-{position}",
         "task": task,
         "advice": advice(task, full),
         "finding": finding(task, full),
+        "controls": sentences[:_MOST_CONTROLS],
+        "more_controls": sentences[_MOST_CONTROLS:],
+        "families": [
+            (family.name, family_summary(task, family), family_table(task, family, marks))
+            for family in task.families
+        ],
+        "layer_map": layer_map_table(task),
         "caveats": list(caveats(task, full, found.race)),
         "facts": _facts(task),
         "pictures": section.pictures,
@@ -100,8 +118,10 @@ def _variables(found: SweepFound, section: Section, position: int) -> dict[str, 
 def _facts(task: TaskFound) -> str:
     """Return a summary of what was scored."""
     direction = "higher" if task.higher_is_better else "lower"
+    others = len(task.all_rows) - len(task.rows)
+    more = f" and {others} other {'cut' if others == 1 else 'cuts'}" if others else ""
     return (
-        f"{len(task.rows)} {'boundary' if len(task.rows) == 1 else 'boundaries'} on "
+        f"{len(task.rows)} {'boundary' if len(task.rows) == 1 else 'boundaries'}{more} on "
         f"{count(task.documents, task.split)}, chosen by {metric_name(task.metric)} "
         f"({direction} is better)"
     )

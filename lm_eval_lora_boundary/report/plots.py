@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from ..files import TRACED_BASE, TRACED_FULL
 from . import style
@@ -22,31 +20,19 @@ from .axes import (
     metric_values,
     points,
 )
-from .data import BASE, Row, TaskFound
+from .data import BASE, MAP_KINDS, Row, TaskFound
+from .family_plots import draw_families
 from .formatting import called, integer, metric_name, number, percent, signed
-
-
-@dataclass(frozen=True)
-class Plot:
-    """A drawn plot.
-
-    Attributes:
-        name: File name without extension.
-        title: Heading.
-        alt: Text alternative for readers who cannot see the plot.
-        figure: The figure.
-    """
-
-    name: str
-    title: str
-    alt: str
-    figure: Figure
+from .layer_map_plots import draw_layer_map, draw_maps
+from .style import Plot
 
 
 def draw(task: TaskFound, full: int | None) -> Iterator[Plot]:
     """Yield the plots that have data; ``full`` is the whole adapter's boundary, if known."""
     makers: tuple[Callable[[TaskFound, int | None], Plot | None], ...] = (
         _metric,
+        draw_families,
+        draw_layer_map,
         _difference,
         _wins,
         _metrics,
@@ -56,6 +42,15 @@ def draw(task: TaskFound, full: int | None) -> Iterator[Plot]:
     with style.house_style():
         for make in makers:
             plot = make(task, full)
+            if plot is not None:
+                yield plot
+
+
+def draw_together(tasks: Sequence[TaskFound], full: int | None) -> Iterator[Plot]:
+    """Yield the plots that compare tasks."""
+    with style.house_style():
+        for kind in MAP_KINDS:
+            plot = draw_maps(kind, tasks, full)
             if plot is not None:
                 yield plot
 

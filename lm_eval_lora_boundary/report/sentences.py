@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .data import BASE, CutName, Row, TaskFound
+from .data import BASE, CutName, Family, Row, TaskFound
 from .formatting import (
     SIGNIFICANT,
+    called,
     count,
     integer,
     interval,
@@ -18,6 +19,7 @@ from .formatting import (
     number,
     p_value,
     runs,
+    short,
     shows,
     signed,
     what_is_kept,
@@ -92,6 +94,27 @@ def caveats(task: TaskFound, full: int | None, race: Mapping[str, Any]) -> Itera
             f"A race dropped {len(unscored)} of {len(scored | {*dropped})} {kind} before "
             f"they had answered all documents ({names}); they have no score here."
         )
+
+
+def control_sentences(task: TaskFound) -> list[str]:
+    """Return how other families compare with the boundaries; first those that score as well."""
+    found = sorted(task.controls, key=lambda control: not control.as_good)
+    texts = [control.sentence.strip() for control in found]
+    return [f"{text[:1].upper()}{text[1:].rstrip('.')}." for text in texts if text]
+
+
+def family_summary(task: TaskFound, family: Family) -> str:
+    """Return how many cuts a family has, and the best of them."""
+    cuts = "1 cut" if len(family.cuts) == 1 else f"{len(family.cuts)} cuts"
+    best = family.best(task.higher_is_better)
+    if best is None:
+        return cuts
+    name = short(best.cut or called(best.name), 40)
+    text = f"{cuts}, the best is {name} with {number(best.value)}"
+    if best.delta_full is None:
+        return text
+    difference = _comparison(best.delta_full, best.ci_low, best.ci_high, None)
+    return f"{text} ({difference} to the whole adapter)"
 
 
 def _judged(task: TaskFound) -> tuple[str | None, int | None, tuple[Row, ...]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,15 @@ from . import page, style
 from .data import Row, TaskFound
 from .documents import DocumentSet, read_documents
 from .lm_eval_files import newest_results
-from .plots import draw
+from .plots import draw, draw_together
 from .read import read_sweep
+from .style import Plot
 
 
 def write_report(folder: Path) -> Path:
     """Write ``plots/TASK/*.png``, ``plots/TASK/*.svg`` and ``report.html``; return its path.
+
+    What compares tasks is in ``plots/*.png`` and ``plots/*.svg``.
 
     Raises:
         OutputError: The folder has no finished sweep, or cannot be written to.
@@ -30,9 +33,11 @@ def write_report(folder: Path) -> Path:
     sections = []
     for each, sets in zip(found.tasks, documents, strict=True):
         task = replace(each, directions=_directions(results, each.name))
-        sections.append(page.Section(task, full, _write_plots(folder, task, full), sets))
+        plots = _write_plots(folder / PLOTS / file_name(task.name), draw(task, full))
+        sections.append(page.Section(task, full, plots, sets))
+    together = _write_plots(folder / PLOTS, draw_together(found.tasks, full))
     path = folder / REPORT
-    write_text(path, page.render(found, sections))
+    write_text(path, page.render(found, sections, together))
     return path
 
 
@@ -68,9 +73,6 @@ def _document_sets(folder: Path, task: TaskFound) -> list[tuple[str, DocumentSet
     return sets
 
 
-def _write_plots(folder: Path, task: TaskFound, full: int | None) -> list[page.Picture]:
-    """Write the plots of a task and return them for the page."""
-    target = folder / PLOTS / file_name(task.name)
-    return [
-        page.picture(plot, style.save(plot.figure, target, plot.name)) for plot in draw(task, full)
-    ]
+def _write_plots(folder: Path, plots: Iterable[Plot]) -> list[page.Picture]:
+    """Write plots and return them for the page."""
+    return [page.picture(plot, style.save(plot.figure, folder, plot.name)) for plot in plots]
