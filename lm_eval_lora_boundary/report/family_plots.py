@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from . import style
 from .axes import DASHES, as_array, band, label_axes
 from .data import Family, Row, TaskFound
-from .formatting import called, metric_name, number, short
+from .formatting import called, metric_name, named, number, short
 from .style import Plot
 
 UPPER = "upper"  # the default family, whose cuts are the boundaries
@@ -58,7 +58,7 @@ def draw_families(task: TaskFound, full: int | None) -> Plot | None:
     panels[0].set_ylabel(name)
     _mark_best(panels, task, scales)
     style.legend(figure, *panels, columns=3)
-    return Plot("families", "Families of cuts", _alt(task, name), figure)
+    return Plot("families", "Families of cuts", _alt(task, name, full), figure)
 
 
 def _is_swept(rows: Sequence[Row]) -> bool:
@@ -116,11 +116,11 @@ def _mark_best(panels: Sequence[Axes], task: TaskFound, scales: Sequence[Family]
         )
 
 
-def _alt(task: TaskFound, metric: str) -> str:
+def _alt(task: TaskFound, metric: str, full: int | None) -> str:
     """Return the best cut of every family in words."""
     bests = [(family.name, family.best(task.higher_is_better)) for family in task.families]
     parts = [
-        f"{name} {number(best.value)} with {short(best.cut or called(best.name), 40)}"
+        f"{name} {number(best.value)} with {short(named(best.name, full), 40)}"
         for name, best in bests
         if best is not None
     ]

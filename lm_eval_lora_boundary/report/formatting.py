@@ -22,6 +22,13 @@ def called(cut: int | str) -> str:
     return f"boundary {integer(cut)}" if isinstance(cut, int) else f"keep={cut}"
 
 
+def named(cut: int | str, full: int | None) -> str:
+    """Return what to call a cut that may be one of the two ends."""
+    if cut == -1:
+        return "base model"
+    return "whole adapter" if cut == full else called(cut)
+
+
 def short(text: str, length: int = 20) -> str:
     """Return a text that fits into a legend or a narrow column."""
     return text if len(text) <= length else f"{text[: length - 1]}…"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
@@ -37,8 +38,8 @@ def draw_layer_map(task: TaskFound, full: int | None) -> Plot | None:
         return None
     figure, panels = style.new_figure(len(maps), _REST + _PANEL * len(maps))
     for axes, (kind, found) in zip(panels, maps.items(), strict=True):
-        _draw(axes, found, task.higher_is_better)
-        _label(axes, ASKS[kind], metric_name(task.metric))
+        _draw(axes, found)
+        _label(axes, ASKS[kind], task)
     # the same unit, so the same scale
     ends = [end for axes in panels for end in axes.get_ylim()]
     for axes in panels:
@@ -62,8 +63,8 @@ def draw_maps(kind: str, tasks: Sequence[TaskFound], full: int | None) -> Plot |
     figure, panels = style.new_figure(len(heights), _REST + sum(heights), heights)
     counts: dict[int, float] = {}
     for axes, (task, effects) in zip(panels, maps, strict=False):
-        _draw(axes, effects, task.higher_is_better)
-        _label(axes, short(task.name, 40), metric_name(task.metric))
+        _draw(axes, effects)
+        _label(axes, short(task.name, 40), task)
         important = importance(effects)
         _draw_important(axes, important)
         counts |= {layer: counts.get(layer, 0) + share for layer, share in important.items()}
@@ -98,7 +99,7 @@ def in_words(found: Effects) -> str:
     )
 
 
-def _draw(axes: Axes, found: Effects, higher_is_better: bool) -> None:
+def _draw(axes: Axes, found: Effects) -> None:
     """Draw a dot with an interval for every layer, on a bar that starts at zero.
 
     What is not significant is hollow and grey, so that colour is not needed to see it.
@@ -124,8 +125,9 @@ def _draw(axes: Axes, found: Effects, higher_is_better: bool) -> None:
         )
         shade = 0.55 if significant else 0.2
         axes.bar(xs, effects, width=0.62, color=colour, alpha=shade, linewidth=0, zorder=1)
-        axes.vlines(xs, low, high, color=colour, linewidth=1.1, zorder=3, label=intervals)
-        intervals = "_"  # not in the legend again
+        if np.isfinite(low).any():
+            axes.vlines(xs, low, high, color=colour, linewidth=1.1, zorder=3, label=intervals)
+            intervals = "_"  # not in the legend again
         axes.plot(
             xs,
             effects,
@@ -157,8 +159,10 @@ def _draw_important(axes: Axes, important: Mapping[int, float]) -> None:
     )
 
 
-def _label(axes: Axes, title: str, metric: str) -> None:
-    label_axes(axes, short(metric, 16), "")
+def _label(axes: Axes, title: str, task: TaskFound) -> None:
+    metric = short(metric_name(task.metric), 16)
+    # up is always better
+    label_axes(axes, metric if task.higher_is_better else f"decrease in {metric}", "")
     axes.yaxis.set_major_locator(MaxNLocator(nbins=4))
     _head(axes, title, "↑ helps   ↓ hurts")
 

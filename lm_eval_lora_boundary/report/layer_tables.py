@@ -9,6 +9,10 @@ from .formatting import NOT_AVAILABLE, interval, percent, probability, signed
 from .layer_overlap import Overlap, overlaps
 from .table import Cell, Heading, Line, Table
 
+MAP_NOTE = (
+    "The intervals hold for all layers at once. A hollow dot is a layer that is not shown to "
+    "matter, which does not show that it does not matter."
+)
 _HEADINGS = {
     "each": Heading("left out", "what the whole adapter loses without the layer"),
     "only": Heading("alone", "what the layer alone adds to the base model"),
@@ -70,7 +74,9 @@ def overlap_table(tasks: Sequence[TaskFound]) -> Table | None:
     return Table(
         (
             Heading("tasks"),
-            Heading("layer"),
+            Heading(
+                "map", "the layer is left out of the whole adapter, or alone on the base model"
+            ),
             Heading(
                 "shared",
                 "how many of the most important layers the two tasks have in common; these are the "

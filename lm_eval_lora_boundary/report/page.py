@@ -16,7 +16,7 @@ from . import style
 from .data import BASE, CutName, SweepFound, TaskFound
 from .documents import DocumentSet
 from .formatting import count, metric_name
-from .layer_tables import layer_map_table, overlap_table
+from .layer_tables import MAP_NOTE, layer_map_table, overlap_table
 from .payload import encode, payload
 from .sentences import advice, caveats, control_sentences, family_summary, finding
 from .style import Plot
@@ -76,6 +76,7 @@ def render(found: SweepFound, sections: Sequence[Section], together: Sequence[Pi
         found=found,
         sections=[_variables(found, section, i) for i, section in enumerate(sections)],
         together=together,
+        together_note=MAP_NOTE,
         overlap=overlap_table(found.tasks),
         groups={name: group_table(rows) for name, rows in found.groups.items()},
         settings=_settings(found),
@@ -93,7 +94,7 @@ def _variables(found: SweepFound, section: Section, position: int) -> dict[str, 
     """Return the template variables of a section."""
     task, full = section.task, section.full
     marks = _marks(task, full)
-    sentences = control_sentences(task)
+    sentences = control_sentences(task.controls)
     return {
         "id": f"task-{position}",
         "task": task,
@@ -102,17 +103,24 @@ def _variables(found: SweepFound, section: Section, position: int) -> dict[str, 
         "controls": sentences[:_MOST_CONTROLS],
         "more_controls": sentences[_MOST_CONTROLS:],
         "families": [
-            (family.name, family_summary(task, family), family_table(task, family, marks))
+            (family.name, family_summary(task, family, full), family_table(task, family, marks))
             for family in task.families
         ],
         "layer_map": layer_map_table(task),
         "caveats": list(caveats(task, full, found.race)),
         "facts": _facts(task),
-        "pictures": section.pictures,
+        "pictures": [(each, _note(task, each.plot.name)) for each in section.pictures],
         "table": table(task, task.rows, marks),
         "test_table": table(task, task.test.rows, marks) if task.test is not None else None,
         "payload": encode(payload(task, full, section.sets)),
     }
+
+
+def _note(task: TaskFound, plot: str) -> str:
+    """Return what to write below a plot."""
+    if plot == "trace_and_sweep" and task.trace is not None:
+        return task.trace.verdict
+    return MAP_NOTE if plot == "layer_map" else ""
 
 
 def _facts(task: TaskFound) -> str:

@@ -109,7 +109,8 @@ def _difference(task: TaskFound, full: int | None) -> Plot | None:
 def _wins(task: TaskFound, full: int | None) -> Plot | None:
     """Plot how often each boundary is the best on resampled documents."""
     rows = [row for row in task.rows if row.win_rate is not None]
-    if len(rows) < 2:
+    # where cuts of other families win them all, boundaries have no share
+    if len(rows) < 2 or not any(row.win_rate for row in rows):
         return None
     figure, (axes,) = style.new_figure()
     xs, ys = points(rows, "win_rate")

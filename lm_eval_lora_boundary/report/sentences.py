@@ -5,17 +5,17 @@ In all functions, ``full`` is the boundary that keeps the whole adapter, or None
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from .data import BASE, CutName, Family, Row, TaskFound
+from .data import BASE, Control, CutName, Family, Row, TaskFound
 from .formatting import (
     SIGNIFICANT,
-    called,
     count,
     integer,
     interval,
     metric_name,
+    named,
     number,
     p_value,
     runs,
@@ -96,20 +96,20 @@ def caveats(task: TaskFound, full: int | None, race: Mapping[str, Any]) -> Itera
         )
 
 
-def control_sentences(task: TaskFound) -> list[str]:
+def control_sentences(controls: Iterable[Control]) -> list[str]:
     """Return how other families compare with the boundaries; first those that score as well."""
-    found = sorted(task.controls, key=lambda control: not control.as_good)
+    found = sorted(controls, key=lambda control: not control.as_good)
     texts = [control.sentence.strip() for control in found]
     return [f"{text[:1].upper()}{text[1:].rstrip('.')}." for text in texts if text]
 
 
-def family_summary(task: TaskFound, family: Family) -> str:
+def family_summary(task: TaskFound, family: Family, full: int | None) -> str:
     """Return how many cuts a family has, and the best of them."""
     cuts = "1 cut" if len(family.cuts) == 1 else f"{len(family.cuts)} cuts"
     best = family.best(task.higher_is_better)
     if best is None:
         return cuts
-    name = short(best.cut or called(best.name), 40)
+    name = short(named(best.name, full), 40)
     text = f"{cuts}, the best is {name} with {number(best.value)}"
     if best.delta_full is None:
         return text

@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..files import CONFIRMED, PLOTS, REPORT, boundary_folder, file_name, write_text
+from ..files import CONFIRMED, PLOTS, REPORT, file_name, write_text
 from . import page, style
 from .data import Row, TaskFound
 from .documents import DocumentSet, read_documents
-from .lm_eval_files import newest_results
+from .lm_eval_files import cut_folder, newest_results
 from .plots import draw, draw_together
 from .read import read_sweep
 from .style import Plot
@@ -26,7 +26,7 @@ def write_report(folder: Path) -> Path:
         OutputError: The folder has no finished sweep, or cannot be written to.
     """
     found = read_sweep(folder)
-    results = newest_results(boundary_folder(folder, min(_values(found.tasks[0].rows))))
+    results = newest_results(cut_folder(folder, found.tasks[0].rows[0].name))
     full = _full(results)
     # read all samples before writing anything
     documents = [_document_sets(folder, task) for task in found.tasks]
@@ -56,21 +56,28 @@ def _directions(results: Mapping[str, Any], task: str) -> dict[str, bool]:
     return {name: higher for name, higher in pairs if isinstance(higher, bool)}
 
 
-def _values(rows: Sequence[Row]) -> dict[int, float | None]:
-    """Return the metric by boundary."""
-    return {row.boundary: row.value for row in rows if row.boundary is not None}
-
-
 def _document_sets(folder: Path, task: TaskFound) -> list[tuple[str, DocumentSet]]:
     """Return the documents of a sweep and of its confirmation, with the names of their splits."""
-    values = _values(task.rows)
-    sets = [(task.split or "all", read_documents(folder, task.name, task.metric, values))]
+    best = task.row(task.best)
+    # of the cuts of other families, only the best
+    others = [] if best is None or best in task.rows else [best]
+    sets = [(task.split or "all", _documents(folder, task, task.rows, others))]
     if task.test is not None:
         confirmed_in = folder / CONFIRMED / file_name(task.name)
-        values = _values(task.test.rows)
-        confirmed = read_documents(confirmed_in, task.name, task.metric, values)
+        boundaries = [row for row in task.test.rows if row.boundary is not None]
+        others = [row for row in task.test.rows if row.boundary is None]
+        confirmed = _documents(confirmed_in, task, boundaries, others)
         sets.append((task.test.split, confirmed))
     return sets
+
+
+def _documents(
+    folder: Path, task: TaskFound, rows: Sequence[Row], others: Sequence[Row]
+) -> DocumentSet:
+    """Return the documents under some cuts, and under those of the others that have a folder."""
+    found = [row for row in others if cut_folder(folder, row.name).is_dir()]
+    values = {row.name: row.value for row in (*rows, *found)}
+    return read_documents(folder, task.name, task.metric, values)
 
 
 def _write_plots(folder: Path, plots: Iterable[Plot]) -> list[page.Picture]:
