@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import cycle
 
@@ -17,7 +18,9 @@ from .formatting import called, metric_name, named, number, short
 from .style import Plot
 
 UPPER = "upper"  # the default family, whose cuts are the boundaries
-_HEIGHT = 3.3
+_HEIGHT, _LEGEND_ROW = 2.9, 0.17  # in inches
+_MARKERS = f"{style.MARKERS[1:]}PX<>"
+_COLUMNS = 3  # of the legend
 _RATIOS = (3, 1)  # of the widths: cuts by layers, and by strength
 
 
@@ -31,7 +34,9 @@ def draw_families(task: TaskFound, full: int | None) -> Plot | None:
     scales = [family for family in task.families if family.kind == "scale"]
     if not orders + lists + scales:
         return None
-    figure = Figure(figsize=(style.WIDTH, _HEIGHT), layout="constrained")
+    rows = math.ceil((len(orders + lists + scales) + 3) / _COLUMNS)
+    height = _HEIGHT + _LEGEND_ROW * rows
+    figure = Figure(figsize=(style.WIDTH, height), layout="constrained")
     by_layers = bool(orders or lists or _is_swept(task.rows))
     ratios = _RATIOS if by_layers and scales else (1,)
     panels = figure.subplots(1, len(ratios), sharey=True, squeeze=False, width_ratios=ratios)[0]
@@ -43,21 +48,24 @@ def draw_families(task: TaskFound, full: int | None) -> Plot | None:
         whole = task.row(full)
         if whole is not None and whole.value is not None:
             axes.axhline(whole.value, color=style.MUTED, linewidth=1, label="whole adapter")
-    looks = cycle(zip(style.SERIES[1:], DASHES[1:], style.MARKERS[1:], strict=True))
+    # colours repeat before markers do, so that no two families look alike
+    looks = zip(
+        cycle((*style.SERIES[1:], style.INK)), cycle(DASHES[1:]), cycle(_MARKERS), strict=False
+    )
     for family in [*orders, *lists, *scales]:
         axes = panels[-1] if family in scales else panels[0]
         _draw(axes, family, next(looks))
     name = metric_name(task.metric)
     if scales:
         label_axes(panels[-1], "", "strength")
-        panels[-1].xaxis.set_major_locator(MaxNLocator(nbins=3))
+        panels[-1].xaxis.set_major_locator(MaxNLocator(nbins=3 if by_layers else 6))
         panels[-1].margins(x=0.12)
     if by_layers:
         label_axes(panels[0], name, "layers kept")
         panels[0].xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     panels[0].set_ylabel(name)
     _mark_best(panels, task, scales)
-    style.legend(figure, *panels, columns=3)
+    style.legend(figure, *panels, columns=_COLUMNS)
     return Plot("families", "Families of cuts", _alt(task, name, full), figure)
 
 

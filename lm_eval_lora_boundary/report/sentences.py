@@ -110,6 +110,7 @@ def family_summary(task: TaskFound, family: Family, full: int | None) -> str:
     if best is None:
         return cuts
     name = short(named(best.name, full), 40)
+    name = f"the {name}" if best.name in (BASE, full) else name
     text = f"{cuts}, the best is {name} with {number(best.value)}"
     if best.delta_full is None:
         return text
