@@ -52,7 +52,7 @@ def made_families(layers: int, seed: int) -> dict[str, tuple[str, list[list[floa
         "scale": ("scale", [[s / 10] * layers for s in (2, 4, 6, 7, 8, 9, 10, 12)]),
         "each": ("each", [single(layers, i, kept=False) for i in range(layers)]),
         "only": ("only", [single(layers, i, kept=True) for i in range(layers)]),
-        "file:cuts.txt": ("list", [single(layers, 0, kept=False), [1.0, 0.5] * (layers // 2)]),
+        "file:cuts.txt": ("list", [single(layers, 0, kept=False), ([1.0, 0.5] * layers)[:layers]]),
     }
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from browser import Browser
 from made_families import add_families, make_best
-from made_sweeps import made_task, rewrite, write_sweep
+from made_sweeps import made_task, made_test, rewrite, write_sweep
 from rich.console import Console
 
 from lm_eval_lora_boundary.report.data import TaskFound
@@ -260,3 +260,24 @@ def test_a_sweep_of_single_layers_only(tmp_path: Path, chromium: Browser) -> Non
     assert len(chromium.all(".plot-layer_map")) == 1 and not chromium.all(".plot-families")
     chromium.documents(0)
     assert "boundary 0 · best" in chromium.texts(".answers h5 span:first-child")
+
+
+def test_a_best_cut_without_boundary_is_confirmed_beside_the_two_ends(
+    tmp_path: Path, chromium: Browser
+) -> None:
+    task = made_task(tmp_path, documents=6, layers=5)
+    made_test(tmp_path, "summaries", task, documents=4)
+    add_families(task, 5)
+    best = task["families"]["lower"]["cuts"][1]
+    ends = [row for row in task["test"]["boundaries"] if row["boundary"] in (-1, 4)]
+    task["test"]["boundaries"] = [*ends, best]
+    task |= {"best": best["cut"], "choice": best["cut"]}
+    write_sweep(tmp_path, {"summaries": task})
+    chromium.open(write_report(tmp_path))
+    names = chromium.texts("h3 + .scroll tbody th")[:3]
+    assert [name.split()[0] for name in names] == ["−1", "4", "keep=1-4"]
+    assert "exact_match" in chromium.texts(".summary")[0]
+    chromium.documents(0)
+    chromium.choose("Split", "test")
+    assert chromium.texts(".found")[0].startswith("4 documents")
+    assert chromium.console() == []
