@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 
 from . import style
 from .data import BASE, Layer, Row, TaskFound
-from .formatting import integer, runs
+from .formatting import called, integer, number, runs, short
 
 Array = npt.NDArray[np.float64]
 DASHES = ("-", (0, (5, 2)), (0, (1, 1.3)), (0, (5, 1.5, 1, 1.5)), (0, (8, 3)), (0, (3, 1)))
@@ -66,16 +66,25 @@ def band(
 
 
 def mark(axes: Axes, task: TaskFound) -> None:
-    """Mark the best boundary and the smallest equivalent one."""
-    marks = [(task.best, style.ACCENT, f"{_best(task)}: {integer(task.best)}")]
+    """Mark the best boundary and the smallest equivalent one.
+
+    A best cut that is no boundary has no place on the axis, so it becomes a line at its value.
+    """
+    best = task.row(task.best)
+    marks = []
+    if isinstance(task.best, int):
+        marks.append((best, style.ACCENT, f"{_best(task)}: {integer(task.best)}"))
+    elif best is not None and best.value is not None:
+        label = f"best: {short(called(task.best))}, {number(best.value)}"
+        axes.axhline(best.value, color=style.ACCENT, linestyle=DASHES[3], linewidth=1, label=label)
     smallest = task.smallest_equivalent
     if smallest is not None and smallest != task.best:
-        marks.append((smallest, style.PAPER, f"smallest equivalent: {integer(smallest)}"))
-    for boundary, fill, label in marks:
-        row = task.row(boundary)
-        if row is not None and row.value is not None:
+        label = f"smallest equivalent: {integer(smallest)}"
+        marks.append((task.row(smallest), style.PAPER, label))
+    for row, fill, label in marks:
+        if row is not None and row.boundary is not None and row.value is not None:
             axes.plot(
-                [boundary],
+                [row.boundary],
                 [row.value],
                 marker="o",
                 markersize=8.5,
@@ -89,7 +98,9 @@ def mark(axes: Axes, task: TaskFound) -> None:
 
 
 def mark_best(axes: Axes, task: TaskFound) -> None:
-    """Draw a thin vertical line at the best boundary."""
+    """Draw a thin vertical line at the best boundary, if that is the best cut."""
+    if not isinstance(task.best, int):
+        return
     axes.axvline(
         task.best,
         color=style.MUTED,
@@ -115,12 +126,12 @@ def label_axes(axes: Axes, vertical: str, horizontal: str = _BOUNDARY) -> None:
 def points(rows: Sequence[Row] | Sequence[Layer], name: str) -> tuple[Array, Array]:
     """Return the positions of rows and one of their statistics, NaN where it is missing."""
     xs = [row.boundary if isinstance(row, Row) else row.layer for row in rows]
-    return np.array(xs, dtype=float), _array([getattr(row, name) for row in rows])
+    return np.array(xs, dtype=float), as_array([getattr(row, name) for row in rows])
 
 
 def metric_values(task: TaskFound, key: str) -> Array:
     """Return a metric at every boundary, NaN where it is missing."""
-    return _array([row.metrics.get(key) for row in task.rows])
+    return as_array([row.metrics.get(key) for row in task.rows])
 
 
 def marker(xs: Array, kind: str = "o") -> str | None:
@@ -128,5 +139,6 @@ def marker(xs: Array, kind: str = "o") -> str | None:
     return kind if len(xs) <= 48 else None
 
 
-def _array(values: Sequence[float | None]) -> Array:
+def as_array(values: Sequence[float | None]) -> Array:
+    """Return numbers, NaN where one is missing."""
     return np.array([math.nan if value is None else value for value in values], dtype=float)

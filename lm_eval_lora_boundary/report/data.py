@@ -6,14 +6,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from .formatting import SIGNIFICANT
+
 BASE = -1
+# kinds of families, and so of layer maps, that ask for the effect of single layers
+MAP_KINDS = ("each", "only")
+
+# what a sweep calls a cut: K if it is a boundary, otherwise its notation, such as "0-9+20-29"
+CutName = int | str
 
 
 @dataclass(frozen=True)
 class Row:
-    """A task's statistics at one boundary; None where one is not available.
+    """A task's statistics at one cut; None where one is not available.
 
     Attributes:
+        boundary: None if the cut is no boundary.
         value: The metric.
         delta_full: Its difference to the whole adapter; ``ci_low``, ``ci_high`` and ``p_value`` are
             its 95 % interval and two-sided p-value.
@@ -24,9 +32,12 @@ class Row:
         simultaneous_low: Lower end of the interval that holds for all boundaries at once.
         documents: Number of documents.
         metrics: All values of the task, by lm-eval's key.
+        cut: The cut's notation; boundaries of the default family have none.
+        kept: Number of layers that are not dropped, and their mean ``strength``.
+        layer: The one layer that a family of kind ``each`` or ``only`` asks for.
     """
 
-    boundary: int
+    boundary: int | None
     value: float | None = None
     stderr: float | None = None
     delta_full: float | None = None
@@ -44,6 +55,22 @@ class Row:
     simultaneous_high: float | None = None
     documents: float | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
+    cut: str | None = None
+    kept: float | None = None
+    strength: float | None = None
+    layer: int | None = None
+
+    @property
+    def name(self) -> CutName:
+        """What a sweep calls the cut."""
+        return self.boundary if self.boundary is not None else self.cut or ""
+
+    @property
+    def kept_layers(self) -> int | None:
+        """Number of layers that are not dropped, if that is known."""
+        if self.kept is not None:
+            return int(self.kept)
+        return None if self.boundary is None else self.boundary + 1
 
 
 @dataclass(frozen=True)
@@ -106,6 +133,64 @@ class Trace:
 
 
 @dataclass(frozen=True)
+class Family:
+    """A family of cuts beside the boundaries.
+
+    Attributes:
+        name: As the user gave it, such as ``random:3``.
+        kind: ``order`` (from the whole adapter down to the base), ``each`` (a cut leaves one layer
+            out), ``only`` (it keeps one layer), ``scale`` (it scales all layers) or ``list``.
+        cuts: The statistics of its cuts, in the family's order.
+    """
+
+    name: str
+    kind: str
+    cuts: tuple[Row, ...]
+
+    def best(self, higher_is_better: bool) -> Row | None:
+        """Return the cut with the best value, in a tie the smallest; None if none has a value."""
+        sign = 1 if higher_is_better else -1
+        scored = [row for row in self.cuts if row.value is not None]
+        # max takes the first of equals
+        scored.sort(key=lambda row: (row.kept or 0, row.strength or 0))
+        return max(scored, key=lambda row: sign * (row.value or 0), default=None)
+
+
+@dataclass(frozen=True)
+class LayerEffect:
+    """How much one layer's LoRA improves the metric; positive if it helps.
+
+    The interval and the p-value hold for all layers at once.
+    """
+
+    layer: int
+    effect: float | None = None
+    ci_low: float | None = None
+    ci_high: float | None = None
+    p_value: float | None = None
+
+    @property
+    def significant(self) -> bool:
+        """Whether the effect differs from zero: the interval shows it, or else the p-value."""
+        if self.ci_low is not None and self.ci_high is not None:
+            return self.ci_low > 0 or self.ci_high < 0
+        return self.p_value is not None and self.p_value <= SIGNIFICANT
+
+
+@dataclass(frozen=True)
+class Control:
+    """The best cut of a family against the best boundary, in words.
+
+    Attributes:
+        as_good: Whether it scores as well, which speaks against a reason in the boundary itself.
+    """
+
+    family: str
+    sentence: str
+    as_good: bool
+
+
+@dataclass(frozen=True)
 class TaskFound:
     """The result of a sweep on one task.
 
@@ -113,8 +198,8 @@ class TaskFound:
         metric: lm-eval's key of the metric that boundaries are chosen by.
         split: Split of the documents; None for what lm-eval evaluates.
         rows: One per boundary, ascending.
-        best: The best boundary; the whole adapter if there was no reason to choose.
-        choice: The recommended boundary; the whole adapter where it is not the best one.
+        best: The best cut; the whole adapter if there was no reason to choose.
+        choice: The recommended cut; the whole adapter where it is not the best one.
         smallest_equivalent: The smallest one that is not significantly worse than the best.
         collapse: Every scored boundary from 0 up to this one is significantly worse than the
             whole adapter.
@@ -123,6 +208,9 @@ class TaskFound:
         test: The confirmation on other documents.
         directions: By metric, whether higher is better, where that is known.
         not_chosen: Why there was no reason to choose a boundary; None if there was.
+        families: Other families of cuts than the boundaries.
+        layer_maps: The effects of single layers, by kind.
+        controls: How the best cuts of ``families`` compare with the best boundary.
     """
 
     name: str
@@ -131,8 +219,8 @@ class TaskFound:
     split: str | None
     documents: int | None
     rows: tuple[Row, ...]
-    best: int
-    choice: int
+    best: CutName
+    choice: CutName
     smallest_equivalent: int | None
     collapse: int | None
     same_documents: bool
@@ -141,11 +229,16 @@ class TaskFound:
     trace: Trace | None
     directions: Mapping[str, bool] = field(default_factory=dict)
     not_chosen: str | None = None
+    families: tuple[Family, ...] = ()
+    layer_maps: Mapping[str, tuple[LayerEffect, ...]] = field(default_factory=dict)
+    controls: tuple[Control, ...] = ()
 
     @property
     def best_name(self) -> str:
         """What ``best`` is called."""
-        return "best boundary" if self.not_chosen is None else "whole adapter"
+        if self.not_chosen is not None:
+            return "whole adapter"
+        return "best boundary" if isinstance(self.best, int) else "best cut"
 
     @property
     def metric_keys(self) -> list[str]:
@@ -167,13 +260,22 @@ class TaskFound:
     @property
     def collapsed(self) -> list[int]:
         """The scored boundaries from 0 up to ``collapse``, ascending."""
-        if self.collapse is None:
-            return []
-        return [row.boundary for row in self.rows if 0 <= row.boundary <= self.collapse]
+        boundaries = [row.boundary for row in self.rows if row.boundary is not None]
+        highest = BASE if self.collapse is None else self.collapse
+        return [boundary for boundary in boundaries if 0 <= boundary <= highest]
 
-    def row(self, boundary: int | None) -> Row | None:
-        """Return the statistics at a boundary; None if it was not scored."""
-        return next((row for row in self.rows if row.boundary == boundary), None)
+    @property
+    def all_rows(self) -> dict[CutName, Row]:
+        """The statistics of every scored cut, boundaries first."""
+        rows = (*self.rows, *(row for family in self.families for row in family.cuts))
+        found: dict[CutName, Row] = {}
+        for row in rows:
+            found.setdefault(row.name, row)  # a cut may be in several families
+        return found
+
+    def row(self, name: CutName | None) -> Row | None:
+        """Return the statistics of a cut; None if it was not scored."""
+        return None if name is None else self.all_rows.get(name)
 
 
 @dataclass(frozen=True)

@@ -10,21 +10,22 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import OutputError
-from ..files import boundary_folder, read_samples
+from ..files import read_samples
 from .answers import Answer, answer, gold, prompt
-from .lm_eval_files import RERUN, newest_samples
+from .data import CutName
+from .lm_eval_files import RERUN, cut_folder, newest_samples
 
 
 @dataclass
 class Document:
-    """A document and the answers under all boundaries.
+    """A document and the answers under all cuts.
 
     Attributes:
         id: lm-eval's number of the document.
         prompt: The prompt.
         gold: The gold answer.
         answers: The distinct answers.
-        answer_indices: For each boundary, the index of its answer in ``answers``.
+        answer_indices: For each cut, the index of its answer in ``answers``.
     """
 
     id: int
@@ -39,13 +40,13 @@ class DocumentSet:
     """The documents of a task with their answers.
 
     Attributes:
-        boundaries: The boundaries, ascending.
+        cuts: The boundaries, ascending, then other cuts.
         documents: The documents, in lm-eval's order.
         comparable: Whether the metric is the mean of the answers' values. Only then can one answer
             be called better than another.
     """
 
-    boundaries: tuple[int, ...]
+    cuts: tuple[CutName, ...]
     documents: tuple[Document, ...]
     comparable: bool
 
@@ -57,24 +58,26 @@ class DocumentSet:
 
 
 def read_documents(
-    folder: Path, task: str, metric: str, values: Mapping[int, float | None]
+    folder: Path, task: str, metric: str, values: Mapping[CutName, float | None]
 ) -> DocumentSet:
-    """Read the samples of a task under every boundary.
+    """Read the samples of a task under every cut.
 
     Args:
-        folder: Folder that contains ``boundary=K/``.
+        folder: Folder that contains ``boundary=K/`` and ``cut=CUT/``.
         task: The task.
         metric: lm-eval's key of the metric, ``metric,filter``.
-        values: The metric over all documents, by boundary.
+        values: The metric over all documents, by cut.
 
     Raises:
-        OutputError: Samples are missing or damaged, or boundaries have different documents.
+        OutputError: Samples are missing or damaged, or cuts have different documents.
     """
     name, _, filter_name = metric.partition(",")
     documents: dict[int, Document] = {}
     comparable = True
-    for position, boundary in enumerate(sorted(values)):
-        path = newest_samples(boundary_folder(folder, boundary), task)
+    # boundaries ascending, then the others
+    cuts = sorted(values, key=lambda cut: (isinstance(cut, str), cut))
+    for position, cut in enumerate(cuts):
+        path = newest_samples(cut_folder(folder, cut), task)
         scores: list[float | None] = []
         for _, sample in read_samples(path, RERUN):
             if sample.get("filter") != filter_name:
@@ -92,8 +95,8 @@ def read_documents(
             document.answer_indices.append(document.answers.index(given))
         if not scores or len(scores) != len(documents):
             raise _different_documents(path)
-        comparable = comparable and _is_mean(values[boundary], scores)
-    return DocumentSet(tuple(sorted(values)), tuple(documents.values()), comparable)
+        comparable = comparable and _is_mean(values[cut], scores)
+    return DocumentSet(tuple(cuts), tuple(documents.values()), comparable)
 
 
 def _different_documents(path: Path) -> OutputError:

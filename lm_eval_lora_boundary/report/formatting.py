@@ -2,17 +2,55 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from itertools import groupby
 
 SIGNIFICANT = 1 - 0.95  # p-values up to this are, as in the decision that a sweep wrote
 NOT_AVAILABLE = "–"
+_MOST_RANGES = 3  # more of them are hard to read in a sentence
 _SPACE = "\u00a0"  # does not break
 
 
 def integer(value: int) -> str:
     """Return an integer with a true minus sign."""
     return str(value).replace("-", "−")
+
+
+def called(cut: int | str) -> str:
+    """Return what to call a cut: by its boundary, or as it is written for ``keep=``."""
+    return f"boundary {integer(cut)}" if isinstance(cut, int) else f"keep={cut}"
+
+
+def named(cut: int | str, full: int | None) -> str:
+    """Return what to call a cut that may be one of the two ends."""
+    if cut == -1:
+        return "base model"
+    return "whole adapter" if cut == full else called(cut)
+
+
+def short(text: str, length: int = 20) -> str:
+    """Return a text that fits into a legend or a narrow column."""
+    return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
+def what_is_kept(cut: str) -> str:
+    """Return in words what a cut keeps, given in its notation; of many ranges only the number."""
+    if cut == "none":
+        return "no layer"
+    ranges = [part.partition("@") for part in cut.split("+")]
+    if ranges[0][0] == "all":
+        return "the whole adapter" + _at(ranges[0][2])
+    if len(ranges) > _MOST_RANGES:
+        ends = [[int(end) for end in re.findall(r"\d+", layers)] for layers, _, _ in ranges]
+        return f"{sum(each[-1] - each[0] + 1 for each in ends)} layers"
+    parts = [layers.replace("-", " to ") + _at(strength) for layers, _, strength in ranges]
+    start = "layer" if len(ranges) == 1 and ranges[0][0].isdecimal() else "layers"
+    return f"{start} {' and '.join(filter(None, (', '.join(parts[:-1]), parts[-1])))}"
+
+
+def _at(strength: str) -> str:
+    return f" at strength {strength.replace('-', '−')}" if strength else ""
 
 
 def number(value: float | None) -> str:

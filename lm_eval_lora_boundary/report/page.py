@@ -13,15 +13,17 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from . import style
-from .data import BASE, SweepFound, TaskFound
+from .data import BASE, CutName, SweepFound, TaskFound
 from .documents import DocumentSet
 from .formatting import count, metric_name
+from .layer_tables import MAP_NOTE, layer_map_table, overlap_table
 from .payload import encode, payload
-from .plots import Plot
-from .sentences import advice, caveats, finding
-from .table import group_table, table
+from .sentences import advice, caveats, control_sentences, family_summary, finding
+from .style import Plot
+from .table import family_table, group_table, table
 
 _ASSETS = files(__package__) / "assets"
+_MOST_CONTROLS = 3  # more sentences are folded
 # joined into one script, in this order
 _SCRIPTS = ("elements", "difference", "tables", "documents", "start")
 
@@ -57,8 +59,14 @@ def picture(plot: Plot, drawing: str) -> Picture:
     return Picture(plot, _data_uri(drawing), _data_uri(style.dark(drawing)))
 
 
-def render(found: SweepFound, sections: Sequence[Section]) -> str:
-    """Return the HTML of the page, with one section per task."""
+def render(found: SweepFound, sections: Sequence[Section], together: Sequence[Picture] = ()) -> str:
+    """Return the HTML of the page.
+
+    Args:
+        found: The sweep.
+        sections: The sections, one per task.
+        together: Plots that compare tasks.
+    """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.lstrip_blocks = True
     template = environment.from_string(_asset("page.html.j2"))
@@ -67,6 +75,9 @@ def render(found: SweepFound, sections: Sequence[Section]) -> str:
     text = template.render(
         found=found,
         sections=[_variables(found, section, i) for i, section in enumerate(sections)],
+        together=together,
+        together_note=MAP_NOTE,
+        overlap=overlap_table(found.tasks),
         groups={name: group_table(rows) for name, rows in found.groups.items()},
         settings=_settings(found),
         script=script,
@@ -83,42 +94,59 @@ def _variables(found: SweepFound, section: Section, position: int) -> dict[str, 
     """Return the template variables of a section."""
     task, full = section.task, section.full
     marks = _marks(task, full)
+    sentences = control_sentences(task.controls)
     return {
         "id": f"task-{position}",
         "task": task,
         "advice": advice(task, full),
         "finding": finding(task, full),
+        "controls": sentences[:_MOST_CONTROLS],
+        "more_controls": sentences[_MOST_CONTROLS:],
+        "families": [
+            (family.name, family_summary(task, family, full), family_table(task, family, marks))
+            for family in task.families
+        ],
+        "layer_map": layer_map_table(task),
         "caveats": list(caveats(task, full, found.race)),
         "facts": _facts(task),
-        "pictures": section.pictures,
+        "pictures": [(each, _note(task, each.plot.name)) for each in section.pictures],
         "table": table(task, task.rows, marks),
         "test_table": table(task, task.test.rows, marks) if task.test is not None else None,
         "payload": encode(payload(task, full, section.sets)),
     }
 
 
+def _note(task: TaskFound, plot: str) -> str:
+    """Return what to write below a plot."""
+    if plot == "trace_and_sweep" and task.trace is not None:
+        return task.trace.verdict
+    return MAP_NOTE if plot == "layer_map" else ""
+
+
 def _facts(task: TaskFound) -> str:
     """Return a summary of what was scored."""
     direction = "higher" if task.higher_is_better else "lower"
+    others = len(task.all_rows) - len(task.rows)
+    more = f" and {others} other {'cut' if others == 1 else 'cuts'}" if others else ""
     return (
-        f"{len(task.rows)} {'boundary' if len(task.rows) == 1 else 'boundaries'} on "
+        f"{len(task.rows)} {'boundary' if len(task.rows) == 1 else 'boundaries'}{more} on "
         f"{count(task.documents, task.split)}, chosen by {metric_name(task.metric)} "
         f"({direction} is better)"
     )
 
 
-def _marks(task: TaskFound, full: int | None) -> dict[int, str]:
-    """Return what to write next to boundaries."""
-    marks: dict[int, list[str]] = {}
-    for boundary, mark in (
+def _marks(task: TaskFound, full: int | None) -> dict[CutName, str]:
+    """Return what to write next to cuts."""
+    marks: dict[CutName, list[str]] = {}
+    for name, mark in (
         (BASE, "base"),
         (full, "whole"),
         (task.best if task.not_chosen is None else None, "best"),
         (task.smallest_equivalent, "smallest"),
     ):
-        if boundary is not None and not (mark == "smallest" and boundary == task.best):
-            marks.setdefault(boundary, []).append(mark)
-    return {boundary: ", ".join(parts) for boundary, parts in marks.items()}
+        if name is not None and not (mark == "smallest" and name == task.best):
+            marks.setdefault(name, []).append(mark)
+    return {name: ", ".join(parts) for name, parts in marks.items()}
 
 
 def _settings(found: SweepFound) -> dict[str, str]:

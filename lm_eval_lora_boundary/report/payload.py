@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from .answers import common_start
-from .data import BASE, TaskFound
+from .data import BASE, CutName, TaskFound
 from .documents import DocumentSet
-from .formatting import metric_name
+from .formatting import metric_name, named
 
 # characters that could close the script element, start a comment, or end a line in JavaScript; and
 # lone surrogates, which models do generate and UTF-8 cannot encode
@@ -34,18 +34,19 @@ def payload(task: TaskFound, full: int | None, sets: Sequence[tuple[str, Documen
 
 
 def _set(task: TaskFound, full: int | None, name: str, found: DocumentSet) -> dict[str, Any]:
-    boundaries = found.boundaries
+    cuts = found.cuts
+    boundaries = [cut for cut in cuts if isinstance(cut, int)]
     reference = full if full is not None and full in boundaries else boundaries[-1]
     # store instructions and examples that all prompts begin with only once
     prefix = common_start([document.prompt for document in found.documents])
     return {
         "name": name,
-        "boundaries": boundaries,
-        "names": [_label(task, full, each) for each in boundaries],
-        "reference": boundaries.index(reference),
-        "reference_name": _name(full, reference),
-        "focus": boundaries.index(_focus(task, boundaries, reference)),
-        "columns": [boundaries.index(each) for each in _columns(task, boundaries, reference)],
+        "boundaries": boundaries,  # the first of the cuts
+        "names": [_label(task, full, each) for each in cuts],
+        "reference": cuts.index(reference),
+        "reference_name": named(reference, full),
+        "focus": cuts.index(_focus(task, cuts, reference)),
+        "columns": [cuts.index(each) for each in _columns(task, cuts, reference)],
         "comparable": found.comparable,
         "binary": found.binary,
         "prefix": prefix,
@@ -65,31 +66,24 @@ def _set(task: TaskFound, full: int | None, name: str, found: DocumentSet) -> di
     }
 
 
-def _name(full: int | None, boundary: int) -> str:
-    """Return the name of a boundary."""
-    if boundary == BASE:
-        return "base model"
-    return "whole adapter" if boundary == full else f"boundary {boundary}"
-
-
-def _label(task: TaskFound, full: int | None, boundary: int) -> str:
+def _label(task: TaskFound, full: int | None, cut: CutName) -> str:
     """Return the name of a column."""
-    parts = [_name(full, boundary)]
-    if boundary == task.best and task.not_chosen is None:
+    parts = [named(cut, full)]
+    if cut == task.best and task.not_chosen is None:
         parts.append("best")
-    elif boundary == task.smallest_equivalent:
+    elif cut == task.smallest_equivalent:
         parts.append("smallest equivalent")
     return " · ".join(parts)
 
 
-def _focus(task: TaskFound, boundaries: Sequence[int], reference: int) -> int:
-    """Return the boundary to compare with the reference at first."""
-    wanted = (task.best, task.smallest_equivalent, BASE, boundaries[0])
-    others = [each for each in boundaries if each != reference]
+def _focus(task: TaskFound, cuts: Sequence[CutName], reference: int) -> CutName:
+    """Return the cut to compare with the reference at first."""
+    wanted = (task.best, task.smallest_equivalent, BASE, cuts[0])
+    others = [each for each in cuts if each != reference]
     return next((each for each in wanted if each is not None and each in others), reference)
 
 
-def _columns(task: TaskFound, boundaries: Sequence[int], reference: int) -> list[int]:
-    """Return the boundaries to show at first, ascending."""
+def _columns(task: TaskFound, cuts: Sequence[CutName], reference: int) -> list[CutName]:
+    """Return the cuts to show at first, in their order."""
     wanted = {BASE, task.smallest_equivalent, task.best, reference}
-    return [boundary for boundary in boundaries if boundary in wanted][:COLUMNS]
+    return [cut for cut in cuts if cut in wanted][:COLUMNS]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from ..files import TRACED_BASE, TRACED_FULL
 from . import style
@@ -22,31 +20,19 @@ from .axes import (
     metric_values,
     points,
 )
-from .data import BASE, Row, TaskFound
-from .formatting import integer, metric_name, number, percent, signed
-
-
-@dataclass(frozen=True)
-class Plot:
-    """A drawn plot.
-
-    Attributes:
-        name: File name without extension.
-        title: Heading.
-        alt: Text alternative for readers who cannot see the plot.
-        figure: The figure.
-    """
-
-    name: str
-    title: str
-    alt: str
-    figure: Figure
+from .data import BASE, MAP_KINDS, Row, TaskFound
+from .family_plots import draw_families
+from .formatting import called, integer, metric_name, number, percent, signed
+from .layer_map_plots import draw_layer_map, draw_maps
+from .style import Plot
 
 
 def draw(task: TaskFound, full: int | None) -> Iterator[Plot]:
     """Yield the plots that have data; ``full`` is the whole adapter's boundary, if known."""
     makers: tuple[Callable[[TaskFound, int | None], Plot | None], ...] = (
         _metric,
+        draw_families,
+        draw_layer_map,
         _difference,
         _wins,
         _metrics,
@@ -56,6 +42,15 @@ def draw(task: TaskFound, full: int | None) -> Iterator[Plot]:
     with style.house_style():
         for make in makers:
             plot = make(task, full)
+            if plot is not None:
+                yield plot
+
+
+def draw_together(tasks: Sequence[TaskFound], full: int | None) -> Iterator[Plot]:
+    """Yield the plots that compare tasks."""
+    with style.house_style():
+        for kind in MAP_KINDS:
+            plot = draw_maps(kind, tasks, full)
             if plot is not None:
                 yield plot
 
@@ -72,7 +67,7 @@ def _metric(task: TaskFound, full: int | None) -> Plot:
         for boundary, label in (
             (BASE, "base model"),
             (full, "whole adapter"),
-            (task.best, f"best at boundary {integer(task.best)}"),
+            (task.best, f"best at {called(task.best)}"),
         )
         if (row := task.row(boundary)) is not None
         and not (task.not_chosen and label.startswith("best"))
@@ -107,14 +102,15 @@ def _difference(task: TaskFound, full: int | None) -> Plot | None:
     )
     best = task.row(task.best)
     if best is not None:
-        alt += f"; {signed(best.delta_full)} at the {task.best_name}, {integer(task.best)}"
+        alt += f"; {signed(best.delta_full)} at the {task.best_name}, {_name(task)}"
     return Plot("difference", "Difference from the whole adapter", f"{alt}.", figure)
 
 
 def _wins(task: TaskFound, full: int | None) -> Plot | None:
     """Plot how often each boundary is the best on resampled documents."""
     rows = [row for row in task.rows if row.win_rate is not None]
-    if len(rows) < 2:
+    # where cuts of other families win them all, boundaries have no share
+    if len(rows) < 2 or not any(row.win_rate for row in rows):
         return None
     figure, (axes,) = style.new_figure()
     xs, ys = points(rows, "win_rate")
@@ -123,7 +119,9 @@ def _wins(task: TaskFound, full: int | None) -> Plot | None:
     label_axes(axes, "% of document sets won")
     leaders = sorted(rows, key=lambda row: -(row.win_rate or 0))[:3]
     alt = "Share of resampled document sets in which a boundary is best: " + ", ".join(
-        f"{percent(row.win_rate)} for {integer(row.boundary)}" for row in leaders
+        f"{percent(row.win_rate)} for {integer(row.boundary)}"
+        for row in leaders
+        if row.boundary is not None
     )
     return Plot("wins", "How certain the choice is", f"{alt}.", figure)
 
@@ -231,9 +229,13 @@ def _trace(task: TaskFound, full: int | None) -> Plot | None:
     alt = (
         f"Mean probability of the gold tokens read out at {len(trace.layers)} layers, above the "
         f"sweep's {metric_name(task.metric)}; the trace suggests {candidate}, the sweep "
-        + ("none." if task.not_chosen else f"boundary {integer(task.best)}.")
+        + ("none." if task.not_chosen else f"{called(task.best)}.")
     )
     return Plot("trace_and_sweep", "Trace and sweep", alt, figure)
+
+
+def _name(task: TaskFound) -> str:
+    return integer(task.best) if isinstance(task.best, int) else called(task.best)
 
 
 def _at(row: Row | None, key: str) -> float | None:

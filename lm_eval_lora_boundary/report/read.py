@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from ..errors import OutputError
 from ..files import SWEEP, TRACE, read_object
-from .data import Confirmation, Layer, Optimism, Row, SweepFound, TaskFound, Trace
+from .checked import AGAIN, boundaries, cut_name, number, optional, row_name, rows, take, whole
+from .data import Confirmation, Layer, Optimism, SweepFound, TaskFound, Trace
+from .formatting import called
+from .read_families import controls, families, layer_maps
 
 logger = logging.getLogger("lm_eval.lora_boundary")
-
-_AGAIN = "run the command that wrote it again"
-
-Kind = TypeVar("Kind")
 
 
 def read_sweep(folder: Path) -> SweepFound:
@@ -33,26 +31,26 @@ def read_sweep(folder: Path) -> SweepFound:
             f"{folder} holds no {SWEEP}; expected the --output folder of a finished "
             "`lora-boundary sweep`"
         )
-    content = read_object(path, _AGAIN)
-    trace = read_object(folder / TRACE, _AGAIN) if (folder / TRACE).is_file() else {}
+    content = read_object(path, AGAIN)
+    trace = read_object(folder / TRACE, AGAIN) if (folder / TRACE).is_file() else {}
     if trace and _models(trace) != _models(content):
         logger.warning("%s is of another adapter or base model, so it is left out", folder / TRACE)
         trace = {}
-    traces = _take(trace, "tasks", dict, folder / TRACE) if trace else {}
-    tasks = _take(content, "tasks", dict, path)
+    traces = take(trace, "tasks", dict, folder / TRACE) if trace else {}
+    tasks = take(content, "tasks", dict, path)
     if not tasks:
-        raise OutputError(f"{path} holds no task; {_AGAIN}")
+        raise OutputError(f"{path} holds no task; {AGAIN}")
     return SweepFound(
-        signature=_take(content, "signature", str, path),
-        settings=_optional(content, "settings", path),
+        signature=take(content, "signature", str, path),
+        settings=optional(content, "settings", path),
         engine=str(content.get("engine", "")),
         tasks=tuple(
             _task(name, found, _trace(traces.get(name), folder / TRACE), path)
             for name, found in tasks.items()
         ),
         groups={
-            name: _rows(_take(found, "boundaries", list, path), path)
-            for name, found in _optional(content, "groups", path).items()
+            name: boundaries(found, path)
+            for name, found in optional(content, "groups", path).items()
         },
         race=_race(content, path),
     )
@@ -64,90 +62,50 @@ def _models(content: Mapping[str, Any]) -> list[str]:
     return [part for part in parts if part.startswith(("base ", "adapter "))]
 
 
-def _take(content: Any, key: str, kind: type[Kind], path: Path) -> Kind:
-    """Return an entry, which must be there and of the given kind."""
-    value = content.get(key) if isinstance(content, Mapping) else None
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise OutputError(
-            f"{path}: expected {key!r} to be of type {kind.__name__}, got {value!r:.60}; {_AGAIN}"
-        )
-    return value
-
-
-def _optional(content: Mapping[str, Any], key: str, path: Path) -> dict[str, Any]:
-    """Return an object that may be missing."""
-    return {} if content.get(key) is None else _take(content, key, dict, path)
-
-
 def _race(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
     """Return what the race dropped; empty without a race."""
-    race = _optional(content, "race", path)
-    for dropped in _take(race, "dropped", list, path) if race else ():
-        _take(dropped, "boundary", int, path)
+    race = optional(content, "race", path)
+    for dropped in take(race, "dropped", list, path) if race else ():
+        row_name(dropped, path)
     return race
-
-
-def _number(value: Any) -> float | None:
-    """Return a finite number; None for everything else."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        return None
-    return float(value)
-
-
-def _whole(value: Any) -> int | None:
-    """Return an integer; None for everything else."""
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _rows(found: Sequence[Any], path: Path) -> tuple[Row, ...]:
-    """Return the statistics of boundaries, ascending."""
-    statistics = [each.name for each in fields(Row) if each.name not in ("boundary", "metrics")]
-    rows = []
-    for each in found:
-        metrics = {
-            key: number
-            for key, value in (_take(each, "metrics", dict, path)).items()
-            if (number := _number(value)) is not None
-        }
-        numbers = {name: _number(each.get(name)) for name in statistics}
-        rows.append(Row(_take(each, "boundary", int, path), **numbers, metrics=metrics))
-    if not rows:
-        raise OutputError(f"{path} holds no boundaries of a task; {_AGAIN}")
-    return tuple(sorted(rows, key=lambda row: row.boundary))
 
 
 def _task(name: str, found: Any, trace: Trace | None, path: Path) -> TaskFound:
     """Return the result on one task."""
-    rows = _rows(_take(found, "boundaries", list, path), path)
+    rows = boundaries(found, path)
     not_chosen = found.get("not_chosen")
     if not_chosen is not None:
-        not_chosen = _take(found, "not_chosen", str, path)
-    best = _take(found, "best", int, path)
+        not_chosen = take(found, "not_chosen", str, path)
+    best = cut_name(found, "best", path)
     choice = best  # the oldest sweeps recorded neither `choice` nor `not_chosen`
     if "choice" in found or not_chosen is not None:
-        choice = _take(found, "choice", int, path)
-    if best not in [row.boundary for row in rows]:
-        raise OutputError(f"{path}: boundary {best} is the best of {name} but has no row")
+        choice = cut_name(found, "choice", path)
     optimism = found.get("optimism")
-    return TaskFound(
+    task = TaskFound(
         name=name,
-        metric=_take(found, "metric", str, path),
-        higher_is_better=_take(found, "higher_is_better", bool, path),
+        metric=take(found, "metric", str, path),
+        higher_is_better=take(found, "higher_is_better", bool, path),
         split=found.get("split"),
-        documents=_whole(found.get("documents")),
+        documents=whole(found.get("documents")),
         rows=rows,
         best=best,
         choice=choice,
-        smallest_equivalent=_whole(found.get("smallest_equivalent")),
-        collapse=_whole(found.get("collapse")),
+        smallest_equivalent=whole(found.get("smallest_equivalent")),
+        collapse=whole(found.get("collapse")),
         same_documents=found.get("selection", "same documents") == "same documents",
-        optimism=Optimism(*(_number(optimism.get(each.name)) for each in fields(Optimism)))
+        optimism=Optimism(*(number(optimism.get(each.name)) for each in fields(Optimism)))
         if isinstance(optimism, Mapping)
         else None,
         test=_confirmation(found.get("test"), path),
         trace=trace,
         not_chosen=not_chosen,
+        families=families(found, path),
+        layer_maps=layer_maps(found, path),
+        controls=controls(found, path),
     )
+    if task.row(best) is None:
+        raise OutputError(f"{path}: {called(best)} is the best of {name} but has no row")
+    return task
 
 
 def _confirmation(found: Any, path: Path) -> Confirmation | None:
@@ -155,9 +113,9 @@ def _confirmation(found: Any, path: Path) -> Confirmation | None:
     if found is None:
         return None
     return Confirmation(
-        split=_take(found, "split", str, path),
-        documents=_whole(found.get("documents")),
-        rows=_rows(_take(found, "boundaries", list, path), path),
+        split=take(found, "split", str, path),
+        documents=whole(found.get("documents")),
+        rows=rows(take(found, "boundaries", list, path), path),
     )
 
 
@@ -167,13 +125,13 @@ def _trace(found: Any, path: Path) -> Trace | None:
         return None
     models = found.get("models") if isinstance(found, Mapping) else None
     return Trace(
-        layers=_layers(_take(found, "layers", list, path), path),
+        layers=_layers(take(found, "layers", list, path), path),
         models={name: _layers(rows, path) for name, rows in (models or {}).items()},
-        candidate=_whole(found.get("candidate")),
-        candidate_low=_whole(found.get("candidate_low")),
-        candidate_high=_whole(found.get("candidate_high")),
-        verdict=_take(found, "verdict", str, path),
-        documents=_whole(found.get("documents")),
+        candidate=whole(found.get("candidate")),
+        candidate_low=whole(found.get("candidate_low")),
+        candidate_high=whole(found.get("candidate_high")),
+        verdict=take(found, "verdict", str, path),
+        documents=whole(found.get("documents")),
     )
 
 
@@ -181,8 +139,8 @@ def _layers(found: Sequence[Any], path: Path) -> tuple[Layer, ...]:
     """Return the probabilities read out at the layers, ascending."""
     rows = [
         Layer(
-            _take(each, "layer", int, path),
-            *(_number(each.get(name)) for name in ("mean", "median", "q25", "q75")),
+            take(each, "layer", int, path),
+            *(number(each.get(name)) for name in ("mean", "median", "q25", "q75")),
         )
         for each in found
     ]

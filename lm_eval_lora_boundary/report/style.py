@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,23 @@ _SETTINGS: dict[Any, object] = {
 }
 
 
+@dataclass(frozen=True)
+class Plot:
+    """A drawn plot.
+
+    Attributes:
+        name: File name without extension.
+        title: Heading.
+        alt: Text alternative for readers who cannot see the plot.
+        figure: The figure.
+    """
+
+    name: str
+    title: str
+    alt: str
+    figure: Figure
+
+
 @contextmanager
 def house_style() -> Iterator[None]:
     """Draw and save figures in the style of the report."""
@@ -82,16 +100,30 @@ def house_style() -> Iterator[None]:
         yield
 
 
-def new_figure(rows: int = 1) -> tuple[Figure, list[Axes]]:
-    """Return an empty figure with axes stacked vertically and a shared x-axis."""
-    height = HEIGHT if rows == 1 else 2.4 * rows
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    axes = list(figure.subplots(rows, 1, sharex=True, squeeze=False)[:, 0])
+def new_figure(
+    rows: int = 1, height: float | None = None, ratios: Sequence[float] | None = None
+) -> tuple[Figure, list[Axes]]:
+    """Return an empty figure with axes stacked vertically and a shared x-axis.
+
+    Args:
+        rows: Number of axes.
+        height: Of the figure, in inches.
+        ratios: Relative heights of the axes.
+    """
+    usual = HEIGHT if rows == 1 else 2.4 * rows
+    figure = Figure(figsize=(WIDTH, height or usual), layout="constrained")
+    stacked = figure.subplots(rows, 1, sharex=True, squeeze=False, height_ratios=ratios)
+    axes = list(stacked[:, 0])
     for ax in axes:
-        ax.grid(axis="y", color=LINE, linewidth=0.6)
-        ax.tick_params(length=0)
+        prepare(ax)
     axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
     return figure, axes
+
+
+def prepare(axes: Axes) -> None:
+    """Draw a light grid instead of ticks."""
+    axes.grid(axis="y", color=LINE, linewidth=0.6)
+    axes.tick_params(length=0)
 
 
 def legend(figure: Figure, *axes: Axes, columns: int = 2) -> None:

@@ -1,13 +1,14 @@
-"""Tables with one row per boundary."""
+"""Tables with one row per boundary, or per cut of a family."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from .data import Row, TaskFound
+from .data import CutName, Family, Row, TaskFound
 from .formatting import (
     NOT_AVAILABLE,
+    called,
     integer,
     interval,
     metric_name,
@@ -38,8 +39,8 @@ class Line:
     """One row of the table.
 
     Attributes:
-        mark: What is special about the boundary: best, whole adapter, ...
-        best: Whether it is the best boundary.
+        mark: What is special about the cut: best, whole adapter, ...
+        best: Whether it is the best cut.
         cells: One cell per heading.
     """
 
@@ -67,8 +68,8 @@ class Table:
 Column = tuple[Heading, Callable[[Row], Cell]]
 
 
-def table(task: TaskFound, rows: Sequence[Row], marks: dict[int, str]) -> Table:
-    """Return the statistics of boundaries, without empty columns; ``marks`` are notes on them."""
+def table(task: TaskFound, rows: Sequence[Row], marks: dict[CutName, str]) -> Table:
+    """Return the statistics of cuts, without empty columns; ``marks`` are notes on them."""
     name = metric_name(task.metric)
     columns: list[Column] = [
         (Heading(name, "± its standard error"), _value),
@@ -94,39 +95,90 @@ def table(task: TaskFound, rows: Sequence[Row], marks: dict[int, str]) -> Table:
     if len({row.documents for row in rows}) > 1:
         columns.append((Heading("documents", "how many could be scored"), _documents))
     columns += [(Heading(metric_name(key)), _metric(key)) for key in task.metric_keys[1:]]
-    return _table(columns, rows, marks, None if task.not_chosen else task.best)
+    return _table(_BOUNDARY, columns, rows, marks, None if task.not_chosen else task.best)
+
+
+def family_table(task: TaskFound, family: Family, marks: dict[CutName, str]) -> Table:
+    """Return the cuts of a family, compared with the whole adapter."""
+    columns: list[Column] = [
+        (Heading(metric_name(task.metric)), _value),
+        (
+            Heading("vs. whole adapter", "paired difference, 95 % interval"),
+            lambda row: _delta(row.delta_full, row.ci_low, row.ci_high),
+        ),
+        (Heading("p", "two-sided p-value of this difference"), _p("p_value")),
+    ]
+    if family.kind in ("order", "list"):
+        columns.append((Heading("cut", "as written for keep="), _cut))
+    best = None if task.not_chosen else task.best
+    return _table(_first(family), columns, family.cuts, marks, best)
 
 
 def group_table(rows: Sequence[Row]) -> Table:
     """Return lm-eval's metrics of a group of tasks at every boundary."""
     keys = [key for key in dict.fromkeys(k for row in rows for k in row.metrics) if "," in key]
     columns = [(Heading(metric_name(key)), _metric(key)) for key in keys]
-    return _table(columns, rows, {}, None)
+    return _table(_BOUNDARY, columns, rows, {}, None)
 
 
 def _table(
-    columns: Sequence[Column], rows: Sequence[Row], marks: dict[int, str], best: int | None
+    first: Column,
+    columns: Sequence[Column],
+    rows: Sequence[Row],
+    marks: dict[CutName, str],
+    best: CutName | None,
 ) -> Table:
-    """Return a table of the columns that have values."""
+    """Return a table of the first column and of those that have values."""
     cells = [(heading, [make(row) for row in rows]) for heading, make in columns]
     kept = [(h, column) for h, column in cells if any(cell.sort is not None for cell in column)]
     return Table(
-        (
-            Heading("boundary", "last layer that keeps its LoRA (−1: base model)"),
-            *(heading for heading, _ in kept),
-        ),
+        (first[0], *(heading for heading, _ in kept)),
         tuple(
             Line(
-                marks.get(row.boundary, ""),
-                row.boundary == best,
-                (
-                    Cell(integer(row.boundary), sort=row.boundary),
-                    *(column[i] for _, column in kept),
-                ),
+                marks.get(row.name, ""),
+                row.name == best,
+                (first[1](row), *(column[i] for _, column in kept)),
             )
             for i, row in enumerate(rows)
         ),
     )
+
+
+def _first(family: Family) -> Column:
+    """Return the column that the cuts of a family are told apart by."""
+    if family.kind == "each":
+        return Heading("layer left out"), _layer
+    if family.kind == "only":
+        return Heading("only layer"), _layer
+    if family.kind == "scale":
+        heading = Heading("strength", "of every layer (1: whole adapter, 0: base model)")
+        return heading, _strength
+    return Heading("layers kept", "how many layers keep their LoRA"), _kept
+
+
+def _name(row: Row) -> Cell:
+    if row.boundary is None:
+        return Cell(called(row.name))
+    return Cell(integer(row.boundary), sort=row.boundary)
+
+
+def _layer(row: Row) -> Cell:
+    return Cell(NOT_AVAILABLE if row.layer is None else str(row.layer), sort=row.layer)
+
+
+def _kept(row: Row) -> Cell:
+    kept = row.kept_layers
+    return Cell(NOT_AVAILABLE if kept is None else str(kept), sort=kept)
+
+
+def _strength(row: Row) -> Cell:
+    strength = row.strength
+    text = NOT_AVAILABLE if strength is None else f"{strength:g}".replace("-", "−")
+    return Cell(text, sort=strength)
+
+
+def _cut(row: Row) -> Cell:
+    return Cell(row.cut or called(row.name), sort=row.kept_layers)
 
 
 def _value(row: Row) -> Cell:
@@ -162,3 +214,6 @@ def _metric(key: str) -> Callable[[Row], Cell]:
         return Cell(number(value), sort=value)
 
     return make
+
+
+_BOUNDARY = Heading("boundary", "last layer that keeps its LoRA (−1: base model)"), _name

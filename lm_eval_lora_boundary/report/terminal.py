@@ -7,7 +7,8 @@ from typing import Any
 
 from rich.table import Table
 
-from .formatting import shows
+from .formatting import called, shows
+from .terminal_families import families_table, layer_map_tables
 
 _NOTHING = "–"
 
@@ -22,14 +23,20 @@ def tables(summary: Mapping[str, Any]) -> Iterator[Table]:
         table = _table(title, entry["metric"], entry["boundaries"], best)
         table.caption = keep if entry["not_chosen"] else _caption(entry)
         yield table
+        others = families_table(task, entry)
+        if others is not None:
+            yield others
         if entry["test"]:
             title = f"{task}, test split: the choice, the whole adapter and the base model"
             table = _table(title, entry["metric"], entry["test"]["boundaries"], best)
             table.caption = keep
             yield table
+    yield from layer_map_tables(summary["tasks"])
 
 
-def _table(title: str, metric: str, rows: Sequence[Mapping[str, Any]], best: int | None) -> Table:
+def _table(
+    title: str, metric: str, rows: Sequence[Mapping[str, Any]], best: int | str | None
+) -> Table:
     others = [
         key
         for key in rows[0]["metrics"]
@@ -42,10 +49,11 @@ def _table(title: str, metric: str, rows: Sequence[Mapping[str, Any]], best: int
     for heading in (*named, *(("documents",) if differ else ()), *others):
         table.add_column(heading.removesuffix(",none"), justify="right")
     for row in rows:
-        chosen = row["boundary"] == best
+        name = row["cut"] if row["boundary"] is None else row["boundary"]
+        chosen = name == best
         stderr = "" if row["stderr"] is None else f" ±{row['stderr']:.3f}"
         table.add_row(
-            f"{row['boundary']}{' *' if chosen else ''}",
+            f"{name}{' *' if chosen else ''}",
             f"{_number(row['value'], '.3f')}{stderr}",
             _difference(row["delta_full"], row["ci_low"], row["ci_high"]),
             _number(row["p_holm"], ".2g"),
@@ -64,8 +72,10 @@ def _caption(entry: Mapping[str, Any]) -> str:
     smallest, collapse, optimism = (
         entry[key] for key in ("smallest_equivalent", "collapse", "optimism")
     )
+    best = entry.get("best")
+    named = f"The best cut is {called(best)}" if isinstance(best, str) else "* best"
     parts = [
-        "* best; wins: how often a boundary is the best when documents are resampled; risk: how "
+        f"{named}; wins: how often a boundary is the best when documents are resampled; risk: how "
         "often it is then worse than the whole adapter."
     ]
     if smallest is not None:

@@ -2,37 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..files import CONFIRMED, PLOTS, REPORT, boundary_folder, file_name, write_text
+from ..files import CONFIRMED, PLOTS, REPORT, file_name, write_text
 from . import page, style
-from .data import TaskFound
+from .data import Row, TaskFound
 from .documents import DocumentSet, read_documents
-from .lm_eval_files import newest_results
-from .plots import draw
+from .lm_eval_files import cut_folder, newest_results
+from .plots import draw, draw_together
 from .read import read_sweep
+from .style import Plot
 
 
 def write_report(folder: Path) -> Path:
     """Write ``plots/TASK/*.png``, ``plots/TASK/*.svg`` and ``report.html``; return its path.
 
+    What compares tasks is in ``plots/*.png`` and ``plots/*.svg``.
+
     Raises:
         OutputError: The folder has no finished sweep, or cannot be written to.
     """
     found = read_sweep(folder)
-    results = newest_results(boundary_folder(folder, found.tasks[0].rows[0].boundary))
+    results = newest_results(cut_folder(folder, found.tasks[0].rows[0].name))
     full = _full(results)
     # read all samples before writing anything
     documents = [_document_sets(folder, task) for task in found.tasks]
     sections = []
     for each, sets in zip(found.tasks, documents, strict=True):
         task = replace(each, directions=_directions(results, each.name))
-        sections.append(page.Section(task, full, _write_plots(folder, task, full), sets))
+        plots = _write_plots(folder / PLOTS / file_name(task.name), draw(task, full))
+        sections.append(page.Section(task, full, plots, sets))
+    together = _write_plots(folder / PLOTS, draw_together(found.tasks, full))
     path = folder / REPORT
-    write_text(path, page.render(found, sections))
+    write_text(path, page.render(found, sections, together))
     return path
 
 
@@ -53,19 +58,28 @@ def _directions(results: Mapping[str, Any], task: str) -> dict[str, bool]:
 
 def _document_sets(folder: Path, task: TaskFound) -> list[tuple[str, DocumentSet]]:
     """Return the documents of a sweep and of its confirmation, with the names of their splits."""
-    values = {row.boundary: row.value for row in task.rows}
-    sets = [(task.split or "all", read_documents(folder, task.name, task.metric, values))]
+    best = task.row(task.best)
+    # of the cuts of other families, only the best
+    others = [] if best is None or best in task.rows else [best]
+    sets = [(task.split or "all", _documents(folder, task, task.rows, others))]
     if task.test is not None:
         confirmed_in = folder / CONFIRMED / file_name(task.name)
-        values = {row.boundary: row.value for row in task.test.rows}
-        confirmed = read_documents(confirmed_in, task.name, task.metric, values)
+        boundaries = [row for row in task.test.rows if row.boundary is not None]
+        others = [row for row in task.test.rows if row.boundary is None]
+        confirmed = _documents(confirmed_in, task, boundaries, others)
         sets.append((task.test.split, confirmed))
     return sets
 
 
-def _write_plots(folder: Path, task: TaskFound, full: int | None) -> list[page.Picture]:
-    """Write the plots of a task and return them for the page."""
-    target = folder / PLOTS / file_name(task.name)
-    return [
-        page.picture(plot, style.save(plot.figure, target, plot.name)) for plot in draw(task, full)
-    ]
+def _documents(
+    folder: Path, task: TaskFound, rows: Sequence[Row], others: Sequence[Row]
+) -> DocumentSet:
+    """Return the documents under some cuts, and under those of the others that have a folder."""
+    found = [row for row in others if cut_folder(folder, row.name).is_dir()]
+    values = {row.name: row.value for row in (*rows, *found)}
+    return read_documents(folder, task.name, task.metric, values)
+
+
+def _write_plots(folder: Path, plots: Iterable[Plot]) -> list[page.Picture]:
+    """Write plots and return them for the page."""
+    return [page.picture(plot, style.save(plot.figure, folder, plot.name)) for plot in plots]

@@ -21,8 +21,9 @@ from PIL import Image
 from lm_eval_lora_boundary.errors import OutputError
 from lm_eval_lora_boundary.report import style
 from lm_eval_lora_boundary.report.data import Row, TaskFound
-from lm_eval_lora_boundary.report.plots import Plot, draw
+from lm_eval_lora_boundary.report.plots import draw
 from lm_eval_lora_boundary.report.read import read_sweep
+from lm_eval_lora_boundary.report.style import Plot
 from lm_eval_lora_boundary.report.write import write_report
 
 LAYERS = 6

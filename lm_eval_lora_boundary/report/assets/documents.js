@@ -191,7 +191,7 @@ class Documents {
   changes(doc) {
     const { set } = this;
     const whole = this.answer(doc, set.reference)[0];
-    const distinct = new Set(doc.answers.map(([text]) => text)).size;
+    const distinct = new Set(set.boundaries.map((_, i) => this.answer(doc, i)[0])).size;
     for (let i = set.reference - 1; i >= 0; i--) {
       if (this.answer(doc, i)[0] !== whole) {
         const where = minus(set.boundaries[i]);

@@ -1,0 +1,58 @@
+"""Read what ``sweep.json`` says about families of cuts, and its layer maps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from .checked import entries, number, optional, row, take
+from .data import MAP_KINDS, Control, Family, LayerEffect
+
+
+def families(found: Mapping[str, Any], path: Path) -> tuple[Family, ...]:
+    """Return the families of a task that have cuts, in the order of the file."""
+    read = (
+        Family(
+            name,
+            take(family, "kind", str, path),
+            tuple(row(each, path) for each in take(family, "cuts", list, path)),
+        )
+        for name, family in optional(found, "families", path).items()
+    )
+    return tuple(family for family in read if family.cuts)
+
+
+def layer_maps(found: Mapping[str, Any], path: Path) -> dict[str, tuple[LayerEffect, ...]]:
+    """Return the layer maps of a task that have layers, ``each`` before ``only``."""
+    maps = optional(found, "layer_map", path)
+    read = {
+        kind: _layers(take(maps[kind], "layers", list, path), path)
+        for kind in MAP_KINDS
+        if maps.get(kind) is not None
+    }
+    return {kind: layers for kind, layers in read.items() if layers}
+
+
+def controls(found: Mapping[str, Any], path: Path) -> tuple[Control, ...]:
+    """Return how the best cuts of other families compare with the best boundary."""
+    return tuple(
+        Control(
+            take(each, "family", str, path),
+            take(each, "sentence", str, path),
+            take(each, "as_good", bool, path),
+        )
+        for each in entries(found, "controls", path)
+    )
+
+
+def _layers(found: list[Any], path: Path) -> tuple[LayerEffect, ...]:
+    """Return the effects of layers, ascending."""
+    layers = [
+        LayerEffect(
+            take(each, "layer", int, path),
+            *(number(each.get(name)) for name in ("effect", "ci_low", "ci_high", "p_value")),
+        )
+        for each in found
+    ]
+    return tuple(sorted(layers, key=lambda each: each.layer))
