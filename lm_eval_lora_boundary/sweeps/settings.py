@@ -12,7 +12,7 @@ from ..harness import processes
 from ..harness.settings import EvaluationSettings, Rule
 
 ENGINES = ("auto", "fork", "toggle", "vllm")
-CANDIDATES = ("all", "trace")
+CANDIDATES = ("all", "trace", "gradient")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +26,8 @@ class SweepSettings(EvaluationSettings):
         confirm_run_unsafe_code: Evaluate tasks that run code written by the model.
         boundaries: ``all``, ranges such as ``0-29``, or a list such as ``10,20``. The base model
             and the whole adapter are always scored as well.
-        candidates: ``all`` of these boundaries, or ``trace``: only those around the one that a
-            trace suggests.
+        candidates: ``all`` of these boundaries, or only those around the one that a ``trace`` or
+            its ``gradient`` suggests.
         metric: The metric to choose by, or ``metric,filter``; None for each task's first.
         engine: ``auto``, ``fork``, ``toggle`` or ``vllm``.
         race: Drop boundaries that have statistically lost before all documents are answered.
@@ -51,10 +51,10 @@ class SweepSettings(EvaluationSettings):
     def __post_init__(self) -> None:
         """Refuse values that cannot be used."""
         super().__post_init__()
-        if self.candidates == "trace" and self.boundaries.strip() != "all":
+        if self.candidates != "all" and self.boundaries.strip() != "all":
             raise LoraBoundaryError(
-                f"candidates=trace chooses the boundaries, and boundaries={self.boundaries} was "
-                "given; leave out one of them"
+                f"candidates={self.candidates} chooses the boundaries, and "
+                f"boundaries={self.boundaries} was given; leave out one of them"
             )
         if self.save and not Path(self.peft).expanduser().is_dir():
             raise AdapterError(f"--save needs an adapter in a local folder; peft={self.peft}")
@@ -68,7 +68,7 @@ class SweepSettings(EvaluationSettings):
     def _rules(self) -> list[Rule]:
         return [
             *super()._rules(),
-            ("candidates", self.candidates in CANDIDATES, " or ".join(CANDIDATES)),
+            ("candidates", self.candidates in CANDIDATES, ", ".join(CANDIDATES)),
             ("engine", self.engine in ENGINES, ", ".join(ENGINES)),
             ("error_rate", 0 < self.error_rate < 1, "between 0 and 1"),
         ]
@@ -94,6 +94,6 @@ class SweepSettings(EvaluationSettings):
         return {
             "metric": self.metric,
             "boundaries": self.boundaries if self.boundaries.strip() != "all" else None,
-            "candidates": f"trace{window}" if self.candidates == "trace" else None,
+            "candidates": f"{self.candidates}{window}" if self.candidates != "all" else None,
             "race": f"error rate {self.error_rate:g}" if self.race else None,
         }

@@ -23,6 +23,7 @@ from ..harness.evaluation import Evaluation
 from ..harness.signature import describe_run, signature
 from ..harness.sweep_model import load
 from ..harness.tasks import LoadedTasks, find_tasks, task_manager
+from ..report.gradient_plots import plot_gradient
 from ..report.trace_plots import plot_curves, plot_heatmap
 from .candidate import find_candidate
 from .curves import document_row, gradient_row, layer_rows, median_document, whole_answers
@@ -210,7 +211,7 @@ def _plot(
     settings: TraceSettings,
     output: Path,
 ) -> None:
-    """Draw the curves of a task and one of its documents."""
+    """Draw the curves of a task, one of its documents, and its gradient if there is one."""
     if settings.document is None:
         number = median_document(readings)
     else:
@@ -218,5 +219,7 @@ def _plot(
     folder = output / PLOTS / file_name(name)
     chosen = documents[number]
     plot_curves(entry, folder)
+    if "gradient" in entry:
+        plot_gradient(entry["gradient"], folder)
     probability = readings[number].probability.tolist()
     plot_heatmap(chosen.doc_id, _tokens(lm, chosen), probability, folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -12,6 +13,7 @@ import peft
 import pytest
 import torch
 import transformers
+from command_line import command_line
 from model_helpers import make
 from peft.tuners.lora import LoraLayer
 from tiny_models import ARCHITECTURES, LAYERS, lora_config, randomise, tiny_model
@@ -19,15 +21,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from lm_eval_lora_boundary.cuts.cut import LoraCut
 from lm_eval_lora_boundary.cuts.keep import Cut
-from lm_eval_lora_boundary.errors import AdapterError, ModelError
+from lm_eval_lora_boundary.errors import AdapterError, LoraBoundaryError, ModelError
 from lm_eval_lora_boundary.forward.loglikelihood import Batch, plain_score
 from lm_eval_lora_boundary.traces import gates, gradient
 from lm_eval_lora_boundary.traces.gold import Gold
-from lm_eval_lora_boundary.traces.gradient import STRENGTHS, Differentiator, measure
-from lm_eval_lora_boundary.traces.layer_map import Measured, layer_map
+from lm_eval_lora_boundary.traces.gradient import STRENGTHS, Differentiator, Gradient, measure
+from lm_eval_lora_boundary.traces.layer_map import Measured, layer_map, summary
 from lm_eval_lora_boundary.traces.lm import TraceLM
 
 Tiny = Callable[..., tuple[Path, Path]]
+Run = Callable[..., dict[str, Any]]
 Folders = tuple[Path, Path]  # of the base model and the adapter
 Score = Callable[[Gold, Sequence[float]], float]
 
@@ -378,3 +381,76 @@ def test_integrals_add_up_to_the_gain_of_a_small_adapter(tiny: Tiny, tmp_path: P
         assert abs(found["gain"]) > 1e-3
         errors.append(abs(found["sum"] - found["gain"]) / abs(found["gain"]))
     assert errors[0] < 1e-4 and errors[1] < 1e-2
+
+
+def test_a_trace_with_a_gradient(run: Run, tmp_path: Path) -> None:
+    found = run("tiny_words,tiny_choices", gradient=True, measure=True)
+    assert json.loads((tmp_path / "out/trace.json").read_text()) == found
+    for task in ("tiny_words", "tiny_choices"):
+        entry = found["tasks"][task]["gradient"]
+        text = (tmp_path / f"out/trace_documents_{task}.jsonl").read_text()
+        documents = [json.loads(line) for line in text.splitlines()]
+        rows = [document["gradient"] for document in documents]
+        again = layer_map(
+            [Gradient(np.array(row["logprob"]), np.array(row["derivative"])) for row in rows],
+            Measured(
+                np.array([row["measured"]["without"] for row in rows]),
+                np.array([row["measured"]["upper"] for row in rows]),
+            ),
+        )
+        assert len(rows) == entry["documents"]
+        for part, other in ((entry, again), (entry["measured"], again["measured"])):
+            for layer, expected in zip(part["layers"], other["layers"], strict=True):
+                assert layer == pytest.approx(expected, rel=1e-4, abs=1e-4)
+        # the curves of the trace itself, at the last layer, are another way to the same numbers
+        for document in documents:
+            for name, place in (("base", 0), ("full", -1)):
+                total = sum(document["models"][name]["logprob"][-1])
+                assert document["gradient"]["logprob"][place] == pytest.approx(total, abs=1e-4)
+                upper = document["gradient"]["measured"]["upper"]
+                assert upper[place] == pytest.approx(total, abs=1e-4)
+        plots = tmp_path / "out/plots" / task
+        assert {"gradient.png", "gradient.svg"} <= {path.name for path in plots.iterdir()}
+
+
+def test_without_a_gradient_there_is_none(run: Run, tmp_path: Path) -> None:
+    plain = run("tiny_words")
+    assert "gradient" not in plain["tasks"]["tiny_words"]
+    found = run("tiny_words", gradient=True, output=tmp_path / "with")["tasks"]["tiny_words"]
+    assert found.pop("gradient")["measured"] is None
+    assert found == plain["tasks"]["tiny_words"]
+    assert not (tmp_path / "out/plots/tiny_words/gradient.png").exists()
+
+
+def test_errors_come_before_any_work(
+    run: Run, tiny: Tiny, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, task_folder: Path
+) -> None:
+    with pytest.raises(LoraBoundaryError, match="measure=True; expected gradient=True as well"):
+        run("tiny_words", measure=True)
+    base, adapter = map(str, tiny(use_dora=True))
+    arguments = [
+        *("trace", "--pretrained", base, "--peft", adapter, "--tasks", "tiny_words"),
+        *("--output", str(tmp_path / "out"), "--include-path", str(task_folder)),
+        *("--device", "cpu", "--gradient"),
+    ]
+    done = command_line(*arguments)
+    assert (done.code, done.out) == (2, "")
+    (line,) = done.err.strip().splitlines()[-1:]
+    assert "a gradient needs an adapter that can be scaled in every layer" in line
+
+
+def test_the_command_prints_what_the_gradient_says(
+    tiny: Tiny, task_folder: Path, tmp_path: Path
+) -> None:
+    base, adapter = map(str, tiny())
+    done = command_line(
+        *("trace", "--pretrained", base, "--peft", adapter, "--tasks", "tiny_words"),
+        *("--output", str(tmp_path / "out"), "--include-path", str(task_folder)),
+        *("--device", "cpu", "--dtype", "float32", "--limit", "4", "--gradient", "--measure"),
+    )
+    assert done.code == 0, done.err
+    entry = json.loads((tmp_path / "out/trace.json").read_text())["tasks"]["tiny_words"]
+    assert entry["gradient"]["documents"] == 4
+    lines = [f"  {line}" for line in summary(entry["gradient"])]
+    assert len(lines) == 3
+    assert done.out.splitlines()[:4] == [f"tiny_words: {entry['verdict']}", *lines]
