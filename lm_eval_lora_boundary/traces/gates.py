@@ -8,7 +8,7 @@ end; the backward pass must run within the block too, because checkpointed layer
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -101,34 +101,44 @@ def _gate(scope: ExitStack, layer: Any, gate: torch.Tensor, batch: Batch) -> Non
             scope.enter_context(_scaled_weight(matrix, gate))
         return
     for matrix in layer.lora_B.values():
-
-        def multiply(_: nn.Module, __: Any, output: torch.Tensor) -> torch.Tensor:
-            factor = _as_factor(gate, output, batch)
-            return (output * factor).to(output.dtype)
-
-        scope.enter_context(matrix.register_forward_hook(multiply))
+        scope.enter_context(_hook(matrix, gate, batch))
     if layer.lora_embedding_B:  # not a module; its output is (batch, seq, hidden)
         before = dict(layer.scaling)
         scope.callback(layer.scaling.update, before)
         layer.scaling.update((name, value * gate.view(-1, 1, 1)) for name, value in before.items())
 
 
-def _as_factor(gate: torch.Tensor, output: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """Return gates ``(batch,)`` in a shape that multiplies the output of a module.
+def _hook(matrix: nn.Module, gate: torch.Tensor, batch: Batch) -> AbstractContextManager[Any]:
+    """Multiply what goes through the second matrix of a LoRA by the gates of a batch.
 
-    The output is ``(batch, seq, …)`` or ``(batch × seq, …)``; at the head, ``(1, scored, …)``.
+    Its input has few columns, which are all that the backward pass must keep. Only a bias must be
+    multiplied too, so that the output is used.
     """
-    gate = gate.to(output.device)
+
+    def multiplied(values: torch.Tensor) -> torch.Tensor:
+        return (values * _as_factor(gate, values, batch)).to(values.dtype)
+
+    if matrix.bias is None:
+        return matrix.register_forward_pre_hook(lambda _, inputs: (multiplied(inputs[0]),))
+    return matrix.register_forward_hook(lambda _, __, output: multiplied(output))
+
+
+def _as_factor(gate: torch.Tensor, values: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """Return gates ``(batch,)`` in a shape that multiplies the input or output of a module.
+
+    These values are ``(batch, seq, …)`` or ``(batch × seq, …)``; at the head, ``(1, scored, …)``.
+    """
+    gate = gate.to(values.device)
     rows, seq = batch.inputs.shape
     if rows == 1:
         return gate.view(())
-    if output.shape[:2] == (rows, seq) and output.dim() == 3:
+    if values.shape[:2] == (rows, seq) and values.dim() == 3:
         return gate.view(rows, 1, 1)
-    if output.shape[0] == rows * seq and output.dim() == 2:
+    if values.shape[0] == rows * seq and values.dim() == 2:
         return gate.repeat_interleave(seq).unsqueeze(1)
-    if output.shape[:2] == (1, len(batch.rows)) and output.dim() == 3:
+    if values.shape[:2] == (1, len(batch.rows)) and values.dim() == 3:
         return gate[batch.rows.to(gate.device)].view(1, -1, 1)
-    raise InseparableError(f"output {tuple(output.shape)} for inputs {(rows, seq)}")
+    raise InseparableError(f"values {tuple(values.shape)} for inputs {(rows, seq)}")
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from tiny_models import LAYERS
 from lm_eval_lora_boundary import sweep
 from lm_eval_lora_boundary.errors import LoraBoundaryError
 from lm_eval_lora_boundary.sweeps import candidates
+from lm_eval_lora_boundary.sweeps.plan import plan
 from lm_eval_lora_boundary.sweeps.settings import SweepSettings
 from lm_eval_lora_boundary.traces.layer_map import boundaries_to_try
 
@@ -113,6 +114,19 @@ def test_the_suggestions_for_all_tasks_are_scored(
     assert found == "-1,7,9,11,18,20,22,29"
     assert (asked[0].gradient, asked[0].measure) == (True, False)
     assert "gradient of a: boundaries -1, 7, 9, 11, 29" in caplog.text
+
+
+def test_a_plan_names_the_gradient(tiny: Tiny, task_folder: Path, tmp_path: Path) -> None:
+    base, adapter = map(str, tiny())
+    planned = settings(
+        candidates="gradient",
+        **{"pretrained": base, "peft": adapter, "tasks": ("tiny_choices",), "device": "cpu"},
+        include_path=str(task_folder),
+    )
+    first, second, *_ = plan(planned, tmp_path / "out").splitlines()
+    assert first.startswith("first computes a gradient, and then scores only the 5 boundaries")
+    assert second.startswith("5 boundaries of 4 layers")
+    assert not (tmp_path / "out").exists()
 
 
 def test_boundaries_and_candidates_exclude_each_other() -> None:

@@ -115,10 +115,14 @@ def test_derivatives_are_those_of_finite_differences(architecture: str, tiny: Ti
     assert_agrees_with_second(tiny(architecture), **eager)
 
 
+@pytest.mark.filterwarnings("ignore:`lora_bias=True` was passed")
+# PEFT compares the bias with the shape of a matrix
+@pytest.mark.filterwarnings("ignore:.*have invalid shape")
 @pytest.mark.parametrize(
     "config",
     [
         {"target_modules": ["embed_tokens", "v_proj"]},
+        {"lora_bias": True, "target_modules": ["q_proj", "down_proj"]},
         {"target_modules": ["lm_head", "down_proj"]},
         {"use_rslora": True, "rank_pattern": {"q_proj": 2}},
         {"target_modules": ["q_proj", "up_proj"], "layers_to_transform": [1, 2]},
