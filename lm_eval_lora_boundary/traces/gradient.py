@@ -61,14 +61,14 @@ class Differentiator:
         if reason := lm.cut.obstacle():
             raise AdapterError(
                 "a gradient needs an adapter that can be scaled in every layer, but this one "
-                f"cannot ({reason}); leave out the gradient, or run a sweep"
+                f"cannot ({reason}); leave out the gradient, or sweep all boundaries"
             )
         if invocation(lm.adapter.config):
             # PEFT tells the layers where to start in its own forward pass only, not when the
             # backward pass runs them again.
             raise AdapterError(
                 "the adapter works only after certain tokens (alora_invocation_tokens), for which "
-                "there is no gradient; leave out the gradient, or run a sweep"
+                "there is no gradient; leave it out, or sweep all boundaries"
             )
         self._lm = lm
         self._gates = Gates(lm.cut)
