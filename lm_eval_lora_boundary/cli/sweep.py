@@ -63,7 +63,8 @@ def sweep(
         str,
         typer.Option(
             help="`all`: score all of these boundaries. `trace`: trace the gold answers first, "
-            "and score only the boundaries around the one that the trace suggests."
+            "and score only the boundaries around the one that the trace suggests. `gradient`: "
+            "compute a gradient first, and score five boundaries for each task."
         ),
     ] = "all",
     split: Split = None,

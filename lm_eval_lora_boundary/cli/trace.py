@@ -50,12 +50,29 @@ def trace(
             help="Another cut to trace, such as `0-9+20-29` or `all@0.7`; can be repeated.",
         ),
     ] = None,
+    gradient: Annotated[
+        bool,
+        typer.Option(
+            "--gradient",
+            help="Also compute how much each layer's LoRA adds to the gold answer, from a few "
+            "forward and backward passes, and suggest a boundary by it.",
+        ),
+    ] = False,
+    measure: Annotated[
+        bool,
+        typer.Option(
+            "--measure",
+            help="With `--gradient`: also measure what it predicts, with two forward passes for "
+            "every layer of the model.",
+        ),
+    ] = False,
     split: Split = None,
     limit: Limit = None,
     batch_size: Annotated[
         int | None,
         typer.Option(
-            help="Documents in a batch. Default: up to 16, fewer if memory runs out.",
+            help="Documents in a batch. Default: up to 16, 4 for a gradient, fewer if memory runs "
+            "out.",
             rich_help_panel=RUN,
         ),
     ] = None,
@@ -77,7 +94,8 @@ def trace(
     """Read the probability of the gold answer at every layer, and find where it rises sharply.
 
     Writes `trace.json` with the candidate boundary and its uncertainty, the values of every
-    document, and plots, for the whole adapter, the base model and any cuts side by side.
+    document, and plots, for the whole adapter, the base model and any cuts side by side. With
+    `--gradient`, also what each layer's LoRA adds, and a second suggestion.
 
     Example: `lora-boundary trace --pretrained meta-llama/Llama-3.1-8B-Instruct --peft samsum-lora
     --tasks lora_boundary_samsum --apply-chat-template --split validation --limit 200
@@ -86,6 +104,7 @@ def trace(
     from ..files import TRACE
     from ..harness.key_values import read_key_values
     from ..harness.settings import as_names
+    from ..traces.layer_map import summary as gradient_summary
     from ..traces.run import run
     from ..traces.settings import TraceSettings
 
@@ -102,6 +121,8 @@ def trace(
         dtype=dtype,
         device=device,
         document=document,
+        gradient=gradient,
+        measure=measure,
         model_args=read_key_values(model_args, "--model-args"),
         include_path=include_path,
         num_fewshot=num_fewshot,
@@ -111,4 +132,7 @@ def trace(
     summary = run(settings, output.expanduser())
     for task, entry in summary["tasks"].items():
         print(f"{task}: {entry['verdict']}")
+        if gradient:
+            for line in gradient_summary(entry["gradient"]):
+                print(f"  {line}")
     print(output / TRACE)

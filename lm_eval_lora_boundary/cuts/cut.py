@@ -21,7 +21,7 @@ from .keep import Cut
 from .kinds import only_lora_config, rewrites_base
 from .layers import DecoderStack, depths, find_decoder_stack
 from .modules import AdaptedModule, Overwrite, merge_modules, replace_module
-from .strengths import refuse_strengths
+from .strengths import obstacle, refuse_strengths
 
 CUT = "_lora_boundary_cut"  # attribute of a PEFT model: its cut
 
@@ -178,8 +178,20 @@ class LoraCut:
 
     def refuse_meaningless(self, cut: Cut) -> None:
         """Raise an AdapterError if the cut scales what can only be kept or dropped."""
-        rewritten = {id(overwrite.owner) for overwrite in self._overwrites if overwrite.rewritten}
-        refuse_strengths(cut, self.modules, rewritten, self._unrecorded)
+        refuse_strengths(cut, self.modules, self._rewritten, self._unrecorded)
+
+    def obstacle(self) -> str:
+        """Return which module has no strength between 0 and 1, and why, or ""."""
+        reasons = (
+            (module.name, obstacle(module, self._rewritten, self._unrecorded))
+            for module in self.modules
+        )
+        return next((f"{name}: {reason}" for name, reason in reasons if reason), "")
+
+    @property
+    def _rewritten(self) -> set[int]:
+        """``id`` of the base modules whose weights loading the adapter rewrote."""
+        return {id(overwrite.owner) for overwrite in self._overwrites if overwrite.rewritten}
 
     @property
     def _unrecorded(self) -> str:

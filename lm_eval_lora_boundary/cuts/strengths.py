@@ -37,18 +37,18 @@ def refuse_strengths(
         strength = cut.strengths[module.depth]
         if strength in (0, 1):
             continue
-        reason = _obstacle(module, rewritten)
-        if unrecorded and not reason:
-            reason = f"{unrecorded} rewrites base tensors"
-        if reason:
+        if reason := obstacle(module, rewritten, unrecorded):
             raise AdapterError(
                 f"{cut} scales layer {module.depth} by {strength:g}, but {reason}, so a strength "
                 f"has no meaning for {module.name}; keep the layer in full or drop it"
             )
 
 
-def _obstacle(module: AdaptedModule, rewritten: Container[int]) -> str:
-    """Return why a module cannot be scaled, or ""."""
+def obstacle(module: AdaptedModule, rewritten: Container[int], unrecorded: str) -> str:
+    """Return why a module cannot be scaled, or "".
+
+    The arguments are those of :func:`refuse_strengths`.
+    """
     if module.overwrite is not None:
         return "the adapter holds a whole tensor"
     if not isinstance(module.adapted, LoraLayer):
@@ -61,4 +61,4 @@ def _obstacle(module: AdaptedModule, rewritten: Container[int]) -> str:
                 return f"its LoRA is a {type(variant).__name__}, which does not scale linearly"
     if id(module.original) in rewritten:
         return "loading the adapter rewrites the base weights under its LoRA"
-    return ""
+    return f"{unrecorded} rewrites base tensors" if unrecorded else ""

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from ..errors import ModelError
 from ..harness.settings import EvaluationSettings
+from ..traces.layer_map import boundaries_to_try
 from ..traces.run import run as run_trace
 from ..traces.settings import TraceSettings
 from .settings import SweepSettings
@@ -26,7 +27,8 @@ def traced_boundaries(
     """Trace the gold answers and return the boundaries that the curves suggest.
 
     These are the base model, the whole adapter, and for every task the layers from ``WINDOW``
-    below the trace's interval to ``WINDOW`` above it.
+    below the trace's interval to ``WINDOW`` above it; with ``candidates=gradient``, for every task
+    the few of :func:`.boundaries_to_try`.
 
     Args:
         settings: The sweep.
@@ -35,24 +37,33 @@ def traced_boundaries(
 
     Returns:
         A list such as ``-1,5,6,29``; None if no trace was asked for, or if a task's curve has no
-        candidate, so that all boundaries must be scored.
+        candidate, so that all boundaries must be scored. A gradient always suggests some.
 
     Raises:
         LoraBoundaryError: As a trace.
     """
-    if settings.candidates != "trace":
+    if settings.candidates == "all":
         return None
     if model is not None:
-        raise ModelError("candidates=trace loads the model twice; give its name or folder")
+        raise ModelError(
+            f"candidates={settings.candidates} loads the model twice; give its name or folder"
+        )
     shared: dict[str, Any] = {
         each.name: getattr(settings, each.name)
         for each in fields(EvaluationSettings)
         if each.name != "batch_size"  # a row of a sweep is a document at one boundary
     }
-    tasks = run_trace(TraceSettings(**shared), output)["tasks"]
+    by_gradient = settings.candidates == "gradient"
+    tasks = run_trace(TraceSettings(**shared, gradient=by_gradient), output)["tasks"]
+    boundaries: set[int] = set()
+    if by_gradient:
+        for task, entry in tasks.items():
+            suggested = boundaries_to_try(entry["gradient"])
+            logger.info("gradient of %s: boundaries %s", task, ", ".join(map(str, suggested)))
+            boundaries.update(suggested)
+        return ",".join(map(str, sorted(boundaries)))
     for task, entry in tasks.items():
         logger.info("trace of %s: %s", task, entry["verdict"])
-    boundaries: set[int] = set()
     for entry in tasks.values():
         if entry["candidate"] is None:
             return None

@@ -13,6 +13,7 @@ from ..harness import processes
 from ..harness.evaluation import Evaluation
 from ..harness.sweep_lm import SweepLM, made_up_answers
 from ..harness.tasks import find_tasks, task_manager
+from ..traces.layer_map import EVALUATIONS
 from .cuts_to_score import find_cuts
 from .engines import Engines, find_engines, load_model
 from .measures import made_up_measures
@@ -47,6 +48,11 @@ def _lines(settings: SweepSettings, output: Path) -> Iterator[str]:
         yield (
             "first traces the gold answers, and then scores only boundaries around the one that "
             "the trace suggests, if there is one; at most:"
+        )
+    if settings.candidates == "gradient":
+        yield (
+            f"first computes a gradient, and then scores only the {EVALUATIONS} boundaries that it "
+            "suggests for each task; at most:"
         )
     why = f" ({engines.reason})" if engines.reason else ""
     yield f"{len(cuts)} cuts of {lm.layers} layers, engine {engines.name}{why}"

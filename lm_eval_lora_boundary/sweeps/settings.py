@@ -13,7 +13,7 @@ from ..harness import processes
 from ..harness.settings import EvaluationSettings, Rule
 
 ENGINES = ("auto", "fork", "toggle", "vllm")
-CANDIDATES = ("all", "trace")
+CANDIDATES = ("all", "trace", "gradient")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +28,8 @@ class SweepSettings(EvaluationSettings):
         boundaries: ``all``, ranges such as ``0-29``, or a list such as ``10,20``. The base model
             and the whole adapter are always scored as well.
         family: The families of cuts to score; see :mod:`..cuts.families`.
-        candidates: ``all`` of these boundaries, or ``trace``: only those around the one that a
-            trace suggests.
+        candidates: ``all`` of these boundaries, or only those around the one that a ``trace`` or
+            its ``gradient`` suggests.
         metric: The metric to choose by, or ``metric,filter``; None for each task's first.
         engine: ``auto``, ``fork``, ``toggle`` or ``vllm``.
         race: Drop cuts that have statistically lost before all documents are answered.
@@ -54,10 +54,10 @@ class SweepSettings(EvaluationSettings):
     def __post_init__(self) -> None:
         """Refuse values that cannot be used."""
         super().__post_init__()
-        if self.candidates == "trace" and self.boundaries.strip() != "all":
+        if self.candidates != "all" and self.boundaries.strip() != "all":
             raise LoraBoundaryError(
-                f"candidates=trace chooses the boundaries, and boundaries={self.boundaries} was "
-                "given; leave out one of them"
+                f"candidates={self.candidates} chooses the boundaries, and "
+                f"boundaries={self.boundaries} was given; leave out one of them"
             )
         for name in self.family:
             check_family(name)
@@ -80,7 +80,7 @@ class SweepSettings(EvaluationSettings):
         return [
             *super()._rules(),
             ("family", bool(self.family), "at least one name"),
-            ("candidates", self.candidates in CANDIDATES, " or ".join(CANDIDATES)),
+            ("candidates", self.candidates in CANDIDATES, ", ".join(CANDIDATES)),
             ("engine", self.engine in ENGINES, ", ".join(ENGINES)),
             ("error_rate", 0 < self.error_rate < 1, "between 0 and 1"),
         ]
@@ -107,6 +107,6 @@ class SweepSettings(EvaluationSettings):
             "metric": self.metric,
             "boundaries": self.boundaries if self.boundaries.strip() != "all" else None,
             "family": ",".join(self.family) if self.family != (DEFAULT,) else None,
-            "candidates": f"trace{window}" if self.candidates == "trace" else None,
+            "candidates": f"{self.candidates}{window}" if self.candidates != "all" else None,
             "race": f"error rate {self.error_rate:g}" if self.race else None,
         }

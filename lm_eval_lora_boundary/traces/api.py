@@ -40,7 +40,7 @@ def trace(
             ``"5-9"``, a list ``"10,20"`` or ``[10, 20]``.
         keep: Another cut to trace, or several, each as in :func:`.parse_keep`.
         model_args: Further arguments of lm-eval's ``hf`` model.
-        **settings: The other attributes of :class:`.TraceSettings`.
+        **settings: The other attributes of :class:`.TraceSettings`, such as ``gradient=True``.
 
     Returns:
         The content of ``trace.json``.

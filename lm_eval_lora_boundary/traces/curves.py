@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from .gradient import Gradient
+from .layer_map import Measured
 from .reader import Reading
 
 Array = npt.NDArray[np.float64]
@@ -57,6 +59,24 @@ def document_row(reading: Reading) -> dict[str, Any]:
     }
 
 
+def gradient_row(gradient: Gradient, measured: Measured | None, document: int) -> dict[str, Any]:
+    """Return the gradient of a document as JSON, and what was measured of it.
+
+    Args:
+        gradient: Its gradient.
+        measured: What was measured of all documents; None if nothing was.
+        document: The index of the document there.
+    """
+    row: dict[str, Any] = {
+        "logprob": _rounded([gradient.logprob])[0],
+        "derivative": _rounded(gradient.derivative),
+    }
+    if measured is not None:
+        without, upper = _rounded([measured.without[document], measured.upper[document]])
+        row["measured"] = {"without": without, "upper": upper}
+    return row
+
+
 def median_document(readings: Sequence[Reading]) -> int:
     """Return the index of the document with the (lower) median probability at the last layer."""
     last = whole_answers(readings)[:, -1]
@@ -69,5 +89,5 @@ def _quartiles(prefix: str, values: Array) -> dict[str, Array]:
     return {f"{prefix}{name}": column for name, column in named.items()}
 
 
-def _rounded(values: Array) -> list[list[float]]:
+def _rounded(values: Iterable[Array]) -> list[list[float]]:
     return [[float(f"{value:.{_DIGITS}g}") for value in row] for row in values]

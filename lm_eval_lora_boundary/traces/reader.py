@@ -8,17 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
 from ..cuts.activated import on_head
 from ..errors import AdapterError, ModelError
 from ..forward.loglikelihood import Batch, log_softmax, plain_score, scores_agree
-from ..forward.memory import rows_that_fit
+from .batches import in_batches, length, usual_rows
 from .gold import Gold
 from .lm import TraceLM
 from .logit_lens import LayerReadout, last_of_rows, targets
 
-_ROWS = 16  # documents in a batch by default; more only add padding
 _IN_CACHE = 1 << 19  # logits whose softmax fits into a CPU's cache: three times as fast
 
 
@@ -68,7 +66,7 @@ class Reader:
         Raises:
             ModelError: They differ, so a trace would be of another model.
         """
-        document = min(documents, key=_length)
+        document = min(documents, key=length)
         (reading,) = self._read_batch([document])
         lm = self._lm
         dtype = lm.softmax_dtype or torch.float32
@@ -96,32 +94,9 @@ class Reader:
             ModelError: There is not enough memory for one document, or the model does something
                 between its layers and its logits that cannot be applied to a single layer.
         """
-        order = sorted(range(len(documents)), key=lambda i: (-_length(documents[i]), i))
-        rows = rows or self._rows(documents)
-        found: dict[int, Reading] = {}
-        while len(found) < len(order):
-            chosen = order[len(found) : len(found) + rows]
-            try:
-                readings = self._read_batch([documents[i] for i in chosen])
-            except RuntimeError as error:
-                if not should_reduce_batch_size(error):
-                    raise
-                if len(chosen) == 1:
-                    raise ModelError(
-                        "out of memory with a single document in a batch; give a smaller model, "
-                        "shorter prompts or another --device"
-                    ) from error
-                rows = len(chosen) // 2
-                clear_device_cache(garbage_collection=True)
-                continue
-            found |= zip(chosen, readings, strict=True)
-            done(len(chosen))
-        return [found[i] for i in range(len(documents))]
-
-    def _rows(self, documents: Sequence[Gold]) -> int:
-        longest = max(map(_length, documents))
-        model = self._lm.model
-        return min(_ROWS, rows_that_fit(model.config, model.dtype, longest, self._lm.device))
+        return in_batches(
+            documents, rows or usual_rows(self._lm, documents), self._read_batch, done
+        )
 
     def _read_batch(self, documents: Sequence[Gold]) -> list[Reading]:
         """Run the model once, and read every layer."""
@@ -187,7 +162,3 @@ class Reader:
                 f"{type(self._model).__name__} cannot be traced with this adapter: its last layer "
                 f"reads out a log-probability of {ours:.4f}, but {whose} gives {own:.4f}"
             )
-
-
-def _length(document: Gold) -> int:
-    return len(document.context) + len(document.answer)

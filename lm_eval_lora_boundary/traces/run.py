@@ -1,7 +1,8 @@
 """The flow of a trace, from settings to ``trace.json``.
 
 lm-eval builds the requests, which hold the prompts; the tasks hold the gold answers. Then every
-model (whole adapter, base model, other boundaries) runs once over prompts and answers.
+model (whole adapter, base model, other boundaries) runs once over prompts and answers. If a
+gradient is asked for, the whole adapter also runs forward and back at several strengths.
 """
 
 from __future__ import annotations
@@ -22,10 +23,13 @@ from ..harness.evaluation import Evaluation
 from ..harness.signature import describe_run, signature
 from ..harness.sweep_model import load
 from ..harness.tasks import LoadedTasks, find_tasks, task_manager
+from ..report.gradient_plots import plot_gradient
 from ..report.trace_plots import plot_curves, plot_heatmap
 from .candidate import find_candidate
-from .curves import document_row, layer_rows, median_document, whole_answers
+from .curves import document_row, gradient_row, layer_rows, median_document, whole_answers
 from .gold import Gold, GoldAnswers, gold_answers, refuse_perplexity
+from .gradient import STRENGTHS, Differentiator, Gradient, measure
+from .layer_map import Measured, layer_map
 from .lm import TraceLM
 from .reader import Reader, Reading
 from .settings import TraceSettings
@@ -60,6 +64,7 @@ def run(
     lm = load(TraceLM, settings, model)
     models = settings.models(lm.layers)
     lm.check(list(models.values()))
+    differentiator = Differentiator(lm) if settings.gradient else None
     Evaluation(lm, tasks, settings).at(lm.cut.current, predict_only=True)
     chat = bool(settings.apply_chat_template)
     answers = {name: gold_answers(lm, name, task, chat=chat) for name, task in tasks.tasks.items()}
@@ -69,7 +74,14 @@ def run(
     for name, found in answers.items():
         readings = _read(lm, name, found.documents, models, settings.batch_size)
         entries[name] = _entry(found, readings)
-        _write_documents(lm, name, found.documents, readings, output)
+        lines = _document_lines(lm, found.documents, readings)
+        if differentiator is not None:
+            gradients = _differentiate(differentiator, name, found.documents, settings)
+            measured = _measure(lm, name, found.documents, settings)
+            entries[name]["gradient"] = layer_map(gradients, measured)
+            for number, (line, gradient) in enumerate(zip(lines, gradients, strict=True)):
+                line["gradient"] = gradient_row(gradient, measured, number)
+        _write_documents(name, lines, output)
         _plot(lm, name, entries[name], found.documents, readings[TRACED_FULL], settings, output)
     summary = {
         "signature": signature(describe_run(lm, settings), settings, tasks, "trace"),
@@ -119,6 +131,35 @@ def _read(
     return readings
 
 
+def _differentiate(
+    differentiator: Differentiator,
+    name: str,
+    documents: Sequence[Gold],
+    settings: TraceSettings,
+) -> list[Gradient]:
+    """Compute the gradients of the documents of a task."""
+    differentiator.check(documents)
+    label = f"{name}: gradient at {len(STRENGTHS)} strengths"
+    with tqdm(total=len(documents), unit="doc", desc=label, disable=None) as bar:
+        done: Callable[[int], object] = bar.update
+        return differentiator.read(documents, settings.batch_size, done)
+
+
+def _measure(
+    lm: TraceLM, name: str, documents: Sequence[Gold], settings: TraceSettings
+) -> Measured | None:
+    """Measure what a gradient predicts, if that is asked for."""
+    if not settings.measure:
+        return None
+    without, upper = Measured.cuts(lm.layers)
+    cuts = list(dict.fromkeys([*without, *upper]))
+    total = len(documents) * len(cuts)
+    with tqdm(total=total, unit="doc", desc=f"{name} × {len(cuts)} cuts", disable=None) as bar:
+        done: Callable[[int], object] = bar.update
+        values = measure(lm, documents, cuts, settings.batch_size, done)
+    return Measured.of(values, lm.layers)
+
+
 def _entry(answers: GoldAnswers, readings: Readings) -> dict[str, Any]:
     """Return what ``trace.json`` says about a task."""
     rows = {label: layer_rows(found) for label, found in readings.items()}
@@ -141,20 +182,24 @@ def _tokens(lm: TraceLM, document: Gold) -> list[str]:
     return [lm.tok_decode([token], skip_special_tokens=False) for token in document.answer]
 
 
-def _write_documents(
-    lm: TraceLM, name: str, documents: Sequence[Gold], readings: Readings, output: Path
-) -> None:
-    """Write the readings of a task, one document a line."""
-    lines = []
-    for i, document in enumerate(documents):
-        line = {
+def _document_lines(
+    lm: TraceLM, documents: Sequence[Gold], readings: Readings
+) -> list[dict[str, Any]]:
+    """Return the readings of a task, one document a line."""
+    return [
+        {
             "doc_id": document.doc_id,
             "doc_hash": document.doc_hash,
             "tokens": _tokens(lm, document),
             "models": {label: document_row(found[i]) for label, found in readings.items()},
         }
-        lines.append(json.dumps(line, ensure_ascii=False) + "\n")
-    write_text(output / f"trace_documents_{file_name(name)}.jsonl", "".join(lines))
+        for i, document in enumerate(documents)
+    ]
+
+
+def _write_documents(name: str, lines: Sequence[Mapping[str, Any]], output: Path) -> None:
+    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    write_text(output / f"trace_documents_{file_name(name)}.jsonl", text)
 
 
 def _plot(
@@ -166,7 +211,7 @@ def _plot(
     settings: TraceSettings,
     output: Path,
 ) -> None:
-    """Draw the curves of a task and one of its documents."""
+    """Draw the curves of a task, one of its documents, and its gradient if there is one."""
     if settings.document is None:
         number = median_document(readings)
     else:
@@ -174,5 +219,7 @@ def _plot(
     folder = output / PLOTS / file_name(name)
     chosen = documents[number]
     plot_curves(entry, folder)
+    if "gradient" in entry:
+        plot_gradient(entry["gradient"], folder)
     probability = readings[number].probability.tolist()
     plot_heatmap(chosen.doc_id, _tokens(lm, chosen), probability, folder)

@@ -23,15 +23,25 @@ class TraceSettings(EvaluationSettings):
         keep: Other cuts to trace, each as in :func:`.parse_keep`.
         document: ``doc_id`` of the document whose heatmap is drawn; None for the one with the
             median probability.
+        gradient: Also compute the derivative of the gold log-probability by the strength of each
+            layer's LoRA: a map of the layers, and a curve over the boundaries.
+        measure: Also measure what the gradient predicts, in a forward pass for every layer and
+            every boundary.
     """
 
     boundaries: str = ""
     keep: tuple[str, ...] = ()
     document: int | None = None
+    gradient: bool = False
+    measure: bool = False
 
     def _rules(self) -> list[Rule]:
         allowed = self.document is None or self.document >= 0
-        return [*super()._rules(), ("document", allowed, "a doc_id, at least 0")]
+        return [
+            *super()._rules(),
+            ("document", allowed, "a doc_id, at least 0"),
+            ("measure", self.gradient or not self.measure, "gradient=True as well"),
+        ]
 
     def evaluation_options(self) -> dict[str, Any]:
         """Return how ``lm_eval.evaluate`` is to build prompts and treat responses."""

@@ -13,7 +13,9 @@ from tiny_models import LAYERS
 from lm_eval_lora_boundary import sweep
 from lm_eval_lora_boundary.errors import LoraBoundaryError
 from lm_eval_lora_boundary.sweeps import candidates
+from lm_eval_lora_boundary.sweeps.plan import plan
 from lm_eval_lora_boundary.sweeps.settings import SweepSettings
+from lm_eval_lora_boundary.traces.layer_map import boundaries_to_try
 
 Tiny = Callable[..., tuple[Path, Path]]
 
@@ -74,8 +76,65 @@ def test_a_sweep_with_candidates_writes_the_trace_and_scores_its_window(
     assert "trace_and_sweep" in str(list((tmp_path / "plots").rglob("*.png")))
 
 
+def test_a_sweep_with_a_gradient_scores_what_it_suggests(
+    tiny: Tiny, task_folder: Path, tmp_path: Path
+) -> None:
+    base, adapter = map(str, tiny())
+    found = sweep(
+        base,
+        adapter,
+        "tiny_choices",
+        tmp_path,
+        candidates="gradient",
+        include_path=str(task_folder),
+        dtype="float32",
+        device="cpu",
+        batch_size=20,
+    )
+    trace = json.loads((tmp_path / "trace.json").read_text())["tasks"]["tiny_choices"]
+    scored = [row["boundary"] for row in found["tasks"]["tiny_choices"]["boundaries"]]
+    assert scored == boundaries_to_try(trace["gradient"])
+    assert f"| candidates gradient ({','.join(map(str, scored))}) |" in found["signature"]
+
+
+def test_the_suggestions_for_all_tasks_are_scored(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    def gradient(suggested: int) -> dict[str, Any]:
+        found = {"suggested": suggested, "suggested_by_map": suggested, "layers": [{}] * 30}
+        return entry(None, None, None) | {"gradient": found}
+
+    asked = []
+    tasks = {"a": gradient(9), "b": gradient(20)}
+    monkeypatch.setattr(
+        candidates, "run_trace", lambda trace, _: asked.append(trace) or {"tasks": tasks}
+    )
+    with caplog.at_level("INFO", "lm_eval.lora_boundary"):
+        found = candidates.traced_boundaries(settings(candidates="gradient"), tmp_path)
+    assert found == "-1,7,9,11,18,20,22,29"
+    assert (asked[0].gradient, asked[0].measure) == (True, False)
+    assert "gradient of a: boundaries -1, 7, 9, 11, 29" in caplog.text
+
+
+def test_a_plan_names_the_gradient(tiny: Tiny, task_folder: Path, tmp_path: Path) -> None:
+    base, adapter = map(str, tiny())
+    planned = settings(
+        candidates="gradient",
+        **{"pretrained": base, "peft": adapter, "tasks": ("tiny_choices",), "device": "cpu"},
+        include_path=str(task_folder),
+    )
+    first, second, *_ = plan(planned, tmp_path / "out").splitlines()
+    assert first.startswith("first computes a gradient, and then scores only the 5 boundaries")
+    assert second.startswith("5 boundaries of 4 layers")
+    assert not (tmp_path / "out").exists()
+
+
 def test_boundaries_and_candidates_exclude_each_other() -> None:
     with pytest.raises(LoraBoundaryError, match="candidates=trace chooses the boundaries, and"):
         settings(boundaries="0-9")
-    with pytest.raises(LoraBoundaryError, match="candidates='guess'; expected all or trace"):
+    with pytest.raises(LoraBoundaryError, match="candidates=gradient chooses the boundaries, and"):
+        settings(candidates="gradient", boundaries="0-9")
+    with pytest.raises(
+        LoraBoundaryError, match="candidates='guess'; expected all, trace, gradient"
+    ):
         settings(candidates="guess")

@@ -110,7 +110,7 @@ def test_settings_are_recorded_sorted_by_name(run: Run) -> None:
     assert list(recorded) == sorted(recorded)
     shared = {"pretrained", "peft", "tasks", "split", "limit", "batch_size", "dtype", "device"}
     prompts = {"num_fewshot", "apply_chat_template", "fewshot_as_multiturn", "system_instruction"}
-    own = {"boundaries", "keep", "document", "model_args", "include_path"}
+    own = {"boundaries", "keep", "document", "gradient", "measure", "model_args", "include_path"}
     assert recorded.keys() == shared | prompts | own
 
 
