@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -33,21 +34,40 @@ def conditions() -> str:
     )
 
 
+@dataclass(frozen=True)
+class Run:
+    """A finished process, with its child processes.
+
+    Attributes:
+        wall: Wall time in seconds.
+        cpu: CPU time in seconds.
+        peak: Largest memory of a process in GB.
+        output: What it printed.
+    """
+
+    wall: float
+    cpu: float
+    peak: float
+    output: str
+
+
 def run_python(
-    arguments: Sequence[str], env: Mapping[str, str] | None = None
-) -> tuple[float, float, str]:
-    """Run Python; return wall and CPU time in seconds, with its child processes, and its output."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    arguments: Sequence[str], env: Mapping[str, str] | None = None, python: str = sys.executable
+) -> Run:
+    """Run Python; stop if it fails."""
     started = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, *arguments], env=env, capture_output=True, text=True, check=False
-    )
-    wall = time.perf_counter() - started
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    if done.returncode:
-        raise SystemExit(done.stderr[-4000:])
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return wall, cpu, done.stdout
+    with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen([python, *arguments], env=env, stdout=output, stderr=errors)
+        # not Popen.wait, because this also tells what the process used
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        wall = time.perf_counter() - started
+        output.seek(0)
+        errors.seek(0)
+        if process.returncode:
+            raise SystemExit(errors.read()[-4000:])
+        cpu = used.ru_utime + used.ru_stime
+        return Run(wall, cpu, used.ru_maxrss / 1e6, output.read())
 
 
 def compare(sides: dict[str, Callable[[], object]], repeats: int) -> None:

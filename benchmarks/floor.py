@@ -1,9 +1,11 @@
 """The least CPU time that a sweep can take: its layer passes by the base model alone.
 
-``benchmarks/sweep.py`` runs this in a process of its own. With boundaries ``-1..N-1``, a prompt
-token goes through ``(N + 1)(N + 2) / 2 - 1`` layers: N layers for boundary N-1, and for each other
-boundary the layers above it. A generated token goes through N layers at each boundary. The common
-prefix of all prompts is read once, and so is a context that several requests share.
+``benchmarks/sweep.py`` and ``benchmarks/before.py`` run this in a process of its own, on a finished
+sweep. A layer must run once for every distinct computation: a text, under all cuts that do not
+differ up to this layer. While reading, the texts are the prompts; the common prefix of all prompts
+is read once, and so is a context that several requests share. While writing, they are the responses
+so far: cuts that have written the same share them. Every distinct pair of a cut and a text needs
+the output head once.
 """
 
 from __future__ import annotations
@@ -13,24 +15,43 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from lm_eval_lora_boundary.cuts.keep import as_cut
 from lm_eval_lora_boundary.forward.kv_cache import growing_cache, reserve
+from lm_eval_lora_boundary.forward.rows import Beginnings, Strengths
 from lm_eval_lora_boundary.forward.split_model import SplitModel
 
 _PROMPT_TOKENS = 4096  # tokens in a pass over prompts
 _REPEATS = 5
 
 
-def texts(folder: Path, task: str) -> tuple[dict[str, set[str]], list[str]]:
-    """Return the contexts of a sweep with their continuations, and all responses."""
-    contexts: dict[str, set[str]] = {}
-    written: list[str] = []
-    for number, file in enumerate(sorted(folder.glob(f"boundary=*/samples_{task}_*.jsonl"))):
+@dataclass
+class Texts:
+    """The texts of a sweep.
+
+    Attributes:
+        contexts: The prompts and contexts, with the continuations of each.
+        responses: By document, the response under each cut.
+    """
+
+    contexts: dict[str, set[str]]
+    responses: dict[int, list[tuple[Strengths, str]]]
+
+
+def texts(folder: Path, task: str, layers: int) -> Texts:
+    """Read the texts of a sweep from lm-eval's samples files."""
+    found = Texts({}, {})
+    files = [*folder.glob(f"boundary=*/samples_{task}_*.jsonl")]
+    files += folder.glob(f"cut=*/samples_{task}_*.jsonl")
+    for number, file in enumerate(sorted(files)):
+        kind, _, name = file.parent.name.partition("=")
+        cut = as_cut(int(name) if kind == "boundary" else name, layers).strengths
         seen = set()
         for row in map(json.loads, file.read_text("utf-8").splitlines()):
             if row["doc_id"] in seen:  # the same response under another filter
@@ -38,25 +59,44 @@ def texts(folder: Path, task: str) -> tuple[dict[str, set[str]], list[str]]:
             seen.add(row["doc_id"])
             for arguments, answers in zip(row["arguments"].values(), row["resps"], strict=True):
                 generated = isinstance(answers[0], str)
-                written += answers if generated else []
+                if generated:
+                    found.responses.setdefault(row["doc_id"], []).append((cut, answers[0]))
                 if number == 0:
                     rest = set() if generated else {arguments["arg_1"]}
-                    contexts.setdefault(arguments["arg_0"], set()).update(rest)
-    return contexts, written
+                    found.contexts.setdefault(arguments["arg_0"], set()).update(rest)
+    return found
 
 
-def tokens(tokenizer: Any, folder: Path, task: str) -> tuple[int, int, float]:
-    """Return the number of tokens read, the number written, and the mean prompt length."""
-    contexts, written = texts(folder, task)
+def reading(tokenizer: Any, contexts: dict[str, set[str]]) -> tuple[int, float]:
+    """Return the number of tokens read, and the mean length of a prompt."""
     ids = {text: tokenizer(text, add_special_tokens=False)["input_ids"] for text in contexts}
     first, last = min(ids.values()), max(ids.values())
     shared = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), 0)
     read = shared + sum(len(prompt) - shared for prompt in ids.values())
     rest = [text for continuations in contexts.values() for text in continuations]
     read += sum(len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in rest)
-    # The prompt's pass gives the first token. The last pass gives the token that ends the response.
-    wrote = sum(len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in written)
-    return read, wrote, sum(map(len, ids.values())) / len(ids)
+    return read, sum(map(len, ids.values())) / len(ids)
+
+
+def writing(tokenizer: Any, responses: dict[int, list[tuple[Strengths, str]]]) -> list[int]:
+    """Return how many tokens are written, in how many layer passes, and uses of the head.
+
+    The prompt's pass gives the first token. The last pass gives the token that ends the response.
+    """
+    written = passes = heads = 0
+    for answers in responses.values():
+        tokens = [tokenizer(text, add_special_tokens=False)["input_ids"] for _, text in answers]
+        written += sum(map(len, tokens))
+        cuts = list(dict.fromkeys(cut for cut, _ in answers))
+        numbers = Beginnings(cuts, [True] * len(cuts[0])).numbers  # (layers, cuts)
+        for length in range(1, max(map(len, tokens)) + 1):
+            live = [i for i, ids in enumerate(tokens) if len(ids) >= length]
+            heads += len(live)
+            so_far = [tuple(tokens[i][:length]) for i in live]
+            for layer in numbers:
+                places = [layer[cuts.index(answers[i][0])] for i in live]
+                passes += len(set(zip(places, so_far, strict=True)))
+    return [written, passes, heads]
 
 
 def cpu(work: Callable[[], object]) -> float:
@@ -84,8 +124,15 @@ def main() -> None:
     base = AutoModelForCausalLM.from_pretrained(path, **load)
     base = base.to(getattr(torch, options["dtype"])).eval()
     model = SplitModel(base)
-    read, wrote, length = tokens(tokenizer, Path(options["folder"]), options["task"])
-    layers, rows, seq = base.config.num_hidden_layers, options["rows"], max(1, round(length))
+    layers, rows = base.config.num_hidden_layers, options["rows"]
+    found = texts(Path(options["folder"]), options["task"], layers)
+    read, length = reading(tokenizer, found.contexts)
+    written, passes, heads = writing(tokenizer, found.responses)
+    cuts = list({cut: None for answers in found.responses.values() for cut, _ in answers})
+    if not cuts:
+        names = [folder.name.partition("=")[2] for folder in Path(options["folder"]).glob("*=*")]
+        cuts = [as_cut(int(n) if n.lstrip("-").isdigit() else n, layers).strengths for n in names]
+    seq = max(1, round(length))
     generator = torch.Generator().manual_seed(1)
 
     def ids(batch: int, width: int) -> torch.Tensor:
@@ -93,10 +140,10 @@ def main() -> None:
 
     batch = max(1, _PROMPT_TOKENS // seq)
     prompt, mask = ids(batch, seq), torch.ones(batch, seq, dtype=torch.long)
-    reading = cpu(lambda: model.hidden(prompt, mask, growing_cache(base.config)))
-    reading /= batch * seq * layers  # per token and layer
-    writing = 0.0
-    if wrote:
+    per_read = cpu(lambda: model.hidden(prompt, mask, growing_cache(base.config)))
+    per_read /= batch * seq * layers  # per token and layer
+    per_pass = per_head = 0.0
+    if written:
         cache: Any = growing_cache(base.config)
         reserve(cache, seq + _REPEATS + 2)
         one = growing_cache(base.config)
@@ -105,16 +152,23 @@ def main() -> None:
             shape = (rows, -1, -1, -1)
             layer.update(single.keys.expand(shape), single.values.expand(shape))
         ones = torch.ones(rows, seq + _REPEATS + 2, dtype=torch.long)
+        states: list[torch.Tensor] = []
 
         def step() -> None:
             past = cache.get_seq_length()
-            states = model.hidden(ids(rows, 1), ones[:, : past + 1], cache)
-            model.greedy(states[:, -1])
+            states[:] = [model.hidden(ids(rows, 1), ones[:, : past + 1], cache)]
 
-        writing = cpu(step) / rows
-    count = options["boundaries"]
-    passes = count * (count + 1) // 2 - 1
-    print("FLOOR", json.dumps([read, wrote, read * passes * reading, wrote * writing]))
+        per_pass = cpu(step) / rows / layers
+        per_head = cpu(lambda: model.greedy(states[0][:, -1])) / rows
+    found_passes = Beginnings(cuts, [True] * layers).passes
+    result = {
+        "read": read,
+        "reading": read * found_passes * per_read,
+        "written": written,
+        "share": passes / max(1, written * layers),
+        "writing": passes * per_pass + heads * per_head,
+    }
+    print("FLOOR", json.dumps(result))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import shutil
 import tempfile
 from pathlib import Path
@@ -139,18 +138,18 @@ def main() -> None:
             + ["--split", "test"]  # the split that lm-eval evaluates
             + [word.replace("_", "-") if word.startswith("--") else word for word in more]
         )
-        wall_c, cpu_c, _ = run_python(command)
-        peak_c = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
-        say(f"(c) sweep, {count} boundaries: wall {wall_c:.0f} s, CPU {cpu_c:.0f} s")
-        _, starting, _ = run_python([*command, "--dry-run"])
+        c = run_python(command)
+        say(f"(c) sweep, {count} boundaries: wall {c.wall:.0f} s, CPU {c.cpu:.0f} s")
+        starting = run_python([*command, "--dry-run"]).cpu
         job = {"model": model, "folder": str(ours), "task": options.task, "rows": options.rows}
-        job |= {"dtype": options.dtype, "boundaries": count}
-        _, _, output = run_python([str(Path(__file__).parent / "floor.py"), _json(job)])
-        read, wrote, reading, writing = json.loads(_line_after(output, "FLOOR"))
+        job |= {"dtype": options.dtype}
+        floor = run_python([str(Path(__file__).parent / "floor.py"), _json(job)])
+        found = json.loads(line_after(floor.output, "FLOOR"))
         say(
-            f"floor by layer passes: {read} tokens read {reading:.0f} s, {wrote} written "
-            f"{writing:.0f} s of CPU; (c) without its start-up of {starting:.0f} s over floor: "
-            f"{(cpu_c - starting) / (reading + writing):.2f}x"
+            f"floor by layer passes: {found['read']} tokens read {found['reading']:.0f} s, "
+            f"{found['written']} written in {found['share']:.2f} of the passes of separate runs "
+            f"{found['writing']:.0f} s of CPU; (c) without its start-up of {starting:.0f} s over "
+            f"floor: {(c.cpu - starting) / (found['reading'] + found['writing']):.2f}x"
         )
 
         (folder / "b").mkdir()
@@ -171,15 +170,15 @@ def main() -> None:
                 "fewshot_as_multiturn": options.apply_chat_template,
             },
         }
-        wall_b, cpu_b, output = run_python(["-c", WORKER, _json(job)])
-        rows, peak_b = _rows(output)
-        startup = wall_b - sum(wall for _, wall, _ in rows), cpu_b - sum(cpu for *_, cpu in rows)
+        b = run_python(["-c", WORKER, _json(job)])
+        rows, peak_b = _rows(b.output)
+        startup = b.wall - sum(wall for _, wall, _ in rows), b.cpu - sum(cpu for *_, cpu in rows)
         scale = count / len(sample)
         wall_b = startup[0] + scale * sum(wall for _, wall, _ in rows)
         cpu_b = startup[1] + scale * sum(cpu for *_, cpu in rows)
         say(
             f"(b) one process, {len(sample)} of {count} boundaries run: wall {wall_b:.0f} s, "
-            f"CPU {cpu_b:.0f} s; (b)/(c) wall {wall_b / wall_c:.2f}x, CPU {cpu_b / cpu_c:.2f}x"
+            f"CPU {cpu_b:.0f} s; (b)/(c) wall {wall_b / c.wall:.2f}x, CPU {cpu_b / c.cpu:.2f}x"
         )
         agree = [
             same(
@@ -194,7 +193,7 @@ def main() -> None:
         for boundary in chosen:
             adapter = cut_on_disk(options.peft, boundary, folder / f"cut-{boundary}")
             words = f"pretrained={model['pretrained']},{arguments},peft={adapter}"
-            wall, cpu, _ = run_python(
+            a = run_python(
                 [
                     *("-m", "lm_eval", "--model", "hf", "--tasks", options.task),
                     *("--model_args", f"{words},dtype={options.dtype}", "--device", "cpu"),
@@ -202,16 +201,16 @@ def main() -> None:
                     *("--output_path", str(folder / f"a-{boundary}"), "--log_samples", *more),
                 ]
             )
-            walls.append(wall)
-            cpus.append(cpu)
+            walls.append(a.wall)
+            cpus.append(a.cpu)
             theirs = answers(folder / f"a-{boundary}", options.task)
             agreeing = same(answers(ours / f"boundary={boundary}", options.task), theirs)
             say(f"documents with the same answers in (a) and (c) at {boundary}: {agreeing}")
         scale = count / len(chosen)
         say(
             f"(a) {len(chosen)} of {count} processes run: wall {scale * sum(walls):.0f} s, CPU "
-            f"{scale * sum(cpus):.0f} s; (a)/(c) wall {scale * sum(walls) / wall_c:.2f}x, CPU "
-            f"{scale * sum(cpus) / cpu_c:.2f}x"
+            f"{scale * sum(cpus):.0f} s; (a)/(c) wall {scale * sum(walls) / c.wall:.2f}x, CPU "
+            f"{scale * sum(cpus) / c.cpu:.2f}x"
         )
         say(f"{options}; {conditions()}; {os.getloadavg()}")
         if options.skip_memory:
@@ -223,10 +222,10 @@ def main() -> None:
         job["model"] |= {"batch_size": alike * count}
         job["repeats"] = count
         job["evaluate"] |= {"limit": min(alike, options.documents)}
-        _, peak_m = _rows(run_python(["-c", WORKER, _json(job)])[2])
+        _, peak_m = _rows(run_python(["-c", WORKER, _json(job)]).output)
         say(
-            f"peak memory (c) {peak_c:.1f} GB, (b) {peak_b:.1f} GB; hf with batches of "
-            f"{alike * count} rows {peak_m:.1f} GB, (c)/hf {peak_c / peak_m:.2f}x"
+            f"peak memory (c) {c.peak:.1f} GB, (b) {peak_b:.1f} GB; hf with batches of "
+            f"{alike * count} rows {peak_m:.1f} GB, (c)/hf {c.peak / peak_m:.2f}x"
         )
     finally:
         shutil.rmtree(folder)
@@ -240,13 +239,13 @@ def _json(content: Any) -> str:
     return json.dumps(content, default=str)
 
 
-def _line_after(output: str, word: str) -> str:
+def line_after(output: str, word: str) -> str:
     """Return the rest of the line that starts with a word."""
     return next(li for li in output.splitlines() if li.startswith(f"{word} ")).split(" ", 1)[1]
 
 
 def _rows(output: str) -> tuple[list[list[float]], float]:
-    rows, _, peak = _line_after(output, "ROWS").rpartition(" ")
+    rows, _, peak = line_after(output, "ROWS").rpartition(" ")
     return json.loads(rows), float(peak)
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import OutputError
-from ..files import read_samples
+from ..files import cut_folder, read_samples
 from .answers import Answer, answer, gold, prompt
 from .data import CutName
-from .lm_eval_files import RERUN, cut_folder, newest_samples
+from .lm_eval_files import RERUN, newest_samples
 
 
 @dataclass

@@ -7,15 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OutputError
-from ..files import boundary_folder, read_object
-from .data import CutName
+from ..files import read_object
 
 RERUN = "run the same sweep again; it resumes"
-
-
-def cut_folder(folder: Path, cut: CutName) -> Path:
-    """Return the folder with lm-eval's files of a cut."""
-    return boundary_folder(folder, cut) if isinstance(cut, int) else folder / f"cut={cut}"
 
 
 def newest_samples(folder: Path, task: str) -> Path:

@@ -10,7 +10,18 @@ from typing import Any
 
 from ..errors import OutputError
 from ..files import SWEEP, TRACE, read_object
-from .checked import AGAIN, boundaries, cut_name, number, optional, row_name, rows, take, whole
+from .checked import (
+    AGAIN,
+    boundaries,
+    cut_name,
+    entries,
+    number,
+    optional,
+    row_name,
+    rows,
+    take,
+    whole,
+)
 from .data import Confirmation, Layer, Optimism, SweepFound, TaskFound, Trace
 from .formatting import called
 from .read_families import controls, families, layer_maps
@@ -115,7 +126,8 @@ def _confirmation(found: Any, path: Path) -> Confirmation | None:
     return Confirmation(
         split=take(found, "split", str, path),
         documents=whole(found.get("documents")),
-        rows=rows(take(found, "boundaries", list, path), path),
+        # cuts that are no boundaries have a list of their own
+        rows=rows(take(found, "boundaries", list, path) + entries(found, "cuts", path), path),
     )
 
 

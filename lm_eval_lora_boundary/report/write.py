@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..files import CONFIRMED, PLOTS, REPORT, file_name, write_text
+from ..files import CONFIRMED, PLOTS, REPORT, cut_folder, file_name, write_text
 from . import page, style
 from .data import Row, TaskFound
 from .documents import DocumentSet, read_documents
-from .lm_eval_files import cut_folder, newest_results
+from .lm_eval_files import newest_results
 from .plots import draw, draw_together
 from .read import read_sweep
 from .style import Plot

@@ -62,7 +62,8 @@ def _by_output(
         prompts.setdefault(task, {}).update(dict.fromkeys(texts))
         return made_up_answers(requests, task)
 
-    evaluation.at(lm.cut.current, note, predict_only=True)
+    # not predict_only, with which lm-eval takes the metrics out of the tasks for good
+    evaluation.at(lm.cut.current, note)
     first = [text for texts in prompts.values() for text in list(texts)[:_PROMPTS]]
     with lm.precision():
         found = output_norms(lm.cut, first, lm.device)

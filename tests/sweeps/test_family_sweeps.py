@@ -1,0 +1,261 @@
+"""Sweeps of families: what is scored, written, chosen and said about controls."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lm_eval
+import numpy as np
+import pytest
+from tiny_models import LAYERS
+
+from lm_eval_lora_boundary import LoraBoundaryLM
+from lm_eval_lora_boundary.cuts.families import Adapted, Family, make_family
+from lm_eval_lora_boundary.cuts.keep import Cut, parse_keep
+from lm_eval_lora_boundary.errors import AdapterError, LoraBoundaryError, ModelError
+from lm_eval_lora_boundary.forward.fork import Fork
+from lm_eval_lora_boundary.stats.selection import Scores
+from lm_eval_lora_boundary.stats.statistic import Means
+from lm_eval_lora_boundary.sweeps import measures
+from lm_eval_lora_boundary.sweeps.family_summary import controls, layer_maps
+
+FULL = LAYERS - 1
+ALL = "upper,lower,random:3,norm,output,map,each,only,scale:0.5:1.5"
+WORDS = "tiny_last_word"  # its perplexity tells any two cuts apart
+Run = Callable[..., dict[str, Any]]
+Tiny = Callable[..., tuple[Path, Path]]
+
+
+def rows(entry: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the rows of all cuts by notation; a cut has the same row wherever it stands."""
+    found: dict[str, dict[str, Any]] = {}
+    for family in entry["families"].values():
+        for row in family["cuts"]:
+            known = found.setdefault(row["cut"], row)
+            assert known["value"] == row["value"]
+    return found
+
+
+def test_all_families_in_one_sweep(run: Run, tiny: Tiny, task_folder: Path, tmp_path: Path) -> None:
+    entry = run(WORDS, family=ALL, split="test")["tasks"][WORDS]
+    assert [row["boundary"] for row in entry["boundaries"]] == list(range(-1, LAYERS))
+    families = entry["families"]
+    assert list(families) == ALL.split(",")[1:]
+    by_boundary = {row["boundary"]: row["value"] for row in entry["boundaries"]}
+    for name, family in families.items():
+        if family["kind"] == "order":
+            assert [row["kept"] for row in family["cuts"]] == list(range(LAYERS, -1, -1))
+            ends = family["cuts"][0]["boundary"], family["cuts"][-1]["boundary"]
+            assert ends == (FULL, -1)
+        for row in family["cuts"]:
+            if row["boundary"] is not None:
+                assert row["value"] == by_boundary[row["boundary"]]
+            assert row["kept"] == sum(s != 0 for s in parse_keep(row["cut"], LAYERS).strengths)
+        assert (name == "scale:0.5:1.5") == (family["kind"] == "scale")
+    assert [row["strength"] for row in families["scale:0.5:1.5"]["cuts"]] == [0.5, 1.5]
+    assert [row["layer"] for row in families["each"]["cuts"]] == list(range(LAYERS))
+
+    # every value is what lm-eval itself finds under this cut
+    found = rows(entry)
+    for cut in ("1-3", "2", "all@0.5", families["random:3"]["cuts"][2]["cut"]):
+        base, adapter = tiny()
+        lm = LoraBoundaryLM(str(base), peft=str(adapter), keep=cut, dtype="float32", device="cpu")
+        manager = lm_eval.tasks.TaskManager(include_path=str(task_folder))
+        alone = lm_eval.simple_evaluate(lm, tasks=[WORDS], task_manager=manager)
+        assert alone is not None
+        value = alone["results"][WORDS]["perplexity,none"]
+        assert found[cut]["value"] == pytest.approx(value, rel=1e-4)
+        boundary = parse_keep(cut, LAYERS).boundary
+        folder = f"cut={cut}" if boundary is None else f"boundary={boundary}"
+        (file,) = (tmp_path / "out" / folder).glob("results_*.json")
+        config = json.loads(file.read_text())["config"]
+        assert config["cut"] == cut
+        if boundary is None:
+            assert config["model_args"]["keep"] == cut
+            assert "boundary" not in config["model_args"]
+
+
+def test_the_map_orders_layers_by_what_is_lost_without_them(run: Run) -> None:
+    entry = run(WORDS, family="map,each", confirm=False)["tasks"][WORDS]
+    whole = next(row["value"] for row in entry["boundaries"] if row["boundary"] == FULL)
+    lost = {
+        row["layer"]: row["value"] - whole  # more perplexity
+        for row in entry["families"]["each"]["cuts"]
+    }
+    first = [
+        set(range(LAYERS))
+        - {i for i, s in enumerate(parse_keep(row["cut"], LAYERS).strengths) if s}
+        for row in entry["families"]["map"]["cuts"][1:]
+    ]
+    order = [(after - before).pop() for before, after in zip([set(), *first], first, strict=False)]
+    assert order == sorted(lost, key=lambda layer: (lost[layer], -layer))
+    effects = {row["layer"]: row["effect"] for row in entry["layer_map"]["each"]["layers"]}
+    assert effects == pytest.approx(lost)
+    assert "only" not in entry["layer_map"]
+
+
+def test_only_what_was_asked_for_is_scored(run: Run, tmp_path: Path) -> None:
+    found = run(WORDS, family="lower", confirm=False)
+    entry = found["tasks"][WORDS]
+    assert [row["boundary"] for row in entry["boundaries"]] == [-1, FULL]
+    assert "family lower" in found["signature"]
+    folders = {folder.name for folder in (tmp_path / "out").glob("*=*")}
+    assert folders == {"boundary=-1", f"boundary={FULL}", "cut=1-3", "cut=2-3", "cut=3"}
+    again = run(WORDS, confirm=False)
+    assert "families" not in again["tasks"][WORDS]
+    folders = {folder.name for folder in (tmp_path / "out").glob("*=*")}
+    assert folders == {f"boundary={boundary}" for boundary in range(-1, LAYERS)}
+
+
+def test_a_sweep_of_families_resumes_and_keeps_its_order(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    families = "upper,output,each"
+    run(WORDS, family=families, confirm=False)
+    before = (tmp_path / "out/sweep.json").read_bytes()
+    answered = []
+    answer = Fork._answer
+    monkeypatch.setattr(Fork, "_answer", lambda *a: answered.append(a) or answer(*a))
+    # the order is noted, so that rounding on another machine cannot change it
+    other = dict(zip(range(LAYERS), np.random.default_rng(0).random(LAYERS), strict=True))
+    monkeypatch.setattr(measures, "output_norms", lambda *_: other)
+    run(WORDS, family=families, confirm=False)
+    assert (tmp_path / "out/sweep.json").read_bytes() == before
+    assert len(answered) == 2  # the trial of the engine
+
+
+@pytest.mark.parametrize("engine", ["fork", "toggle"])
+def test_engines_agree_on_families(engine: str, run: Run) -> None:
+    ours = run(WORDS, family="lower,scale:0.5", confirm=False, engine=engine, output=engine)
+    theirs = run(WORDS, family="lower,scale:0.5", confirm=False, engine="toggle", output="other")
+    for cut, row in rows(ours["tasks"][WORDS]).items():
+        assert row["value"] == pytest.approx(rows(theirs["tasks"][WORDS])[cut]["value"], rel=1e-4)
+
+
+def test_a_race_of_families(run: Run, tmp_path: Path) -> None:
+    whole = run("tiny_choices", family="upper,lower,each", confirm=False, output="whole")
+    found = run("tiny_choices", family="upper,lower,each", confirm=False, race=True)
+    values = rows(whole["tasks"]["tiny_choices"])
+    for cut, row in rows(found["tasks"]["tiny_choices"]).items():
+        assert row["value"] == values[cut]["value"]
+    dropped = {each.get("cut", each.get("boundary")) for each in found["race"]["dropped"]}
+    scored = {*rows(found["tasks"]["tiny_choices"])}
+    assert not dropped & scored - {-1, FULL}
+
+
+def test_a_choice_that_is_no_boundary_is_saved_and_read_back(
+    run: Run, tiny: Tiny, tmp_path: Path
+) -> None:
+    base, adapter = tiny()
+    copy = Path(shutil.copytree(adapter, tmp_path / "adapter"))
+    found = run(WORDS, family="scale:0.1:0.2:0.3", peft=copy, save=True, split="validation")
+    entry = found["tasks"][WORDS]
+    assert entry["best"].startswith("all@0.")
+    assert entry["best_boundary"] in (-1, FULL)
+    (judged,) = (row for row in entry["test"]["cuts"] if row["cut"] == entry["best"])
+    record = json.loads((copy / "lora_boundary.json").read_text())
+    if entry["choice"] == entry["best"]:
+        assert record["boundary"] is None
+        assert record["cut"] == entry["best"]
+        assert record["value"] == judged["value"]
+        lm = LoraBoundaryLM(str(base), peft=str(copy), boundary="auto", device="cpu")
+        assert lm.get_model_info()["cut"] == entry["best"]
+    else:
+        assert entry["choice_reason"]
+        assert record["boundary"] == entry["choice"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"family": "upper,lowest"}, LoraBoundaryError, "family=lowest: there is no such family"),
+        ({"family": "lower", "boundaries": [1]}, LoraBoundaryError, "does not have upper"),
+        ({"family": "each", "candidates": "trace"}, LoraBoundaryError, "does not have upper"),
+        ({"family": ""}, LoraBoundaryError, "expected at least one name"),
+        (
+            {"family": "map", "tasks": "tiny_words,tiny_choices"},
+            LoraBoundaryError,
+            "family=map orders layers by the map of one task",
+        ),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_swept_is_refused(
+    settings: dict[str, Any], error: type[Exception], message: str, run: Run
+) -> None:
+    with pytest.raises(error, match=message):
+        run(**({"tasks": WORDS} | settings))
+
+
+def test_strengths_of_dora_are_refused(run: Run, tiny: Tiny) -> None:
+    base, adapter = tiny(use_dora=True)
+    with pytest.raises(AdapterError, match="does not scale linearly"):
+        run(WORDS, pretrained=base, peft=adapter, family="scale")
+    entry = run(WORDS, pretrained=base, peft=adapter, family="lower", confirm=False)["tasks"][WORDS]
+    assert len(entry["families"]["lower"]["cuts"]) == LAYERS + 1
+
+
+def test_lora_output_cannot_be_measured_in_vllm() -> None:
+    settings: Any = type("Settings", (), {"engine": "vllm"})
+    nothing: Any = None
+    with pytest.raises(ModelError, match="family=output looks into the layers"):
+        measures.measures(nothing, nothing, nothing, settings)["output"]()
+
+
+def scores(columns: dict[int | str, list[float]]) -> Scores:
+    values = np.array(list(columns.values()), dtype=float).T
+    return Scores(list(columns), values.mean(axis=0).tolist(), Means(values), True)
+
+
+MODEL = Adapted(3, range(3), {})
+RIGHT = [1.0] * 30 + [0.0] * 10
+
+
+def shifted(by: int) -> list[float]:
+    return [1.0] * (30 + by) + [0.0] * (10 - by)
+
+
+@pytest.mark.parametrize(
+    ("control", "as_good", "sentence"),
+    [
+        (
+            shifted(1),
+            True,
+            r"The whole adapter at 0.5 scores as well as the best boundary \(0.775, ",
+        ),
+        (RIGHT, True, "The whole adapter at 0.5 scores as well as the best boundary"),
+        (shifted(9), True, "scores better than the best boundary"),
+        (shifted(-2), True, "is not shown to score worse than the best boundary"),
+        (shifted(-20), False, "scores worse than the best boundary"),
+    ],
+    ids=["above", "equal", "better", "below", "worse"],
+)
+def test_what_is_said_about_a_control(control: list[float], as_good: bool, sentence: str) -> None:
+    half = Family("scale:0.5", "scale", [Cut((0.5,) * 3)])
+    found = scores({-1: [0.0] * 40, 0: shifted(-5), "all@0.5": control, 1: RIGHT, 2: shifted(-6)})
+    (said,) = controls([half], found, full=2)
+    assert said["as_good"] is as_good
+    assert np.mean(control) - 0.75 == pytest.approx(said["difference"])
+    assert re.search(sentence, said["sentence"]), said["sentence"]
+
+
+def test_nothing_is_compared_with_a_boundary_that_wins_nothing() -> None:
+    half = Family("scale:0.5", "scale", [Cut((0.5,) * 3)])
+    best_is_whole = scores({-1: [0.0] * 40, "all@0.5": RIGHT, 1: shifted(-9), 2: RIGHT})
+    assert controls([half], best_is_whole, full=2) == []
+    upper = make_family("upper", MODEL)
+    assert controls([upper], scores({-1: [0.0] * 40, 1: RIGHT, 2: shifted(-3)}), full=2) == []
+
+
+def test_a_map_without_all_of_its_cuts_is_left_out() -> None:
+    family = make_family("only", MODEL)
+    columns: dict[int | str, list[float]] = {-1: shifted(-9), 0: RIGHT, "1": RIGHT, 2: RIGHT}
+    assert layer_maps([family], scores(columns), full=2) == {}
+    found = layer_maps([family], scores(columns | {"2": shifted(-2)}), full=2)
+    effects = [row["effect"] for row in found["only"]["layers"]]
+    assert effects == pytest.approx([9 / 40, 9 / 40, 7 / 40])
