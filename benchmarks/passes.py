@@ -1,8 +1,8 @@
-"""The cost model of docs/scaling.md, compared with measurements on the 135M model.
+"""Families of cuts: layer passes, CPU time and memory of a shared forward, against separate runs.
 
-Layer passes: reading prompts under all boundaries in one shared forward, compared with reading them
-under one boundary after another (a few evenly spread ones are run, and the result is scaled up).
-Memory: keys and values after the pass, per token of a row, and the adapter's parameters per layer.
+Reads prompts under all cuts of a family in one shared forward, and under a few of them one after
+another (the result is scaled up), on the 135M model. Layer passes predict the ratio (see
+docs/scaling.md). Keys and values are counted too. Run it on an idle machine:
 
     python benchmarks/passes.py --peft ADAPTER
 """
@@ -12,18 +12,23 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import torch
 from common import conditions, small_model
 
+from lm_eval_lora_boundary.cuts.families import Adapted, make_family
+from lm_eval_lora_boundary.cuts.importance import update_norms
+from lm_eval_lora_boundary.cuts.keep import Cut
 from lm_eval_lora_boundary.forward.kv_cache import growing_cache
 from lm_eval_lora_boundary.forward.memory import row_bytes
-from lm_eval_lora_boundary.forward.prefill import Branches
 from lm_eval_lora_boundary.forward.routing import ForkedModel
 from lm_eval_lora_boundary.forward.split_model import SplitModel
+from lm_eval_lora_boundary.forward.texts import Texts
 from lm_eval_lora_boundary.harness.sweep_lm import SweepLM
+
+TOGETHER = "upper,lower,random,each,only"
+FAMILIES = ("upper", "lower", "random", "norm", "each", "only", "scale", TOGETHER)
 
 
 def timed(work: Callable[[], object]) -> tuple[float, float]:
@@ -39,55 +44,56 @@ def main() -> None:
     parser.add_argument("--peft", required=True)
     parser.add_argument("--documents", type=int, default=4)
     parser.add_argument("--tokens", type=int, default=128)
-    parser.add_argument("--sample", type=int, default=4)
+    parser.add_argument("--sample", type=int, default=3, help="cuts to run one by one")
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     lm = SweepLM(peft=options.peft, dtype="float32", device="cpu", **small_model())
     layers = lm.layers
     model = SplitModel(lm.cut.model.get_base_model())
-    boundaries = list(range(-1, layers))
-    forked = ForkedModel(lm.cut.model.get_base_model().get_submodule(lm.cut.stack.path), boundaries)
+    decoder = lm.cut.model.get_base_model().get_submodule(lm.cut.stack.path)
     shape = (options.documents, options.tokens)
     ids = torch.randint(0, lm.model.config.vocab_size, shape)
     ones = torch.ones(shape, dtype=torch.long)
     places = torch.tensor([[i, options.tokens - 1] for i in range(options.documents)])
-    last: list[Any] = []
+    adapted = Adapted(layers, range(layers), {"norm": lambda: update_norms(lm.cut)})
 
-    def fork() -> None:
-        branches = Branches(model, forked, ones[:, :0])
-        branches.read(ids, ones, places)
-        last[:] = [branches]
+    def measure(name: str, cuts: Sequence[Cut]) -> None:
+        forked = ForkedModel(decoder, [cut.strengths for cut in cuts])
+        texts: list[Texts] = []
 
-    def toggle() -> None:
-        for boundary in chosen:
-            lm.cut.move(boundary)
-            model.hidden(ids, ones, growing_cache(lm.model.config))
-        lm.cut.move(layers - 1)
+        def fork() -> None:
+            texts[:] = [Texts(model, forked, ones[:, :0])]
+            with forked.forking():
+                texts[0].read(ids, ones, places)
 
-    chosen = [round(i * layers / (options.sample - 1)) - 1 for i in range(options.sample)]
-    fork()
-    toggle()
-    cpu, wall = [], []
-    for _ in range(options.repeats):
-        one, other = timed(toggle), timed(fork)
-        scale = len(boundaries) / len(chosen)
-        cpu.append(scale * one[0] / other[0])
-        wall.append(scale * one[1] / other[1])
-    passes = (layers + 1) * (layers + 2) // 2 - 1
-    print(
-        f"reading under {len(boundaries)} boundaries, one after another / shared forward: CPU "
-        f"{statistics.median(cpu):.2f}x, wall {statistics.median(wall):.2f}x; predicted by layer "
-        f"passes {layers * (layers + 1) / passes:.2f}x"
-    )
-    cache, _ = last[0].rows(
-        [(b, d) for b in range(len(boundaries)) for d in range(options.documents)]
-    )
-    used = sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
-    rows = len(boundaries) * options.documents * options.tokens
-    print(
-        f"keys and values: {used / rows:,.0f} bytes per token of a row; predicted "
-        f"{row_bytes(lm.model.config, lm.model.dtype, 1):,}"
-    )
+        def toggle() -> None:
+            for cut in chosen:
+                lm.cut.move(cut)
+                model.hidden(ids, ones, growing_cache(lm.model.config))
+            lm.cut.move(layers - 1)
+
+        some = {round(i * (len(cuts) - 1) / (options.sample - 1)) for i in range(options.sample)}
+        chosen = [cuts[i] for i in sorted(some)]
+        scale = len(cuts) / len(chosen)
+        cpu, wall = [], []
+        for _ in range(options.repeats):
+            one, other = timed(toggle), timed(fork)
+            cpu.append(other[0] / (scale * one[0]))
+            wall.append(other[1] / (scale * one[1]))
+        passes, separate = forked.beginnings.passes, layers * len(cuts)
+        used = sum(layer.keys.nbytes + layer.values.nbytes for layer in texts[0].cache.layers)
+        alone = row_bytes(lm.model.config, lm.model.dtype, 1) * ids.numel() * len(cuts)
+        print(
+            f"{name:30} {len(cuts):3} cuts  {passes:4} of {separate:4} layer passes "
+            f"({passes / separate:.2f})  CPU {statistics.median(cpu):.2f}  "
+            f"wall {statistics.median(wall):.2f}  keys and values {used / alone:.2f}",
+            flush=True,
+        )
+
+    print("share of separate runs")
+    for names in FAMILIES:
+        cuts = [cut for name in names.split(",") for cut in make_family(name, adapted).cuts]
+        measure(names, list(dict.fromkeys(cuts)))
     parameters = sum(module.parameters for module in lm.cut.modules)
     print(f"adapter: {parameters / layers:,.0f} parameters per layer, {parameters:,} in all")
     print(f"{options}; {conditions()}")

@@ -147,8 +147,8 @@ class _SlicedLora(nn.Module):
         result: torch.Tensor = parts.base(inputs, *args, **kwargs)
         if count := plan.slice(inputs):
             update = parts.b(parts.a(inputs[:count].to(parts.a.weight.dtype)))
-            scaled = (update * plan.factor(parts.scaling, update)).to(update.dtype)
-            result[:count].add_(scaled)
+            # in place: the product has the precision of the update, as in PEFT
+            result[:count].add_(update.mul_(plan.factor(parts.scaling, update)))
         return result
 
 
