@@ -69,7 +69,9 @@ def best_boundaries(
             continue
         entry = sweep.tasks[task]
         rows = {row["boundary"]: row for row in entry["boundaries"]}
-        best = entry["best"]
+        best = _best(entry)
+        if best is None:
+            continue
         results = {
             boundary: run.tasks[task]
             for boundary in rows
@@ -96,12 +98,18 @@ def best_boundaries(
         )
 
 
+def _best(entry: Mapping[str, Any]) -> int | None:
+    """Return the best boundary; the best cut of a sweep may be none. None if it is not known."""
+    found = [entry["best"], entry.get("best_boundary")]
+    return next((best for best in found if isinstance(best, int)), None)
+
+
 def _equivalent(
     results: Mapping[int, TaskResult], entry: Mapping[str, Any], files: SamplesFiles
 ) -> tuple[int, ...] | None:
     """Return the boundaries that the best one does not beat significantly."""
-    best, key = entry["best"], entry["metric"]
-    if best not in results:
+    best, key = _best(entry), entry["metric"]
+    if best is None or best not in results:
         return None
     documents = documents_of(results[best], key, files).keys()
     # a race stops some boundaries early; these have lost

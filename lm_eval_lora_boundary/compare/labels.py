@@ -13,14 +13,15 @@ _NAME_ARGS = ("peft", "delta", "pretrained", "model", "path", "engine")
 
 
 def labels(runs: Sequence[Run]) -> list[str]:
-    """Return a label for every run: adapter or model, boundary, then only what distinguishes it."""
+    """Return a label for every run: adapter or model, cut, then only what distinguishes it."""
     names = shortest_suffixes([_name(run) for run in runs])
     sweeps = _sweep_labels(runs)
     result = []
     for run, name in zip(runs, names, strict=True):
-        boundary = "" if run.boundary is None else f" boundary={run.boundary}"
+        keep = f" keep={run.args['keep']}" if run.args.get("keep") is not None else ""
+        cut = keep if run.boundary is None else f" boundary={run.boundary}"
         role = f" ({run.role})" if run.role else ""
-        result.append(f"{name}{sweeps.get(run.sweep, '')}{boundary}{role}")
+        result.append(f"{name}{sweeps.get(run.sweep, '')}{cut}{role}")
     return _numbered(_distinguished(result, runs))
 
 
@@ -65,7 +66,9 @@ def _name(run: Run) -> str:
 
 def _facts(run: Run) -> dict[str, Any]:
     """Return what may distinguish a run from others, most telling first."""
-    args = {key: value for key, value in run.args.items() if key not in ("peft", "boundary")}
+    args = {
+        key: value for key, value in run.args.items() if key not in ("peft", "boundary", "keep")
+    }
     return {"model": run.model, **args, **run.settings}
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OutputError
-from ..files import CONFIRMED, SWEEP, boundary_folder, file_name
+from ..files import CONFIRMED, SWEEP, cut_folder, file_name
 from .locate import read_json
 from .runs import Run, newest_runs
 
@@ -21,15 +21,15 @@ class Sweep:
     settings: Mapping[str, Any]
     tasks: Mapping[str, Mapping[str, Any]]
 
-    def run(self, boundary: int, confirmed_task: str | None = None) -> Run | None:
-        """Return the results of a boundary, or None if there are none.
+    def run(self, cut: int | str, confirmed_task: str | None = None) -> Run | None:
+        """Return the results of a cut (a boundary, or a notation), or None if there are none.
 
         With ``confirmed_task``, these are the results of this task on the test split.
         """
         folder = self.folder
         if confirmed_task is not None:
             folder = folder / CONFIRMED / file_name(confirmed_task)
-        files = boundary_folder(folder, boundary).glob("results_*.json")
+        files = cut_folder(folder, cut).glob("results_*.json")
         runs, _ = newest_runs(sorted(files, reverse=True))
         return runs[0] if runs else None
 
@@ -76,12 +76,22 @@ def _is_complete(entry: Any) -> bool:
         and all(isinstance(boundary, int) for boundary in boundaries)
         and all(isinstance(number, (int, float, type(None))) for number in numbers)
         and all(isinstance(integer, (int, type(None))) for integer in integers)
-        and entry.get("best") in boundaries
+        and entry.get("best") in [*boundaries, *_other_cuts(entry)]
     )
 
 
+def _other_cuts(entry: Mapping[str, Any]) -> list[Any]:
+    """Return the notation of the cuts of a task that are no boundaries."""
+    families = entry.get("families")
+    if not isinstance(families, dict):
+        return []
+    found = [family.get("cuts") for family in families.values() if isinstance(family, dict)]
+    rows = [row for cuts in found if isinstance(cuts, list) for row in cuts]
+    return [row.get("cut") for row in rows if isinstance(row, dict)]
+
+
 def representatives(sweep: Sweep) -> tuple[list[Run], list[str]]:
-    """Return the runs that represent a sweep: base model, best boundaries and whole adapter.
+    """Return the runs that represent a sweep: base model, best cuts and whole adapter.
 
     For tasks that the sweep also scored on the test split, those results are used.
 
@@ -89,19 +99,20 @@ def representatives(sweep: Sweep) -> tuple[list[Run], list[str]]:
         The runs, and warnings about them.
 
     Raises:
-        OutputError: The folder holds the results of none of these boundaries.
+        OutputError: The folder holds the results of none of these cuts.
     """
     warnings = []
     runs = []
     confirmed = {task for task, entry in sweep.tasks.items() if entry.get("test")}
     groups: set[str] = set()
-    for boundary, role in sorted(_roles(sweep).items()):
-        scored = sweep.run(boundary)
+    for cut, role in _roles(sweep).items():
+        scored = sweep.run(cut)
         if scored is not None:
             groups |= _groups_of_confirmed(scored, confirmed)
-        parts = _parts(sweep, boundary, scored, confirmed)
+        parts = _parts(sweep, cut, scored, confirmed)
         if not parts:
-            warnings.append(f"{sweep.folder} has no results for boundary={boundary} ({role})")
+            named = f"boundary={cut}" if isinstance(cut, int) else f"keep={cut}"
+            warnings.append(f"{sweep.folder} has no results for {named} ({role})")
             continue
         runs.append(
             replace(
@@ -120,7 +131,7 @@ def representatives(sweep: Sweep) -> tuple[list[Run], list[str]]:
     if groups:
         warnings.append(
             f"{sweep.folder}: {', '.join(sorted(groups))} is left out: its value is from the "
-            "documents that boundaries were chosen on, not from the test split"
+            "documents that the cut was chosen on, not from the test split"
         )
     warnings += nothing_chosen(sweep).values()
     unconfirmed = [
@@ -128,7 +139,7 @@ def representatives(sweep: Sweep) -> tuple[list[Run], list[str]]:
     ]
     if unconfirmed:
         warnings.append(
-            f"{sweep.folder}: the best boundary was chosen on these same documents of "
+            f"{sweep.folder}: the best cut was chosen on these same documents of "
             f"{', '.join(unconfirmed)}, so it looks better than it is"
         )
     return runs, warnings
@@ -137,26 +148,29 @@ def representatives(sweep: Sweep) -> tuple[list[Run], list[str]]:
 def nothing_chosen(sweep: Sweep) -> dict[str, str]:
     """Return a warning for each task on which the sweep had no reason to choose."""
     return {
-        task: f"{sweep.folder}: no boundary was chosen on {task}: {reason}"
+        task: f"{sweep.folder}: no cut was chosen on {task}: {reason}"
         for task, entry in sweep.tasks.items()
         if (reason := entry.get("not_chosen"))
     }
 
 
-def _roles(sweep: Sweep) -> dict[int, str]:
-    """Return the roles of boundaries: ``base``, ``best``, ``whole adapter``."""
-    roles = {-1: ["base"]}
-    tasks_by_best: dict[int, list[str]] = {}
+def _roles(sweep: Sweep) -> dict[int | str, str]:
+    """Return the roles of cuts, ``base``, ``best``, ``whole adapter``; boundaries come first."""
+    roles: dict[int | str, list[str]] = {-1: ["base"]}
+    tasks_by_best: dict[int | str, list[str]] = {}
     for task, entry in sweep.tasks.items():
         if task not in nothing_chosen(sweep):
             tasks_by_best.setdefault(entry["best"], []).append(task)
-    for boundary, tasks in tasks_by_best.items():
+    for cut, tasks in tasks_by_best.items():
         role = "best" if len(tasks_by_best) == 1 else f"best of {', '.join(tasks)}"
-        roles.setdefault(boundary, []).append(role)
+        roles.setdefault(cut, []).append(role)
     layers = sweep.layers()
     if layers is not None:
         roles.setdefault(layers - 1, []).append("whole adapter")
-    return {boundary: ", ".join(names) for boundary, names in roles.items()}
+    boundaries = sorted(cut for cut in roles if isinstance(cut, int))
+    others = [cut for cut in roles if isinstance(cut, str)]
+    ordered: list[int | str] = [*boundaries, *others]
+    return {cut: ", ".join(roles[cut]) for cut in ordered}
 
 
 def _groups_of_confirmed(run: Run, confirmed: set[str]) -> set[str]:
@@ -171,14 +185,14 @@ def _groups_of_confirmed(run: Run, confirmed: set[str]) -> set[str]:
     return groups & run.tasks.keys()
 
 
-def _parts(sweep: Sweep, boundary: int, scored: Run | None, confirmed: set[str]) -> list[Run]:
-    """Return the results of a boundary: the sweep's own, and those on the test split."""
+def _parts(sweep: Sweep, cut: int | str, scored: Run | None, confirmed: set[str]) -> list[Run]:
+    """Return the results of a cut: the sweep's own, and those on the test split."""
     parts = []
     if scored is not None:
         left_out = confirmed | _groups_of_confirmed(scored, confirmed)
         parts.append(_only(scored, scored.tasks.keys() - left_out))
     for task in sorted(confirmed):
-        run = sweep.run(boundary, confirmed_task=task)
+        run = sweep.run(cut, confirmed_task=task)
         if run is not None:
             parts.append(_only(run, {task}))
     return [part for part in parts if part.tasks]

@@ -154,7 +154,7 @@ def test_sweeps_written_by_sweep(
         assert row["layers"] == LAYERS
         assert row["documents"] == 12
         assert int(row["equivalent"].split()[0]) == entry["smallest_equivalent"]
-    assert all("no boundary was chosen on made_choices" in line for line in stability.warnings)
+    assert all("no cut was chosen on made_choices" in line for line in stability.warnings)
     assert len(stability.warnings) == 2
     baseline, results = evaluated["hf"]
     comparison = compare([tmp_path / "a"], baseline=baseline, tasks=["made_choices"])

@@ -189,7 +189,7 @@ NOTHING = "no difference between boundaries was measured on 40 documents; all bo
 def test_sweeps_that_chose_nothing_are_left_out(sweeps: list[Path]) -> None:
     edit(sweeps[0], "task", best=-1, not_chosen=NOTHING)
     comparison = compare(sweeps)
-    warning = f"{sweeps[0]}: no boundary was chosen on task: {NOTHING}"
+    warning = f"{sweeps[0]}: no cut was chosen on task: {NOTHING}"
     assert warning in comparison.warnings
     assert [record["sweep"] for record in comparison.records] == ["seed2", "seed3"]
     assert comparison.sentences[0].startswith("task: across 2 sweeps, the best boundary ranges fro")
@@ -218,6 +218,6 @@ def test_only_the_tasks_that_a_sweep_chose_on_are_summarised(tmp_path: Path) -> 
 def test_sweeps_that_all_chose_nothing_are_refused_in_one_line(sweeps: list[Path]) -> None:
     for folder in sweeps:
         edit(folder, "task", best=-1, not_chosen=NOTHING)
-    with pytest.raises(TaskError, match=f"no boundary was chosen on task: {NOTHING}") as caught:
+    with pytest.raises(TaskError, match=f"no cut was chosen on task: {NOTHING}") as caught:
         compare(sweeps)
     assert "\n" not in str(caught.value)

@@ -15,10 +15,14 @@ import pytest
 from tiny_models import LAYERS
 
 from lm_eval_lora_boundary import LoraBoundaryLM
+from lm_eval_lora_boundary.compare.labels import labels
+from lm_eval_lora_boundary.compare.sweeps import read_sweep, representatives
 from lm_eval_lora_boundary.cuts.families import Adapted, Family, make_family
 from lm_eval_lora_boundary.cuts.keep import Cut, parse_keep
 from lm_eval_lora_boundary.errors import AdapterError, LoraBoundaryError, ModelError
 from lm_eval_lora_boundary.forward.fork import Fork
+from lm_eval_lora_boundary.report.read import read_sweep as for_report
+from lm_eval_lora_boundary.report.sentences import finding
 from lm_eval_lora_boundary.stats.selection import Scores
 from lm_eval_lora_boundary.stats.statistic import Means
 from lm_eval_lora_boundary.sweeps import measures
@@ -158,6 +162,11 @@ def test_a_choice_that_is_no_boundary_is_saved_and_read_back(
     assert entry["best"].startswith("all@0.")
     assert entry["best_boundary"] in (-1, FULL)
     (judged,) = (row for row in entry["test"]["cuts"] if row["cut"] == entry["best"])
+    (task,) = for_report(tmp_path / "out").tasks
+    assert task.best == entry["best"]
+    assert entry["best"] in finding(task, FULL)
+    runs, _ = representatives(read_sweep(tmp_path / "out"))
+    assert any(f" keep={entry['best']} (best)" in label for label in labels(runs))
     record = json.loads((copy / "lora_boundary.json").read_text())
     if entry["choice"] == entry["best"]:
         assert record["boundary"] is None
