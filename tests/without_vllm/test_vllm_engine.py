@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -52,7 +54,7 @@ class Engine:
 
 
 @pytest.fixture
-def make(monkeypatch: pytest.MonkeyPatch) -> Any:
+def make(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     request = ModuleType("vllm.lora.request")
     request.LoRARequest = Adapter  # type: ignore[attr-defined]
     for name in ("vllm", "vllm.lora"):
@@ -64,13 +66,14 @@ def make(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def make(slots: int) -> tuple[Vllm, Engine]:
         lm: Any = SimpleNamespace(cut_folders=SimpleNamespace(write=write), layers=LAYERS)
-        engine, stand_in = Vllm(lm), Engine(slots)
+        engine, stand_in = stack.enter_context(closing(Vllm(lm))), Engine(slots)
         engine._engine, engine._slots = stand_in, slots
         monkeypatch.setattr(engine, "_parameters", lambda request: None)
         monkeypatch.setattr(engine, "_answer", lambda request, output: output)
         return engine, stand_in
 
-    return make
+    with ExitStack() as stack:
+        yield make
 
 
 @pytest.mark.parametrize("slots", [2, 3, 4, 7])
