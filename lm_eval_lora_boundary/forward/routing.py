@@ -29,6 +29,9 @@ class _LayerPlan:
     """What the modules of a layer need to know about its rows in the next pass.
 
     Attributes:
+        indices: The row below that enters each row, and the text of each row; None for all in
+            order.
+        strengths: The strength of each row with LoRA, shape (with_lora,); None if all are equal.
         tokens: Number of tokens in each row, set when the layer is entered.
     """
 
@@ -40,13 +43,12 @@ class _LayerPlan:
         self._texts = int(rows.texts.max()) + 1
         self.tokens = 0
         below = len(rows.layers[layer - 1].first) if layer else self._texts
-        # the row below that enters each row, and the text of each row
         self.indices = [_unless_all(rows.entries(layer), below)]
         self.indices += [_unless_all(rows.texts_of(layer), self._texts)]
         strengths = rows.strengths_of(layer)
-        alike = len(set(strengths.tolist())) == 1
-        self._strength = float(strengths[0]) if alike else None
-        self._strengths = torch.from_numpy(strengths)  # (with_lora,)
+        several = len(set(strengths.tolist())) > 1
+        self.strengths = torch.from_numpy(strengths) if several else None
+        self._strength = 1.0 if several or not len(strengths) else float(strengths[0])
         self._factors: dict[tuple[float, torch.dtype], torch.Tensor] = {}
 
     def enter(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Arguments:
@@ -96,14 +98,13 @@ class _LayerPlan:
         Returns:
             A number if all rows have the same strength, else a tensor that broadcasts.
         """
-        if self._strength is not None:
-            return scaling * self._strength if self._strength != 1 else scaling
+        if self.strengths is None:
+            return scaling if self._strength == 1 else scaling * self._strength
         # the precision in which torch multiplies a tensor by a Python number
         dtype = torch.promote_types(update.dtype, torch.float32)
         if (scaling, dtype) not in self._factors:
-            factors = (self._strengths * scaling).to(update.device, dtype)
-            self._factors[scaling, dtype] = factors
-        factors = self._factors[scaling, dtype]
+            self._factors[scaling, dtype] = (self.strengths * scaling).to(dtype)
+        factors = self._factors[scaling, dtype].to(update.device)
         if update.shape[0] != self._with_lora:
             factors = factors.repeat_interleave(self.tokens)
         return factors.view(-1, *[1] * (update.ndim - 1))
@@ -198,14 +199,15 @@ class ForkedModel:
         self._planned = rows
         plans = [_LayerPlan(rows, layer) for layer in range(len(self._layers))]
         self._plans.update(enumerate(plans))
-        # one transfer for all layers, so that no pass waits for one
-        needed = [index for plan in plans for index in plan.indices if index is not None]
-        if needed:
-            device = next(self._layers[0].parameters()).device
-            there = torch.cat(needed).to("cpu" if device.type == "meta" else device)
-            parts = iter(torch.split(there, [len(index) for index in needed]))
-            for plan in plans:
-                plan.indices = [i if i is None else next(parts) for i in plan.indices]
+        device = next(self._layers[0].parameters()).device
+        device = torch.device("cpu") if device.type == "meta" else device
+        indices = _moved([index for plan in plans for index in plan.indices], device)
+        # in double precision, in which Python would multiply them by PEFT's scaling
+        precision = torch.float32 if device.type == "mps" else torch.float64
+        strengths = [None if p.strengths is None else p.strengths.to(precision) for p in plans]
+        for number, (plan, own) in enumerate(zip(plans, _moved(strengths, device), strict=True)):
+            plan.indices = indices[2 * number : 2 * number + 2]
+            plan.strengths = own
 
     @contextmanager
     def forking(self) -> Iterator[None]:
@@ -245,3 +247,15 @@ def _unless_all(indices: Indices, below: int) -> torch.Tensor | None:
     if np.array_equal(indices, np.arange(below)):
         return None
     return torch.from_numpy(indices)
+
+
+def _moved(
+    tensors: Sequence[torch.Tensor | None], device: torch.device
+) -> list[torch.Tensor | None]:
+    """Move tensors of one type in a single transfer, so that no pass waits for one of its own."""
+    given = [tensor for tensor in tensors if tensor is not None]
+    if not given:
+        return list(tensors)
+    lengths = [len(tensor) for tensor in given]
+    there = iter(torch.split(torch.cat(given).to(device), lengths))
+    return [None if tensor is None else next(there) for tensor in tensors]

@@ -89,12 +89,11 @@ def _work(
         f"  reads {read:,} tokens in {passes} layer passes each, {passes / separate:.2f} of the "
         f"{separate} of {count} runs; the first {shared} tokens of all requests are read once"
     )
-    yield (
-        f"  writes at most {written * count:,} tokens, in as few passes as long as cuts write the "
-        "same text"
-        if engine.name == "fork" and written
-        else f"  writes at most {written * count:,} tokens"
-    )
+    if written:
+        alike = f"{passes} layer passes for a token that all cuts write, {separate} if they differ"
+        yield f"  writes at most {written * count:,} tokens" + (
+            f": {alike}" if passes < separate else ""
+        )
     most = passes * read + written * separate
     yield f"  passes tokens through a layer at most {most:,} times"
     yield f"  batches of {batch} rows, keys and values of a batch up to {size:.1f} GB"

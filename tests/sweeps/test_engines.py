@@ -61,6 +61,27 @@ def test_any_boundaries_in_any_batch(
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("engine", ["fork", "toggle"])
+def test_any_cuts_equal_separate_runs(
+    engine: str, kind: str, tiny: Tiny, store: AnswerStore
+) -> None:
+    base, adapter = tiny(rank_pattern={"q_proj": 2}, alpha_pattern={"k_proj": 3})
+    cuts = [-1, LAYERS - 1, 1, "1-3", "2", "0+2-3", "all@0.7", "0-1@0.5+3", "0-1@0.5+2-3@-1"]
+    sweep = answering(base, adapter, store, cuts=cuts, rows=20, engine=engine)
+    check(sweep, base, adapter, requests(kind))
+
+
+def test_lora_on_flattened_rows_forks(tiny: Tiny, store: AnswerStore) -> None:
+    """OPT's feed-forward sees the tokens of all rows in one dimension."""
+    base, adapter = tiny("opt", target_modules=["q_proj", "fc1", "fc2"])
+    same = {"tokenizer": tiny_tokenizer()}
+    cuts = [*EVERY, "1-3", "all@0.5"]
+    sweep = answering(base, adapter, store, cuts=cuts, engine="fork", **same)
+    for kind in KINDS:
+        check(sweep, base, adapter, requests(kind), **same)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_toggle_gives_the_same(kind: str, tiny: Tiny, store: AnswerStore) -> None:
     base, adapter = tiny()
     sweep = answering(base, adapter, store, cuts=EVERY, engine="toggle")
