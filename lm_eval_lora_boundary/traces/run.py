@@ -84,7 +84,9 @@ def run(
         _write_documents(name, lines, output)
         _plot(lm, name, entries[name], found.documents, readings[TRACED_FULL], settings, output)
     summary = {
-        "signature": signature(describe_run(lm, settings), settings, tasks, "trace"),
+        "signature": signature(
+            describe_run(lm, settings), settings, tasks, "trace", settings.requested()
+        ),
         "settings": settings.as_json(),
         "tasks": entries,
     }
@@ -219,6 +221,8 @@ def _plot(
     folder = output / PLOTS / file_name(name)
     chosen = documents[number]
     plot_curves(entry, folder)
+    for old in folder.glob("gradient.*"):  # of an earlier trace, perhaps of other documents
+        old.unlink(missing_ok=True)
     if "gradient" in entry:
         plot_gradient(entry["gradient"], folder)
     probability = readings[number].probability.tolist()

@@ -48,6 +48,11 @@ class TraceSettings(EvaluationSettings):
         # A trace generates nothing, so no code written by the model can run.
         return super().evaluation_options() | {"confirm_run_unsafe_code": True}
 
+    def requested(self) -> dict[str, object]:
+        """Return what the signature says about the trace itself."""
+        measured = " and measured" if self.measure else ""
+        return {"gradient": f"computed{measured}" if self.gradient else None}
+
     def models(self, layers: int) -> dict[str, Cut]:
         """Return the cuts to trace, by name: whole adapter, base model, others.
 

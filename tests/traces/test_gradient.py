@@ -424,6 +424,12 @@ def test_without_a_gradient_there_is_none(run: Run, tmp_path: Path) -> None:
     assert found.pop("gradient")["measured"] is None
     assert found == plain["tasks"]["tiny_words"]
     assert not (tmp_path / "out/plots/tiny_words/gradient.png").exists()
+    # the plot of an earlier trace does not stay
+    signed = run("tiny_words", gradient=True)["signature"]
+    assert "gradient computed" in signed and "gradient" not in plain["signature"]
+    assert (tmp_path / "out/plots/tiny_words/gradient.png").exists()
+    run("tiny_words")
+    assert not (tmp_path / "out/plots/tiny_words/gradient.png").exists()
 
 
 def test_errors_come_before_any_work(
