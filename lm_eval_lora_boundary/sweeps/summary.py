@@ -64,13 +64,15 @@ def summarise(
         "test": None,
         "not_chosen": None,
     }
+    different = _different_documents(scores.measured, split)
     if families:
+        comparable = () if different else families
         summary |= {
             "families": family_rows(families, rows),
-            "layer_map": layer_maps(families, scores.paired, full),
-            "controls": controls(families, scores.paired, full),
+            "layer_map": layer_maps(comparable, scores.paired, full),
+            "controls": controls(comparable, scores.paired, full),
         }
-    why = _different_documents(scores.measured, split) or _no_difference(scores.measured)
+    why = different or _no_difference(scores.measured)
     return summary | _nothing_chosen(why, full) if why else summary
 
 

@@ -7,6 +7,7 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lm_eval
@@ -22,11 +23,14 @@ from lm_eval_lora_boundary.cuts.keep import Cut, parse_keep
 from lm_eval_lora_boundary.errors import AdapterError, LoraBoundaryError, ModelError
 from lm_eval_lora_boundary.forward.fork import Fork
 from lm_eval_lora_boundary.report.read import read_sweep as for_report
-from lm_eval_lora_boundary.report.sentences import finding
+from lm_eval_lora_boundary.report.sentences import advice
 from lm_eval_lora_boundary.stats.selection import Scores
 from lm_eval_lora_boundary.stats.statistic import Means
 from lm_eval_lora_boundary.sweeps import measures
 from lm_eval_lora_boundary.sweeps.family_summary import controls, layer_maps
+from lm_eval_lora_boundary.sweeps.metric import Metric
+from lm_eval_lora_boundary.sweeps.scores import Measured, task_scores
+from lm_eval_lora_boundary.sweeps.summary import summarise
 
 FULL = LAYERS - 1
 ALL = "upper,lower,random:3,norm,output,map,each,only,scale:0.5:1.5"
@@ -164,7 +168,7 @@ def test_a_choice_that_is_no_boundary_is_saved_and_read_back(
     (judged,) = (row for row in entry["test"]["cuts"] if row["cut"] == entry["best"])
     (task,) = for_report(tmp_path / "out").tasks
     assert task.best == entry["best"]
-    assert entry["best"] in finding(task, FULL)
+    assert (f"(keep={entry['best']})" in advice(task, FULL)) == (entry["choice"] == entry["best"])
     runs, _ = representatives(read_sweep(tmp_path / "out"))
     assert any(f" keep={entry['best']} (best)" in label for label in labels(runs))
     record = json.loads((copy / "lora_boundary.json").read_text())
@@ -222,6 +226,8 @@ def scores(columns: dict[int | str, list[float]]) -> Scores:
 
 
 MODEL = Adapted(3, range(3), {})
+ACC = Metric("acc", "none", higher_is_better=True, mean=True)
+TASK: Any = SimpleNamespace(task_name="t", aggregation=lambda: {"acc": None})
 RIGHT = [1.0] * 30 + [0.0] * 10
 
 
@@ -268,3 +274,20 @@ def test_a_map_without_all_of_its_cuts_is_left_out() -> None:
     found = layer_maps([family], scores(columns | {"2": shifted(-2)}), full=2)
     effects = [row["effect"] for row in found["only"]["layers"]]
     assert effects == pytest.approx([9 / 40, 9 / 40, 7 / 40])
+
+
+def test_cuts_scored_on_different_documents_have_no_map_and_no_controls() -> None:
+    family = make_family("only", MODEL)
+
+    def measured(cut: Cut, documents: int) -> Measured:
+        items = {number: float(number % 2) for number in range(documents)}
+        return Measured(cut, sum(items.values()) / documents, None, items, {}, str(cut))
+
+    ends = [Cut((0.0,) * 3), Cut((1.0,) * 3)]
+    for documents, found in ((8, {"only"}), (7, set())):
+        columns = [measured(cut, 8) for cut in (ends[0], *family.cuts[:2])]
+        columns += [measured(family.cuts[2], documents), measured(ends[1], 8)]
+        entry = summarise(task_scores(TASK, ACC, columns), [family], 2, "validation")
+        assert set(entry["layer_map"]) == found
+        assert len(entry["families"]["only"]["cuts"]) == 3
+        assert entry["controls"] == []
