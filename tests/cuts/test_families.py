@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from tiny_models import ARCHITECTURES, LAYERS, lora_config, randomise, tiny_mode
 from lm_eval_lora_boundary.cuts.cut import LoraCut
 from lm_eval_lora_boundary.cuts.families import FAMILIES, Adapted, check_family, make_family
 from lm_eval_lora_boundary.cuts.importance import output_norms, update_norms
+from lm_eval_lora_boundary.cuts.keep import Cut
 from lm_eval_lora_boundary.errors import AdapterError, BoundaryError, LoraBoundaryError
 
 N = 6
@@ -196,3 +198,12 @@ def test_what_cannot_be_measured_is_refused(config: dict[str, Any], family: str,
             update_norms(cut)
         else:
             output_norms(cut, [[5, 6]], torch.device("cpu"))
+
+
+def test_the_example_in_the_docs_works() -> None:
+    text = (Path(__file__).parents[2] / "docs/architecture.md").read_text("utf-8")
+    (code,) = re.findall(r"```python\n(def window.*?)```", text, flags=re.DOTALL)
+    names: dict[str, Any] = {"Adapted": Adapted, "Cut": Cut}
+    exec(code, names)
+    cuts = names["window"](MODEL, "4")
+    assert [cut.notation for cut in cuts] == ["0-3", "1-4", "2-5"]
