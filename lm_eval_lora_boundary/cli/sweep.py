@@ -56,7 +56,7 @@ def sweep(
             "(smallest LoRA update first), `output` (smallest LoRA output on the task's prompts "
             "first), `map` (least important first, by `each`). `each`: all layers but one. `only`: "
             "one layer alone. `scale[:λ1:λ2…]`: the whole adapter at these strengths. `file:PATH`: "
-            "one cut a line, such as `0-9+20-29@0.5`.",
+            "one cut per line, such as `0-9+20-29@0.5`.",
         ),
     ] = "upper",
     candidates: Annotated[

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import BoundaryError, LoraBoundaryError
@@ -36,11 +36,21 @@ class Adapted:
     layers: Sequence[int]
     importance: Mapping[str, Callable[[], Importance]]
 
+    def only(self, kept: Sequence[int]) -> Cut:
+        """Return the cut that keeps some layers, as a boundary if it equals one.
+
+        Layers without LoRA do not matter, so that each model has one cut.
+        """
+        left = [layer for layer in self.layers if layer in kept]
+        if left == list(self.layers):
+            return Cut.up_to(self.count - 1, self.count)
+        if left == list(self.layers[: len(left)]):
+            return Cut.up_to(left[-1] if left else -1, self.count)
+        return Cut(tuple(float(layer in left) for layer in range(self.count)))
+
     def without(self, dropped: Sequence[int]) -> Cut:
-        """Return the whole adapter without some layers; the base if none of its layers is left."""
-        if set(dropped) >= set(self.layers):
-            return Cut((0.0,) * self.count)
-        return Cut(tuple(float(layer not in dropped) for layer in range(self.count)))
+        """Return the whole adapter without some layers."""
+        return self.only([layer for layer in self.layers if layer not in dropped])
 
     def order(self, dropped: Sequence[int]) -> list[Cut]:
         """Return the nested cuts, from the whole adapter to the base, that drop layers in turn."""
@@ -61,12 +71,20 @@ class Family:
         kind: ``order``, ``each``, ``only``, ``scale`` or ``list``.
         cuts: The cuts. An order runs from the whole adapter to the base.
         layers: For ``each`` and ``only``, the layer of every cut.
+        adapted: The layers that the adapter changes.
     """
 
     name: str
     kind: str
     cuts: Sequence[Cut]
     layers: Sequence[int] = ()
+    adapted: Sequence[int] = ()
+
+    def keep(self, scored: Container[Cut]) -> Family:
+        """Return the family without the cuts that are not scored."""
+        places = [place for place, cut in enumerate(self.cuts) if cut in scored]
+        layers = [self.layers[place] for place in places] if self.layers else ()
+        return replace(self, cuts=[self.cuts[place] for place in places], layers=layers)
 
 
 def upper(model: Adapted, _: str) -> list[Cut]:
@@ -108,8 +126,7 @@ def each(model: Adapted, _: str) -> list[Cut]:
 
 def only(model: Adapted, _: str) -> list[Cut]:
     """Keep one layer alone."""
-    cuts = (tuple(float(i == layer) for i in range(model.count)) for layer in model.layers)
-    return [Cut(strengths) for strengths in cuts]
+    return [model.only([layer]) for layer in model.layers]
 
 
 def scale(model: Adapted, strengths: str) -> list[Cut]:
@@ -119,7 +136,7 @@ def scale(model: Adapted, strengths: str) -> list[Cut]:
 
 
 def listed(model: Adapted, path: str) -> list[Cut]:
-    """Read cuts from a file, one in a line; ``#`` begins a comment."""
+    """Read cuts from a file, one per line; ``#`` begins a comment."""
     try:
         lines = Path(path).expanduser().read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -132,10 +149,12 @@ def listed(model: Adapted, path: str) -> list[Cut]:
             except BoundaryError as error:
                 raise BoundaryError(f"{path}, line {number}: {error}") from error
     if not cuts:
-        raise BoundaryError(f"{path} holds no cut; expected one in a line, such as {EXAMPLES}")
+        raise BoundaryError(f"{path} holds no cut; expected one per line, such as {EXAMPLES}")
     return list(dict.fromkeys(cuts))
 
 
+# orders that need the model, or its answers
+MEASURED = ("norm", "output", "map")
 FAMILIES: dict[str, tuple[str, Callable[[Adapted, str], list[Cut]]]] = {
     "upper": ("order", upper),
     "lower": ("order", lower),
@@ -165,7 +184,7 @@ def check_family(name: str) -> None:
     if kind not in FAMILIES:
         problem = "there is no such family"
     elif kind == "random":
-        problem = "" if argument.isdigit() or name == kind else "the seed is not a whole number"
+        problem = "" if argument.isdecimal() or name == kind else "the seed is not a whole number"
     elif kind == "scale":
         parts = argument.split(":") if name != kind else []
         problem = "" if all(map(_is_finite, parts)) else "a strength is not a finite number"
@@ -188,7 +207,7 @@ def make_family(name: str, model: Adapted) -> Family:
     family, _, argument = name.partition(":")
     kind, make = FAMILIES[family]
     layers = model.layers if kind in ("each", "only") else ()
-    return Family(name, kind, make(model, argument), layers)
+    return Family(name, kind, make(model, argument), layers, model.layers)
 
 
 def _is_finite(text: str) -> bool:

@@ -28,10 +28,7 @@ def update_norms(cut: LoraCut) -> dict[int, float]:
     """
     squares: dict[int, float] = defaultdict(float)
     for layer, lora in _lora_layers(cut, "norm"):
-        (name,) = lora.active_adapters
-        with torch.no_grad():
-            update = lora.get_delta_weight(name)
-            squares[layer] += float(torch.linalg.vector_norm(update.double())) ** 2
+        squares[layer] += _squared_norm(lora)
     return {layer: math.sqrt(square) for layer, square in squares.items()}
 
 
@@ -51,7 +48,8 @@ def output_norms(
     Raises:
         AdapterError: The adapter changes a module in another way than by plain LoRA.
     """
-    squares: dict[int, Any] = defaultdict(float)
+    # a layer that no text runs through, such as an expert, adds nothing
+    squares: dict[int, Any] = dict.fromkeys((module.depth for module in cut.modules), 0.0)
     with ExitStack() as hooks, torch.no_grad():
         for layer, lora in _lora_layers(cut, "output"):
             (name,) = lora.active_adapters
@@ -66,6 +64,20 @@ def output_norms(
             cut.model(input_ids=torch.tensor([list(text)], device=device))
     tokens = max(1, sum(map(len, texts)))
     return {layer: math.sqrt(float(square) / tokens) for layer, square in squares.items()}
+
+
+@torch.no_grad()
+def _squared_norm(lora: Any) -> float:
+    """Return the squared Frobenius norm of a LoRA layer's scaled update."""
+    (name,) = lora.active_adapters
+    parts = [dict(part).get(name) for part in (lora.lora_A, lora.lora_B)]
+    if all(isinstance(part, nn.Linear) for part in parts) and not isinstance(lora, ParamWrapper):
+        # |BA|² = tr(BᵀB AAᵀ): without the update itself, which is as large as the weight
+        a, b = (part.weight.double() for part in parts if part is not None)
+        return float(((b.T @ b) * (a @ a.T)).sum()) * float(lora.scaling[name]) ** 2
+    if not hasattr(lora, "get_delta_weight"):
+        raise _refusal("norm", type(lora).__name__)
+    return float(torch.linalg.vector_norm(lora.get_delta_weight(name).double())) ** 2
 
 
 def _add_square(

@@ -86,6 +86,7 @@ class Cut:
                 layers = "all"
             short = f"{strength:g}"
             number = short if float(short) == strength else repr(strength)
+            number = number.replace("e+", "e")  # `+` joins ranges
             yield layers if strength == 1 else f"{layers}@{number}"
 
     def __str__(self) -> str:

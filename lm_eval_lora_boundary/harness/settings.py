@@ -149,4 +149,4 @@ def settings_from_python(
 def as_names(tasks: str | Sequence[str]) -> tuple[str, ...]:
     """Return names, such as those of tasks, that were given as a list or as text with commas."""
     parts = tasks.split(",") if isinstance(tasks, str) else tasks
-    return tuple(part.strip() for part in parts if part.strip())
+    return tuple(dict.fromkeys(part.strip() for part in parts if part.strip()))

@@ -107,7 +107,9 @@ def _mark_best(panels: Sequence[Axes], task: TaskFound, scales: Sequence[Family]
     best = task.row(task.best)
     if best is None or best.value is None or task.not_chosen is not None:
         return
-    scaled = any(best in family.cuts for family in scales) and not isinstance(task.best, int)
+    in_scale = any(best in family.cuts for family in scales)
+    # an end of the scale is a boundary too, and has a place among the orders if there are any
+    scaled = in_scale and (len(panels) == 1 or not isinstance(task.best, int))
     place = best.strength if scaled else best.kept_layers
     if place is not None:
         panels[-1 if scaled else 0].plot(

@@ -23,12 +23,14 @@ def tables(summary: Mapping[str, Any]) -> Iterator[Table]:
         table = _table(title, entry["metric"], entry["boundaries"], best)
         table.caption = keep if entry["not_chosen"] else _caption(entry)
         yield table
-        others = families_table(task, entry)
-        if others is not None:
-            yield others
+        families = families_table(task, entry)
+        if families is not None:
+            yield families
         if entry["test"]:
             title = f"{task}, test split: the choice, the whole adapter and the base model"
-            table = _table(title, entry["metric"], entry["test"]["boundaries"], best)
+            others = [{"boundary": None, **row} for row in entry["test"].get("cuts", ())]
+            rows = [*entry["test"]["boundaries"], *others]
+            table = _table(title, entry["metric"], rows, best)
             table.caption = keep
             yield table
     yield from layer_map_tables(summary["tasks"])

@@ -16,6 +16,9 @@ from .plots import draw, draw_together
 from .read import read_sweep
 from .style import Plot
 
+# plots that not every sweep has
+_OF_FAMILIES = {"families", "layer_map", "layer_map_each", "layer_map_only"}
+
 
 def write_report(folder: Path) -> Path:
     """Write ``plots/TASK/*.png``, ``plots/TASK/*.svg`` and ``report.html``; return its path.
@@ -81,5 +84,9 @@ def _documents(
 
 
 def _write_plots(folder: Path, plots: Iterable[Plot]) -> list[page.Picture]:
-    """Write plots and return them for the page."""
+    """Write plots and return them for the page; remove those of an earlier sweep of families."""
+    plots = list(plots)
+    for name in _OF_FAMILIES - {plot.name for plot in plots}:
+        for old in folder.glob(f"{name}.*"):
+            old.unlink(missing_ok=True)
     return [page.picture(plot, style.save(plot.figure, folder, plot.name)) for plot in plots]

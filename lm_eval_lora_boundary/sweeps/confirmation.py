@@ -45,7 +45,9 @@ def confirm(
             logger.info("%s: nothing was chosen, so there is no test run", name)
             continue
         chosen = [summaries[name]["best"], summaries[name]["best_boundary"]]
-        cuts = usable(lm, {as_cut(each, lm.layers) for each in (-1, *chosen, full)})
+        cuts = usable(
+            lm, {as_cut(each, lm.layers) for each in (-1, *chosen, full) if each is not None}
+        )
         logger.info("%s: %s on the test split", name, ", ".join(map(str, cuts)))
         evaluation = Evaluation(lm, tasks.on_test_split(name), settings)
         folder = output / CONFIRMED / file_name(name)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..cuts.boundaries import parse_boundaries
-from ..cuts.families import DEFAULT, Adapted, Family, Importance, make_family
+from ..cuts.families import DEFAULT, MEASURED, Adapted, Family, Importance, make_family
 from ..cuts.keep import Cut
 from ..errors import AdapterError
 from ..harness.sweep_lm import SweepLM
@@ -54,16 +54,16 @@ def find_cuts(
     """
     model = adapted(lm, measures)
     boundaries = boundaries_to_score(lm, settings, traced)
-    # cuts that need no measure first, so that what cannot be scored is refused at once
-    families = [make_family(name, model) for name in settings.family if name != DEFAULT]
-    others = {cut for family in families for cut in family.cuts}
+    names = [name for name in settings.family if name != DEFAULT]
+    families: dict[str, Family] = {}
+    # orders that need a measure come last: what cannot be scored is refused before long work
+    for name in sorted(names, key=lambda name: name in MEASURED):
+        families[name] = make_family(name, model)
+        lm.check([cut for cut in families[name].cuts if not cut.keeps_none])
+    others = {cut for family in families.values() for cut in family.cuts}
     cuts = usable(lm, {*boundaries, *others})
-    scored = set(cuts)
-    for number, family in enumerate(families):
-        if not scored.issuperset(family.cuts):  # the base model may be left out
-            kept = [cut for cut in family.cuts if cut in scored]
-            families[number] = Family(family.name, family.kind, kept, family.layers)
-    return CutsToScore(cuts, families)
+    # the base model may be left out
+    return CutsToScore(cuts, [families[name].keep(set(cuts)) for name in names])
 
 
 def boundaries_to_score(

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from ..cuts.families import Family
 from ..cuts.keep import Cut
+from ..stats.bootstrap import holm
 from ..stats.layer_map import layer_effects
 from ..stats.permutation import LEVEL
 from ..stats.selection import Name, Row, Scores, describe
+
+logger = logging.getLogger("lm_eval.lora_boundary")
 
 BASE = -1
 
@@ -30,7 +36,7 @@ def family_rows(families: Sequence[Family], rows: Mapping[Name, Row]) -> dict[st
                     "cut": cut.notation,
                     "boundary": cut.boundary,
                     **({} if layer is None else {"layer": layer}),
-                    **_kept(cut),
+                    **_kept(cut, family.adapted),
                     **rows[cut.name],
                 }
                 for cut, layer in zip(family.cuts, layers, strict=True)
@@ -40,11 +46,18 @@ def family_rows(families: Sequence[Family], rows: Mapping[Name, Row]) -> dict[st
     return found
 
 
-def _kept(cut: Cut) -> dict[str, float]:
-    """Return the number of layers with a strength other than 0, and their mean strength."""
-    strengths = [strength for strength in cut.strengths if strength != 0]
+def _kept(cut: Cut, adapted: Sequence[int]) -> dict[str, float]:
+    """Return the number of layers whose LoRA is not dropped, and their mean strength."""
+    strengths = [cut.strengths[layer] for layer in adapted if cut.strengths[layer] != 0]
     mean = math.fsum(strengths) / len(strengths) if strengths else 0.0
     return {"kept": len(strengths), "strength": mean}
+
+
+def kept_by_boundaries(family: Family, rows: Sequence[Row]) -> list[Row]:
+    """Return the rows of boundaries with the number of layers whose LoRA they keep."""
+    return [
+        {**row, "kept": sum(layer <= row["boundary"] for layer in family.adapted)} for row in rows
+    ]
 
 
 def layer_maps(families: Sequence[Family], scores: Scores, full: int) -> dict[str, Any]:
@@ -54,7 +67,14 @@ def layer_maps(families: Sequence[Family], scores: Scores, full: int) -> dict[st
     for family in families:
         reference = {"each": full, "only": BASE}.get(family.kind)
         cuts = [cut.name for cut in family.cuts]
-        if reference is None or not {reference, *cuts} <= set(names):
+        if reference is None:
+            continue
+        if missing := {reference, *cuts} - set(names):
+            logger.warning(
+                "no layer map from family %s: %d of its cuts have no score (dropped by the race, "
+                "or left out)",
+                *(family.name, len(missing)),
+            )
             continue
         effects = layer_effects(
             scores.statistic,
@@ -85,31 +105,35 @@ def _best(scores: Scores, names: Sequence[Name]) -> Name | None:
 
 
 def controls(families: Sequence[Family], scores: Scores, full: int) -> list[dict[str, Any]]:
-    """Compare the best cut of each family with the best boundary.
+    """Compare the best cut of each family that is no boundary with the best boundary.
 
-    Every family was searched as ``upper`` was, so none has the advantage of more choice but by the
-    number of its cuts. There is nothing to compare if no boundary beats the whole adapter and the
-    base, or if the best cut of a family is a boundary itself.
+    Both were chosen on these documents, among about as many cuts. The p-values are for two given
+    cuts, corrected for the number of families (Holm). The order ``map`` was also made from these
+    documents, which its sentence says. There is nothing to compare if no boundary beats the whole
+    adapter and the base.
     """
     paper = best_boundary(scores)
     if paper is None or paper in (BASE, full):
         return []
-    found = []
+    compared: list[tuple[Family, Name, Row]] = []
     for family in families:
-        best = _best(scores, [cut.name for cut in family.cuts])
-        if best is None or isinstance(best, int):
-            continue
-        _, row = describe(scores.take([paper, best]), full=paper, base=paper)
-        found.append(_control(family, best, paper, row, scores))
-    return found
+        ascending = sorted(family.cuts, key=lambda cut: cut.size)
+        best = _best(scores, [cut.name for cut in ascending if cut.boundary is None])
+        if best is not None:
+            _, row = describe(scores.take([paper, best]), full=paper, base=paper)
+            compared.append((family, best, row))
+    tested = [row for *_, row in compared if row["p_value"] is not None]
+    corrected = holm(np.array([row["p_value"] for row in tested])).tolist() if tested else []
+    for row, p_value in zip(tested, corrected, strict=True):
+        row["p_holm"] = p_value
+    return [_control(family, best, paper, row, scores) for family, best, row in compared]
 
 
 def _control(family: Family, name: Name, paper: int, row: Row, scores: Scores) -> dict[str, Any]:
     values = dict(zip(scores.cuts, scores.values, strict=True))
-    difference, p_value = row["delta_full"], row["p_value"]
+    difference, p_value = row["delta_full"], row["p_holm"]
     gain = scores.sign * difference
     significant = p_value is not None and p_value <= 1 - LEVEL
-    as_good = gain >= 0 or (p_value is not None and not significant)
     cut = next(cut for cut in family.cuts if cut.name == name)
     return {
         "family": family.name,
@@ -118,8 +142,9 @@ def _control(family: Family, name: Name, paper: int, row: Row, scores: Scores) -
         "difference": difference,
         "ci_low": row["ci_low"],
         "ci_high": row["ci_high"],
-        "p_value": p_value,
-        "as_good": as_good,
+        "p_value": row["p_value"],
+        "p_holm": p_value,
+        "as_good": gain >= 0 or (p_value is not None and not significant),
         "sentence": _sentence(family, cut, paper, values, gain, significant, p_value),
     }
 
@@ -135,8 +160,10 @@ def _sentence(
 ) -> str:
     """Say how a control compares with the best boundary."""
     control = described(family, cut)
-    scores = f"{values[cut.name]:.4g}, boundary {paper} {values[paper]:.4g}"
-    p = "" if p_value is None else f", p = {p_value:.2g}"
+    scores = f"{values[cut.name]:.4g}; boundary {paper}: {values[paper]:.4g}"
+    p = "" if p_value is None else f"; p = {p_value:.2g}"
+    if family.name == "map":
+        p += "; the order was found on the same documents"
     if gain >= 0:
         than = "better than" if significant else "as well as"
         return f"{control} scores {than} the best boundary ({scores}{p})."
@@ -149,13 +176,14 @@ def _sentence(
 
 def described(family: Family, cut: Cut) -> str:
     """Return a cut in words, at the beginning of a sentence."""
-    dropped = sum(strength == 0 for strength in cut.strengths)
-    layers = f"{dropped} layer{'' if dropped == 1 else 's'}"
+    dropped = sum(cut.strengths[layer] == 0 for layer in family.adapted)
+    layers = "layer" if dropped == 1 else f"{dropped} layers"
     kind = family.name.partition(":")[0]
     if family.kind == "scale":
         return f"The whole adapter at {cut.strengths[0]:g}"
     if kind == "lower":
         return f"Dropping the lowest {layers} (keep={cut.notation})"
     if family.kind == "order":
+        layers = "one layer" if dropped == 1 else layers
         return f"Dropping {layers} in the order {family.name} (keep={cut.notation})"
     return f"keep={cut.notation} ({family.name})"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import random
 from collections.abc import Sequence
+from functools import partial
 
 from ..cuts.families import Adapted, Importance, each
 from ..cuts.fingerprint import json_sha256
@@ -25,40 +27,54 @@ _PROMPTS = 32  # of each task; the order of layers settles long before
 def measures(
     lm: SweepLM, evaluation: Evaluation, scheduler: Scheduler, settings: SweepSettings
 ) -> Measures:
-    """Return the measures that orders of layers are made from."""
+    """Return the measures that orders of layers are made from.
+
+    Raises:
+        ModelError: A family needs to look into the model, which runs in vLLM.
+        LoraBoundaryError: A family needs the map of one task, and there are several.
+    """
+    if "output" in settings.family and settings.engine == "vllm":
+        raise ModelError(
+            "family=output looks into the layers, and with engine=vllm no weights are loaded "
+            "here; use another engine, or another family, such as norm or map"
+        )
+    if "map" in settings.family and len(evaluation.tasks.tasks) != 1:
+        names = ", ".join(evaluation.tasks.tasks)
+        raise LoraBoundaryError(
+            f"family=map orders layers by the map of one task, and {names} were given; sweep them "
+            "one by one"
+        )
     return {
         "norm": lambda: update_norms(lm.cut),
-        "output": lambda: _by_output(lm, evaluation, scheduler, settings),
+        "output": lambda: _by_output(lm, evaluation, scheduler),
         "map": lambda: _by_map(lm, evaluation, scheduler, settings),
     }
 
 
 def made_up_measures(lm: SweepLM) -> Measures:
-    """Return measures that say nothing, for when only the number of cuts matters."""
+    """Return measures for when only the number of cuts matters; no two give the same order."""
+    layers = adapted(lm, {}).layers
 
-    def nothing() -> Importance:
-        return dict.fromkeys(adapted(lm, {}).layers, 0.0)
+    def shuffled(seed: int) -> Importance:
+        return dict(zip(layers, random.Random(seed).sample(layers, len(layers)), strict=True))
 
-    return dict.fromkeys(("norm", "output", "map"), nothing)
+    return {
+        "norm": lambda: update_norms(lm.cut),
+        "output": partial(shuffled, 1),
+        "map": partial(shuffled, 2),
+    }
 
 
-def _by_output(
-    lm: SweepLM, evaluation: Evaluation, scheduler: Scheduler, settings: SweepSettings
-) -> Importance:
-    """Measure LoRA's output on the first prompts of the tasks.
-
-    Raises:
-        ModelError: The model runs in vLLM, where its layers cannot be looked into.
-    """
-    if settings.engine == "vllm":
-        raise ModelError(
-            "family=output looks into the layers, and with engine=vllm no weights are loaded "
-            "here; use another engine, or another family, such as norm or map"
-        )
+def _by_output(lm: SweepLM, evaluation: Evaluation, scheduler: Scheduler) -> Importance:
+    """Measure LoRA's output on the first prompts of the tasks."""
     prompts: dict[str, dict[tuple[int, ...], None]] = {}
 
     def note(requests: Sequence[Request], task: str) -> list[Answer]:
-        texts = (r.prompt if isinstance(r, Generate) else r.context for r in requests)
+        # what the model reads: a prompt, or a context and what is scored after it
+        texts = (
+            r.prompt if isinstance(r, Generate) else r.context + r.continuation[:-1]
+            for r in requests
+        )
         prompts.setdefault(task, {}).update(dict.fromkeys(texts))
         return made_up_answers(requests, task)
 
@@ -75,17 +91,7 @@ def _by_output(
 def _by_map(
     lm: SweepLM, evaluation: Evaluation, scheduler: Scheduler, settings: SweepSettings
 ) -> Importance:
-    """Measure what is lost without each layer alone.
-
-    Raises:
-        LoraBoundaryError: There is more than one task, and so more than one map.
-    """
-    if len(evaluation.tasks.tasks) != 1:
-        names = ", ".join(evaluation.tasks.tasks)
-        raise LoraBoundaryError(
-            f"family=map orders layers by the map of one task, and {names} were given; sweep them "
-            "one by one"
-        )
+    """Measure what is lost without each layer alone."""
     ((name, task),) = evaluation.tasks.tasks.items()
     model: Adapted = adapted(lm, {})
     whole = lm.cut.cut(lm.layers - 1)

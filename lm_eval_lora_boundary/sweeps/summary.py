@@ -14,7 +14,13 @@ from ..harness.tasks import LoadedTasks
 from ..stats.permutation import LEVEL
 from ..stats.race import Race
 from ..stats.selection import STATISTICS, Name, Row, describe, select
-from .family_summary import best_boundary, controls, family_rows, layer_maps
+from .family_summary import (
+    best_boundary,
+    controls,
+    family_rows,
+    kept_by_boundaries,
+    layer_maps,
+)
 from .scores import Measured, Scored, TaskScores
 
 
@@ -49,12 +55,15 @@ def summarise(
     """
     selection = select(scores.paired, full)
     rows = _rows(scores.measured, selection.rows, full)
+    boundaries = [row for name, row in rows.items() if isinstance(name, int)]
+    if families:
+        boundaries = kept_by_boundaries(families[0], boundaries)
     summary = {
         "metric": scores.metric.key,
         "higher_is_better": scores.metric.higher_is_better,
         "split": split,
         "documents": _documents(scores.measured),
-        "boundaries": [row for name, row in rows.items() if isinstance(name, int)],
+        "boundaries": boundaries,
         "best": selection.best,
         "best_boundary": best_boundary(scores.paired),
         "smallest_equivalent": selection.smallest_equivalent,

@@ -70,9 +70,28 @@ def test_an_order_is_a_nested_chain(name: str, model: Adapted) -> None:
 
 
 def test_layers_without_lora_are_not_counted() -> None:
-    assert notation("each", PARTIAL) == ["0+2-5", "0-1+3-5", "0-3+5"]
-    assert notation("only", PARTIAL) == ["1", "2", "4"]
+    # what equals a boundary is one, and layers without LoRA are not named
+    assert notation("each", PARTIAL) == ["2+4", "1+4", "0-2"]
+    assert notation("only", PARTIAL) == ["0-1", "2", "4"]
+    assert notation("lower", PARTIAL) == ["all", "2+4", "4", "none"]
+    assert notation("upper", PARTIAL) == ["all", "0-2", "0-1", "none"]
     assert make_family("only", PARTIAL).layers == (1, 2, 4)
+
+
+def test_each_model_has_one_cut() -> None:
+    """Cuts that differ only in layers without LoRA would be scored and counted twice."""
+    families = [make_family(name, PARTIAL) for name in (*ORDERS, "each", "only")]
+    cuts = {cut for family in families for cut in family.cuts}
+    kept = {tuple(cut.strengths[layer] for layer in PARTIAL.layers) for cut in cuts}
+    assert len(kept) == len(cuts)
+
+
+def test_cuts_that_are_not_scored_leave_a_family_with_their_layers() -> None:
+    family = make_family("only", PARTIAL)
+    left = family.keep({family.cuts[0], family.cuts[2]})
+    assert [cut.notation for cut in left.cuts] == ["0-1", "4"]
+    assert list(left.layers) == [1, 4]
+    assert make_family("lower", MODEL).keep(set()).cuts == []
 
 
 def test_random_orders_are_repeatable_and_differ() -> None:
@@ -91,7 +110,7 @@ def test_a_file_of_cuts(tmp_path: Path) -> None:
     with pytest.raises(BoundaryError, match=r"cuts.txt, line 2: keep=0-9: this model has 6 layers"):
         make_family(f"file:{file}", MODEL)
     file.write_text("# nothing\n")
-    with pytest.raises(BoundaryError, match="holds no cut; expected one in a line"):
+    with pytest.raises(BoundaryError, match="holds no cut; expected one per line"):
         make_family(f"file:{file}", MODEL)
     file.write_bytes(b"\xff\xfe")
     with pytest.raises(BoundaryError, match="cannot be read"):
@@ -105,6 +124,7 @@ def test_a_file_of_cuts(tmp_path: Path) -> None:
         ("", "there is no such family"),
         ("random:x", "the seed is not a whole number"),
         ("random:", "the seed is not a whole number"),
+        ("random:²", "the seed is not a whole number"),
         ("random:-1", "the seed is not a whole number"),
         ("scale:1:two", "a strength is not a finite number"),
         ("scale:inf", "a strength is not a finite number"),

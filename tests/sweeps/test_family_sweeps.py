@@ -24,6 +24,7 @@ from lm_eval_lora_boundary.errors import AdapterError, LoraBoundaryError, ModelE
 from lm_eval_lora_boundary.forward.fork import Fork
 from lm_eval_lora_boundary.report.read import read_sweep as for_report
 from lm_eval_lora_boundary.report.sentences import advice
+from lm_eval_lora_boundary.stats import race as race_rules
 from lm_eval_lora_boundary.stats.selection import Scores
 from lm_eval_lora_boundary.stats.statistic import Means
 from lm_eval_lora_boundary.sweeps import measures
@@ -137,23 +138,37 @@ def test_a_sweep_of_families_resumes_and_keeps_its_order(
     assert len(answered) == 2  # the trial of the engine
 
 
-@pytest.mark.parametrize("engine", ["fork", "toggle"])
-def test_engines_agree_on_families(engine: str, run: Run) -> None:
-    ours = run(WORDS, family="lower,scale:0.5", confirm=False, engine=engine, output=engine)
+def test_engines_agree_on_families(run: Run) -> None:
+    ours = run(WORDS, family="lower,scale:0.5", confirm=False, engine="fork")
     theirs = run(WORDS, family="lower,scale:0.5", confirm=False, engine="toggle", output="other")
     for cut, row in rows(ours["tasks"][WORDS]).items():
         assert row["value"] == pytest.approx(rows(theirs["tasks"][WORDS])[cut]["value"], rel=1e-4)
 
 
-def test_a_race_of_families(run: Run, tmp_path: Path) -> None:
-    whole = run("tiny_choices", family="upper,lower,each", confirm=False, output="whole")
-    found = run("tiny_choices", family="upper,lower,each", confirm=False, race=True)
-    values = rows(whole["tasks"]["tiny_choices"])
-    for cut, row in rows(found["tasks"]["tiny_choices"]).items():
+def test_a_race_of_families(
+    run: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = {"family": "upper,lower,only,scale:0.5:2", "confirm": False, "split": "test"}
+    whole = run("tiny_choices", output="whole", **settings)
+    # nine documents are too few for any evidence
+    monkeypatch.setattr(race_rules, "FIRST_ROUND", 3)
+    monkeypatch.setattr(race_rules, "evidence", lambda seen, *_: np.full(seen.shape[1], np.inf))
+    found = run("tiny_choices", race=True, **settings)
+    values, entry = rows(whole["tasks"]["tiny_choices"]), found["tasks"]["tiny_choices"]
+    scored = rows(entry)
+    for cut, row in scored.items():
         assert row["value"] == values[cut]["value"]
-    dropped = {each.get("cut", each.get("boundary")) for each in found["race"]["dropped"]}
-    scored = {*rows(found["tasks"]["tiny_choices"])}
-    assert not dropped & scored - {-1, FULL}
+    dropped = {each["cut"] for each in found["race"]["dropped"] if "cut" in each}
+    assert dropped
+    assert {*scored} == {*values} - dropped - {
+        parse_keep(cut, LAYERS).notation
+        for cut in values
+        if parse_keep(cut, LAYERS).boundary
+        in {each.get("boundary") for each in found["race"]["dropped"]} - {None, -1, FULL}
+    }
+    if not {row["cut"] for row in values.values() if row.get("layer") is not None} <= {*scored}:
+        assert "no layer map from family only" in caplog.text
+        assert entry["layer_map"] == {}
 
 
 def test_a_choice_that_is_no_boundary_is_saved_and_read_back(
@@ -214,10 +229,10 @@ def test_strengths_of_dora_are_refused(run: Run, tiny: Tiny) -> None:
 
 
 def test_lora_output_cannot_be_measured_in_vllm() -> None:
-    settings: Any = type("Settings", (), {"engine": "vllm"})
+    settings: Any = SimpleNamespace(engine="vllm", family=("output",))
     nothing: Any = None
     with pytest.raises(ModelError, match="family=output looks into the layers"):
-        measures.measures(nothing, nothing, nothing, settings)["output"]()
+        measures.measures(nothing, nothing, nothing, settings)
 
 
 def scores(columns: dict[int | str, list[float]]) -> Scores:
@@ -241,7 +256,7 @@ def shifted(by: int) -> list[float]:
         (
             shifted(1),
             True,
-            r"The whole adapter at 0.5 scores as well as the best boundary \(0.775, ",
+            r"The whole adapter at 0.5 scores as well as the best boundary \(0.775; ",
         ),
         (RIGHT, True, "The whole adapter at 0.5 scores as well as the best boundary"),
         (shifted(9), True, "scores better than the best boundary"),
@@ -259,9 +274,29 @@ def test_what_is_said_about_a_control(control: list[float], as_good: bool, sente
     assert re.search(sentence, said["sentence"]), said["sentence"]
 
 
+def test_a_control_is_found_in_a_tie_with_the_whole_adapter() -> None:
+    """As in the demo: boundary 1 is the best, and the whole adapter is as good as a control."""
+    lower = make_family("lower", MODEL)
+    columns = {-1: [0.0] * 40, "2": shifted(-9), 0: shifted(-5), "1-2": RIGHT, 1: RIGHT, 2: RIGHT}
+    (said,) = controls([lower], scores(columns), full=2)
+    assert (said["cut"], said["as_good"]) == ("1-2", True)
+    assert said["sentence"].startswith("Dropping the lowest layer (keep=1-2) scores as well as")
+
+
+def test_p_values_of_controls_are_corrected_for_their_number() -> None:
+    halves = [Family(f"scale:{s}", "scale", [Cut((s,) * 3)]) for s in (0.5, 0.6, 0.7)]
+    columns = {-1: [0.0] * 40, "all@0.5": shifted(-7), "all@0.6": shifted(-7)}
+    columns |= {"all@0.7": shifted(-7), 1: RIGHT, 2: shifted(-9)}
+    alone = controls(halves[:1], scores(columns), full=2)
+    together = controls(halves, scores(columns), full=2)
+    assert [said["p_value"] for said in together] == [alone[0]["p_value"]] * 3
+    assert [said["p_holm"] for said in together] == [3 * alone[0]["p_value"]] * 3
+    assert not alone[0]["as_good"]
+
+
 def test_nothing_is_compared_with_a_boundary_that_wins_nothing() -> None:
     half = Family("scale:0.5", "scale", [Cut((0.5,) * 3)])
-    best_is_whole = scores({-1: [0.0] * 40, "all@0.5": RIGHT, 1: shifted(-9), 2: RIGHT})
+    best_is_whole = scores({-1: [0.0] * 40, "all@0.5": RIGHT, 1: shifted(-9), 2: shifted(1)})
     assert controls([half], best_is_whole, full=2) == []
     upper = make_family("upper", MODEL)
     assert controls([upper], scores({-1: [0.0] * 40, 1: RIGHT, 2: shifted(-3)}), full=2) == []
