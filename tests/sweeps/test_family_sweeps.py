@@ -33,6 +33,7 @@ from lm_eval_lora_boundary.sweeps.metric import Metric
 from lm_eval_lora_boundary.sweeps.scores import Measured, task_scores
 from lm_eval_lora_boundary.sweeps.summary import summarise
 
+pytestmark = pytest.mark.usefixtures("fast_tasks")
 FULL = LAYERS - 1
 ALL = "upper,lower,random:3,norm,output,map,each,only,scale:0.5:1.5"
 WORDS = "tiny_last_word"  # its perplexity tells any two cuts apart
