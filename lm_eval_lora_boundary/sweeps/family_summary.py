@@ -186,4 +186,9 @@ def described(family: Family, cut: Cut) -> str:
     if family.kind == "order":
         layers = "one layer" if dropped == 1 else layers
         return f"Dropping {layers} in the order {family.name} (keep={cut.notation})"
-    return f"keep={cut.notation} ({family.name})"
+    if family.layers:
+        layer = family.layers[list(family.cuts).index(cut)]
+        named = "The adapter without layer" if family.kind == "each" else "The LoRA of layer"
+        alone = " alone" if family.kind == "only" else ""
+        return f"{named} {layer}{alone} (keep={cut.notation})"
+    return f"The cut keep={cut.notation}"

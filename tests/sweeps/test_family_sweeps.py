@@ -28,7 +28,7 @@ from lm_eval_lora_boundary.stats import race as race_rules
 from lm_eval_lora_boundary.stats.selection import Scores
 from lm_eval_lora_boundary.stats.statistic import Means
 from lm_eval_lora_boundary.sweeps import measures
-from lm_eval_lora_boundary.sweeps.family_summary import controls, layer_maps
+from lm_eval_lora_boundary.sweeps.family_summary import controls, described, layer_maps
 from lm_eval_lora_boundary.sweeps.metric import Metric
 from lm_eval_lora_boundary.sweeps.scores import Measured, task_scores
 from lm_eval_lora_boundary.sweeps.summary import summarise
@@ -293,6 +293,20 @@ def test_p_values_of_controls_are_corrected_for_their_number() -> None:
     assert [said["p_value"] for said in together] == [alone[0]["p_value"]] * 3
     assert [said["p_holm"] for said in together] == [3 * alone[0]["p_value"]] * 3
     assert not alone[0]["as_good"]
+
+
+def test_every_family_has_words_for_its_cuts() -> None:
+    listed = Family("file:x", "list", [Cut((0.5, 1.0, 0.0))])
+    model = Adapted(3, range(3), {"map": lambda: {0: 3.0, 1: 1.0, 2: 2.0}})
+    lower, by_map, each, only, random = (
+        make_family(name, model) for name in ("lower", "map", "each", "only", "random:5")
+    )
+    assert described(lower, lower.cuts[2]) == "Dropping the lowest 2 layers (keep=2)"
+    assert described(by_map, by_map.cuts[1]) == "Dropping one layer in the order map (keep=0+2)"
+    assert described(random, random.cuts[2]).startswith("Dropping 2 layers in the order random:5")
+    assert described(each, each.cuts[1]) == "The adapter without layer 1 (keep=0+2)"
+    assert described(only, only.cuts[2]) == "The LoRA of layer 2 alone (keep=2)"
+    assert described(listed, listed.cuts[0]) == "The cut keep=0@0.5+1"
 
 
 def test_nothing_is_compared_with_a_boundary_that_wins_nothing() -> None:
