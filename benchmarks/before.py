@@ -7,9 +7,9 @@ computations, by the base model alone (see ``floor.py``).
 Install the other version in an environment of its own, then run this where the task finds its data,
 on an idle machine:
 
-    git worktree add /tmp/before 494b238 && python -m venv /tmp/before-venv
-    /tmp/before-venv/bin/pip install -c constraints.txt '/tmp/before[gguf]'
-    python benchmarks/before.py --python /tmp/before-venv/bin/python --peft ADAPTER \
+    git worktree add ../before 494b238 && python -m venv ../before-venv
+    ../before-venv/bin/pip install -c constraints.txt '../before[gguf]'
+    python benchmarks/before.py --python ../before-venv/bin/python --peft ADAPTER \
         --task lora_boundary_samsum --documents 16 --gen-kwargs max_gen_toks=128
 """
 
