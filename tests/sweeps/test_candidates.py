@@ -125,7 +125,7 @@ def test_a_plan_names_the_gradient(tiny: Tiny, task_folder: Path, tmp_path: Path
     )
     first, second, *_ = plan(planned, tmp_path / "out").splitlines()
     assert first.startswith("first computes a gradient, and then scores only the 5 boundaries")
-    assert second.startswith("5 boundaries of 4 layers")
+    assert second.startswith("5 cuts of 4 layers")
     assert not (tmp_path / "out").exists()
 
 
