@@ -85,8 +85,11 @@ def _documents(
 
 def _write_plots(folder: Path, plots: Iterable[Plot]) -> list[page.Picture]:
     """Write plots and return them for the page; remove those of an earlier sweep of families."""
-    plots = list(plots)
-    for name in _OF_FAMILIES - {plot.name for plot in plots}:
+    names, pictures = set(), []
+    for plot in plots:  # one figure after the other: each is drawn when it is asked for
+        names.add(plot.name)
+        pictures.append(page.picture(plot, style.save(plot.figure, folder, plot.name)))
+    for name in _OF_FAMILIES - names:
         for old in folder.glob(f"{name}.*"):
             old.unlink(missing_ok=True)
-    return [page.picture(plot, style.save(plot.figure, folder, plot.name)) for plot in plots]
+    return pictures
