@@ -11,7 +11,6 @@ from functools import partial
 from ..cuts.families import Adapted, Importance, each
 from ..cuts.fingerprint import json_sha256
 from ..cuts.importance import output_norms, update_norms
-from ..errors import LoraBoundaryError, ModelError
 from ..forward.requests import Answer, Generate, Request
 from ..harness.evaluation import Evaluation
 from ..harness.sweep_lm import SweepLM, made_up_answers
@@ -27,23 +26,7 @@ _PROMPTS = 32  # of each task; the order of layers settles long before
 def measures(
     lm: SweepLM, evaluation: Evaluation, scheduler: Scheduler, settings: SweepSettings
 ) -> Measures:
-    """Return the measures that orders of layers are made from.
-
-    Raises:
-        ModelError: A family needs to look into the model, which runs in vLLM.
-        LoraBoundaryError: A family needs the map of one task, and there are several.
-    """
-    if "output" in settings.family and settings.engine == "vllm":
-        raise ModelError(
-            "family=output looks into the layers, and with engine=vllm no weights are loaded "
-            "here; use another engine, or another family, such as norm or map"
-        )
-    if "map" in settings.family and len(evaluation.tasks.tasks) != 1:
-        names = ", ".join(evaluation.tasks.tasks)
-        raise LoraBoundaryError(
-            f"family=map orders layers by the map of one task, and {names} were given; sweep them "
-            "one by one"
-        )
+    """Return the measures that orders of layers are made from."""
     return {
         "norm": lambda: update_norms(lm.cut),
         "output": lambda: _by_output(lm, evaluation, scheduler),

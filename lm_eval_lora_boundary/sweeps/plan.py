@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..cuts.keep import Cut
-from ..errors import LoraBoundaryError
 from ..forward.memory import row_bytes
 from ..forward.requests import Answer, Generate, Request, common_beginning
 from ..harness import processes
@@ -37,11 +36,6 @@ def _lines(settings: SweepSettings, output: Path) -> Iterator[str]:
     lm = load_model(settings)
     engines = find_engines(lm, settings.engine)
     tasks = load_tasks(manager, names, settings)
-    if "map" in settings.family and len(tasks.tasks) > 1:
-        raise LoraBoundaryError(
-            f"family=map takes one task, and {', '.join(tasks.tasks)} were given; sweep them one "
-            "by one"
-        )
     cuts = find_cuts(lm, settings, None, made_up_measures(lm)).cuts
     distinct: dict[str, dict[Request, None]] = defaultdict(dict)
 
@@ -60,12 +54,12 @@ def _lines(settings: SweepSettings, output: Path) -> Iterator[str]:
             f"first computes a gradient, and then scores only the {EVALUATIONS} boundaries that it "
             "suggests for each task; at most:"
         )
+    if "map" in settings.family:
+        yield "first scores the cuts without each single layer, to find the order of `map`; in all:"
     why = f" ({engines.reason})" if engines.reason else ""
     yield f"{len(cuts)} cuts of {lm.layers} layers, engine {engines.name}{why}"
     for task, requests in distinct.items():
         yield from _work(task, list(requests), lm, engines, cuts, settings.batch_size)
-    if "map" in settings.family:
-        yield "first the cuts without each single layer: the order `map` is made from them"
     if settings.race:
         yield "a race drops some of the cuts on the way, if the metric is a mean"
     if tasks.to_confirm and settings.confirm:

@@ -67,6 +67,11 @@ class SweepSettings(EvaluationSettings):
                 f"boundaries or candidates were given, but family={','.join(self.family)} does not "
                 f"have {DEFAULT}, the family that they choose from; add it, or leave them out"
             )
+        if "output" in self.family and self.engine == "vllm":
+            raise ModelError(
+                "family=output looks into the layers, and with engine=vllm no weights are loaded "
+                "here; use another engine, or another family, such as norm or map"
+            )
         if self.save and not Path(self.peft).expanduser().is_dir():
             raise AdapterError(f"--save needs an adapter in a local folder; peft={self.peft}")
         if "tp_plan" in self.model_args and processes.count() > 1:

@@ -23,6 +23,11 @@ def load_tasks(manager: TaskManager, names: Sequence[str], settings: SweepSettin
         raise TaskError(
             f"--save takes one task to choose by, and {', '.join(loaded.tasks)} were given"
         )
+    if "map" in settings.family and len(loaded.tasks) != 1:
+        raise TaskError(
+            f"family=map orders layers by the map of one task, and {', '.join(loaded.tasks)} were "
+            "given; sweep them one by one"
+        )
     for name, task in loaded.tasks.items():
         check_metric(task, settings.metric)
         if getattr(task, "UNSAFE_CODE", False) and not settings.confirm_run_unsafe_code:

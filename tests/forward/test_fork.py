@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
-from typing import Any
 
 import peft
 import pytest
@@ -17,7 +15,7 @@ from lm_eval_lora_boundary.cuts.keep import as_cut
 from lm_eval_lora_boundary.errors import ModelError
 from lm_eval_lora_boundary.forward import texts as texts_module
 from lm_eval_lora_boundary.forward.generate import write_responses
-from lm_eval_lora_boundary.forward.kv_cache import GrowingLayer, growing_cache
+from lm_eval_lora_boundary.forward.kv_cache import GrowingLayer
 from lm_eval_lora_boundary.forward.requests import Generate
 from lm_eval_lora_boundary.forward.routing import ForkedModel
 from lm_eval_lora_boundary.forward.split_model import SplitModel
@@ -58,10 +56,6 @@ def prompts(shared: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     for padding, row in zip((3, 6), tokens[1:], strict=True):
         row[padding : padding + shared] = tokens[0, :shared]
     return tokens * mask, mask
-
-
-def positions(mask: torch.Tensor) -> torch.Tensor:
-    return (mask.cumsum(dim=1) - 1).clamp(min=0)
 
 
 def start(cut: LoraCut, forked: ForkedModel, documents: int) -> Texts:
@@ -181,7 +175,7 @@ def test_decoding_equals_generate_under_each_cut(architecture: str, shared: int)
 
 
 @torch.no_grad()
-def test_cuts_that_write_the_same_share_their_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cuts_that_write_the_same_share_their_passes() -> None:
     """A weak adapter changes no token: every token takes the passes of a token of the prompt."""
     model = peft.get_peft_model(tiny_model(), lora_config(lora_alpha=1e-6))
     cut = LoraCut(randomise(model).eval())
@@ -303,44 +297,3 @@ def test_a_string_ends_a_response() -> None:
             assert ended == whole[: len(ended)]
             cut_here = text(whole).find(stop)
             assert text(ended).endswith(stop) if cut_here >= 0 else len(ended) == 10
-
-
-def rename_cache(decoder: Any, name: str) -> None:
-    """Rename the cache argument of a decoder, as a model's own code may."""
-    forward = decoder.forward
-    accepted = inspect.signature(forward).parameters
-    real = next(argument for argument in ("cache", "past_key_values") if argument in accepted)
-    arguments = ("input_ids", "attention_mask", "position_ids", "use_cache", name)
-    keyword = inspect.Parameter.KEYWORD_ONLY
-    signature = inspect.Signature([inspect.Parameter(a, keyword) for a in arguments])
-
-    def renamed(**inputs: Any) -> Any:
-        signature.bind_partial(**inputs)  # a TypeError if it has no such argument
-        return forward(**{real if k == name else k: value for k, value in inputs.items()})
-
-    renamed.__signature__ = signature  # type: ignore[attr-defined]
-    decoder.forward = renamed
-
-
-@pytest.mark.parametrize("name", ["cache", "past_key_values"])
-@torch.no_grad()
-def test_the_cache_is_passed_under_the_decoders_own_name(name: str) -> None:
-    model = tiny_model()
-    tokens, mask = torch.arange(4, 12).reshape(2, 4), torch.ones((2, 4), dtype=torch.long)
-    whole = SplitModel(model).hidden(tokens, mask)
-    rename_cache(model.model, name)
-    split = SplitModel(model)
-    cache = growing_cache(model.config)
-    parts = [
-        split.hidden(tokens[:, :3], mask[:, :3], cache),
-        split.hidden(tokens[:, 3:], mask, cache),
-    ]
-    assert cache.get_seq_length() == 4
-    torch.testing.assert_close(torch.cat(parts, dim=1), whole, rtol=TOLERANCE, atol=TOLERANCE)
-
-
-def test_a_decoder_without_a_cache_is_refused() -> None:
-    model = tiny_model()
-    rename_cache(model.model, "memory")
-    with pytest.raises(ModelError, match=r"takes no cache; expected .*cache or past_key_values"):
-        SplitModel(model)

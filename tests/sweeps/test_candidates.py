@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from tiny_models import LAYERS
 
-from lm_eval_lora_boundary import sweep
 from lm_eval_lora_boundary.errors import LoraBoundaryError
 from lm_eval_lora_boundary.sweeps import candidates
 from lm_eval_lora_boundary.sweeps.plan import plan
@@ -50,21 +49,10 @@ def test_windows_of_all_tasks_the_base_and_the_adapter_are_kept(
 
 
 def test_a_sweep_with_candidates_writes_the_trace_and_scores_its_window(
-    tiny: Tiny, task_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(candidates, "WINDOW", 0)
-    base, adapter = map(str, tiny())
-    found = sweep(
-        base,
-        adapter,
-        "tiny_choices",
-        tmp_path,
-        candidates="trace",
-        include_path=str(task_folder),
-        dtype="float32",
-        device="cpu",
-        batch_size=20,
-    )
+    found = run("tiny_choices", output=".", candidates="trace")
     trace = json.loads((tmp_path / "trace.json").read_text())["tasks"]["tiny_choices"]
     assert found["settings"]["candidates"] == "trace"
     assert "| candidates trace" in found["signature"]
@@ -76,21 +64,8 @@ def test_a_sweep_with_candidates_writes_the_trace_and_scores_its_window(
     assert "trace_and_sweep" in str(list((tmp_path / "plots").rglob("*.png")))
 
 
-def test_a_sweep_with_a_gradient_scores_what_it_suggests(
-    tiny: Tiny, task_folder: Path, tmp_path: Path
-) -> None:
-    base, adapter = map(str, tiny())
-    found = sweep(
-        base,
-        adapter,
-        "tiny_choices",
-        tmp_path,
-        candidates="gradient",
-        include_path=str(task_folder),
-        dtype="float32",
-        device="cpu",
-        batch_size=20,
-    )
+def test_a_sweep_with_a_gradient_scores_what_it_suggests(run: Any, tmp_path: Path) -> None:
+    found = run("tiny_choices", output=".", candidates="gradient")
     trace = json.loads((tmp_path / "trace.json").read_text())["tasks"]["tiny_choices"]
     scored = [row["boundary"] for row in found["tasks"]["tiny_choices"]["boundaries"]]
     assert scored == boundaries_to_try(trace["gradient"])
