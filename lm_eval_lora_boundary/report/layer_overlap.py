@@ -49,7 +49,8 @@ def overlaps(maps: Mapping[str, Sequence[LayerEffect]]) -> list[Overlap]:
             important = _number(len(both))
             # layers at a tie count in part: as often as a random order would take them
             shared = float(_weights(x) @ _weights(y)) / important
-            found.append(Overlap((a, b), important, shared, important / len(both), _spearman(x, y)))
+            chance, rho = important / len(both), rank_correlation(x, y)
+            found.append(Overlap((a, b), important, shared, chance, rho))
     return found
 
 
@@ -79,8 +80,13 @@ def _weights(effects: Array) -> Array:
     return weights
 
 
-def _spearman(x: Array, y: Array) -> float | None:
-    """Return the correlation of the ranks, with mean ranks for ties."""
+def rank_correlation(x: Array, y: Array) -> float | None:
+    """Return Spearman's rank correlation, with mean ranks for ties.
+
+    None if there are fewer than two values, or if all values of one are equal.
+    """
+    if len(x) < 2:
+        return None
     ranks = np.array([_ranks(x), _ranks(y)])
     if (np.ptp(ranks, axis=1) == 0).any():
         return None

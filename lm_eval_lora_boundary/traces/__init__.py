@@ -2,6 +2,7 @@
 
 And its derivative by the strength of every layer's LoRA.
 
-Knows: the forward and harness rooms, and the trace plots of the report room.
+Knows: the forward and harness rooms, and of the report room the trace plots and the
+rank correlation.
 Must not know: sweeps, exports.
 """

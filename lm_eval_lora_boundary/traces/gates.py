@@ -7,7 +7,7 @@ end; the backward pass must run within the block too, because checkpointed layer
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +21,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ..cuts.cut import LoraCut
 from ..forward.loglikelihood import Batch
+from .replaced import replaced_forwards
 
 
 class InseparableError(Exception):
@@ -169,23 +170,11 @@ def _frozen(model: nn.Module) -> Iterator[None]:
             parameter.requires_grad_()
 
 
-@contextmanager
-def checkpointed(layers: Sequence[nn.Module]) -> Iterator[None]:
+def checkpointed(layers: Sequence[nn.Module]) -> AbstractContextManager[None]:
     """Keep only the inputs of layers for the backward pass, which runs each layer again.
 
     The library's own switch works in training only, and would turn on dropout.
     """
-    before = [layer.__dict__.get("forward") for layer in layers]
-    for layer in layers:
-        run: Callable[..., Any] = layer.forward
-        # without dropout there is no random state to keep
-        again = partial(checkpoint, run, use_reentrant=False, preserve_rng_state=False)
-        layer.forward = again
-    try:
-        yield
-    finally:
-        for layer, forward in zip(layers, before, strict=True):
-            if forward is None:
-                del layer.forward
-            else:  # set by a library that moves weights between devices
-                layer.forward = forward
+    # without dropout there is no random state to keep
+    again = partial(checkpoint, use_reentrant=False, preserve_rng_state=False)
+    return replaced_forwards(layers, [partial(again, layer.forward) for layer in layers])

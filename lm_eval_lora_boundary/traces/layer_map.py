@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..cuts.keep import Cut
+from ..report.layer_overlap import rank_correlation
 from .gradient import STRENGTHS, Gradient
 
 Array = npt.NDArray[np.float64]
@@ -161,26 +162,6 @@ def _compared(found: Mapping[str, Any], by_curve: Array, measured: Measured) -> 
         "loss": float(means[best + 1] - means[found["suggested"] + 1]),
         "loss_by_map": float(means[best + 1] - means[found["suggested_by_map"] + 1]),
     }
-
-
-def rank_correlation(first: Array, second: Array) -> float | None:
-    """Return Spearman's rank correlation; None if all values of one are equal.
-
-    Args:
-        first: Values, ``(count,)``.
-        second: As many others.
-    """
-    one, other = (ranks - ranks.mean() for ranks in (_ranks(first), _ranks(second)))
-    size = float(np.sqrt((one @ one) * (other @ other)))
-    return float(one @ other) / size if size else None
-
-
-def _ranks(values: Array) -> Array:
-    """Return the ranks of values; equal values share the mean of their ranks."""
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ends = counts.cumsum()
-    means: Array = np.asarray(ends - (counts - 1) / 2)
-    return np.take(means, place)
 
 
 def _best(values: Array) -> int:

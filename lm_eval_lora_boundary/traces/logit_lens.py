@@ -20,6 +20,7 @@ from torch import nn
 from ..cuts.layers import DecoderStack
 from ..forward.loglikelihood import Batch, scored_logits
 from ..forward.split_model import logits_in_pieces
+from .replaced import replaced_forwards
 
 
 class LayerReadout:
@@ -103,17 +104,8 @@ class LayerReadout:
             tokens = torch.zeros((len(states), 1), dtype=torch.long, device=device)
             return _logits(self._model, tokens)[:, 0]
 
-        before = [layer.__dict__.get("forward") for layer in self._layers]
-        for layer, rest in zip(self._layers, self._rest, strict=True):
-            layer.forward = stand_in(rest)
-        try:
+        with replaced_forwards(self._layers, [stand_in(rest) for rest in self._rest]):
             yield logits
-        finally:
-            for layer, forward in zip(self._layers, before, strict=True):
-                if forward is None:
-                    del layer.forward
-                else:  # set by a library that moves weights between devices
-                    layer.forward = forward
 
 
 def last_of_rows(batch: Batch) -> torch.Tensor:

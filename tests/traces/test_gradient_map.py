@@ -10,12 +10,12 @@ import pytest
 import scipy.stats
 
 from lm_eval_lora_boundary.report.gradient_plots import plot_gradient
+from lm_eval_lora_boundary.report.layer_overlap import rank_correlation
 from lm_eval_lora_boundary.traces.gradient import STRENGTHS, Gradient
 from lm_eval_lora_boundary.traces.layer_map import (
     Measured,
     boundaries_to_try,
     layer_map,
-    rank_correlation,
     summary,
 )
 
