@@ -85,7 +85,7 @@ def layer_map(gradients: Sequence[Gradient], measured: Measured | None = None) -
     # sum over those below.
     by_curve = np.append(0.0, curve.mean(axis=0))
     by_map = np.append(0.0, at_full.mean(axis=0).cumsum())
-    suggested, suggested_by_map = _best(by_curve), _best(by_map)
+    suggested, suggested_by_curve = _best(by_map), _best(by_curve)
     found = {
         "unit": "nats per document",
         "documents": len(gradients),
@@ -95,7 +95,7 @@ def layer_map(gradients: Sequence[Gradient], measured: Measured | None = None) -
         "gain": float((logprob[:, -1] - logprob[:, 0]).mean()),
         "sum": float(by_curve[-1]),
         "suggested": suggested,
-        "suggested_by_map": suggested_by_map,
+        "suggested_by_curve": suggested_by_curve,
         "measured": None,
     }
     if measured is not None:
@@ -106,8 +106,8 @@ def layer_map(gradients: Sequence[Gradient], measured: Measured | None = None) -
 def boundaries_to_try(found: Mapping[str, Any], evaluations: int = EVALUATIONS) -> list[int]:
     """Return the boundaries that are worth scoring, ascending.
 
-    These are the base model and the whole adapter, the boundary that the curve suggests, the one
-    that the map suggests, and then neighbours of the first: one step below and above it, two steps,
+    These are the base model and the whole adapter, the boundary that the map suggests, the one
+    that the curve suggests, and then neighbours of the first: one step below and above it, two steps,
     and so on, until there are enough. A step is one layer for every 15 layers of the model, because
     neighbouring boundaries differ little in deep models.
 
@@ -116,7 +116,7 @@ def boundaries_to_try(found: Mapping[str, Any], evaluations: int = EVALUATIONS) 
         evaluations: How many boundaries to return; all, if the model has no more.
     """
     full = len(found["layers"]) - 1
-    chosen = dict.fromkeys((-1, full, found["suggested"], found["suggested_by_map"]))
+    chosen = dict.fromkeys((-1, full, found["suggested"], found["suggested_by_curve"]))
     step = max(1, round(len(found["layers"]) / _STEP))
     # all multiples of a step first, then all layers
     distances = [*range(step, full + 2, step), *range(1, full + 2)]
@@ -160,7 +160,7 @@ def _compared(found: Mapping[str, Any], by_curve: Array, measured: Measured) -> 
         "curve_error": float(np.abs(by_curve - means).mean()),
         "best": best,
         "loss": float(means[best + 1] - means[found["suggested"] + 1]),
-        "loss_by_map": float(means[best + 1] - means[found["suggested_by_map"] + 1]),
+        "loss_by_curve": float(means[best + 1] - means[found["suggested_by_curve"] + 1]),
     }
 
 

@@ -76,7 +76,7 @@ def test_the_suggestions_for_all_tasks_are_scored(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     def gradient(suggested: int) -> dict[str, Any]:
-        found = {"suggested": suggested, "suggested_by_map": suggested, "layers": [{}] * 30}
+        found = {"suggested": suggested, "suggested_by_curve": suggested, "layers": [{}] * 30}
         return entry(None, None, None) | {"gradient": found}
 
     asked = []

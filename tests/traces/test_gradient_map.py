@@ -63,10 +63,10 @@ def test_the_suggestions_are_the_highest_points() -> None:
     derivative = np.stack([slopes, slopes, slopes, slopes, last])
     value = Gradient(np.zeros(5), derivative)
     found = layer_map([value])
-    assert (found["suggested"], found["suggested_by_map"]) == (1, 3)
+    assert (found["suggested"], found["suggested_by_curve"]) == (3, 1)
     assert [row["map_stderr"] for row in found["layers"]] == [None] * 5
     nothing = layer_map([Gradient(np.zeros(5), -np.ones((5, 4)))])
-    assert (nothing["suggested"], nothing["suggested_by_map"]) == (-1, -1)
+    assert (nothing["suggested"], nothing["suggested_by_curve"]) == (-1, -1)
     # layers without LoRA add nothing, so the lowest boundary counts
     derivative[:, 2:] = 0
     assert layer_map([value])["suggested"] == 1
@@ -88,8 +88,8 @@ def test_a_measurement_is_compared_with_the_prediction() -> None:
     assert [row["curve"] for row in compared["layers"]] == pytest.approx(means[1:] - means[0])
     assert compared["best"] == 2
     assert compared["loss"] == pytest.approx(means.max() - means[found["suggested"] + 1])
-    by_map = means[found["suggested_by_map"] + 1]
-    assert compared["loss_by_map"] == pytest.approx(means.max() - by_map)
+    by_curve = means[found["suggested_by_curve"] + 1]
+    assert compared["loss_by_curve"] == pytest.approx(means.max() - by_curve)
     curve = [0.0, *(row["curve"] for row in found["layers"])]
     rho = scipy.stats.spearmanr(curve, means).statistic
     assert compared["curve_rho"] == pytest.approx(rho)
@@ -110,7 +110,7 @@ def test_rank_correlations_are_scipys_also_in_ties() -> None:
 
 
 @pytest.mark.parametrize(
-    ("layers", "suggested", "by_map", "expected"),
+    ("layers", "suggested", "by_curve", "expected"),
     [
         (30, 20, 20, [-1, 18, 20, 22, 29]),
         (30, 20, 23, [-1, 18, 20, 23, 29]),
@@ -125,12 +125,12 @@ def test_rank_correlations_are_scipys_also_in_ties() -> None:
     ],
 )
 def test_five_boundaries_around_the_suggestions(
-    layers: int, suggested: int, by_map: int, expected: list[int]
+    layers: int, suggested: int, by_curve: int, expected: list[int]
 ) -> None:
     found = {
         "layers": [{}] * layers,
         "suggested": suggested,
-        "suggested_by_map": by_map,
+        "suggested_by_curve": by_curve,
     }
     assert boundaries_to_try(found) == expected
     every = boundaries_to_try(found, evaluations=99)
