@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     Item = tuple[str, str]  # reference, response
+    Lengths = tuple[int, int]  # of the response, of the reference
 
 
 class WholeResponse(str):
@@ -25,14 +26,38 @@ class WholeResponse(str):
     __slots__ = ()
 
 
-def length_ratio(response: str, reference: str) -> float:
-    """Return response words divided by reference words; an empty reference counts as one word."""
-    return len(response.split()) / max(1, len(reference.split()))
+def length_metrics(response: str, reference: str) -> dict[str, float | Lengths]:
+    """Return both length ratios of one document, with lengths in words.
+
+    Returns:
+        ``length_ratio``, a number to be averaged over documents, and ``length_ratio_corpus``, the
+        two lengths, which :func:`length_ratio_corpus` sums.
+    """
+    return _length_metrics(len(response.split()), len(reference.split()))
 
 
-def length_ratio_characters(response: str, reference: str) -> float:
-    """Return the ratio of characters other than whitespace, for text written without spaces."""
-    return _characters(response) / max(1, _characters(reference))
+def length_metrics_characters(response: str, reference: str) -> dict[str, float | Lengths]:
+    """Return the same, with lengths in characters, for text written without spaces.
+
+    Whitespace does not count.
+    """
+    return _length_metrics(_characters(response), _characters(reference))
+
+
+def length_ratio_corpus(items: Sequence[Lengths]) -> float:
+    """Return the length of all responses divided by the length of all references.
+
+    A mean of ratios weighs every document the same, so the shortest references decide it. Here a
+    document weighs as much as its reference is long. sacrebleu's ``ratio`` is defined likewise, but
+    counts the tokens of its tokenizer. References that are all empty count as one word.
+    """
+    responses, references = zip(*items, strict=True)
+    return float(sum(responses) / max(1, sum(references)))
+
+
+def _length_metrics(response: int, reference: int) -> dict[str, float | Lengths]:
+    ratio = response / max(1, reference)  # an empty reference counts as one word or character
+    return {"length_ratio": ratio, "length_ratio_corpus": (response, reference)}
 
 
 def _characters(text: str) -> int:

@@ -1,4 +1,4 @@
-"""Metrics of GSM8K: lm-eval's exact match of the extracted number, and the length ratio."""
+"""Metrics of GSM8K: lm-eval's exact match of the extracted number, and the length ratios."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from lm_eval.api.filter import Filter
 from lm_eval.api.metrics import exact_match_hf_evaluate
 
-from lm_eval_lora_boundary.harness.task_metrics import WholeResponse, length_ratio
+from lm_eval_lora_boundary.harness.task_metrics import WholeResponse, length_metrics
 
 # The options in the metric_list of lm-eval's gsm8k 3.0. They are here because lm-eval ignores them
 # in a YAML file that sets process_results.
@@ -29,9 +29,9 @@ class WholeResponseFilter(Filter):
         return [WholeResponse(responses[0]) for responses in resps]
 
 
-def process_results(doc: dict[str, Any], results: list[str]) -> dict[str, float]:
-    """Return the length ratio of a whole response, or the exact match of an extracted answer."""
+def process_results(doc: dict[str, Any], results: list[str]) -> dict[str, Any]:
+    """Return the length ratios of a whole response, or the exact match of an extracted answer."""
     response, answer = results[0], doc["answer"]
     if isinstance(response, WholeResponse):
-        return {"length_ratio": length_ratio(response, answer)}
+        return length_metrics(response, answer)
     return exact_match_hf_evaluate(predictions=[response], references=[answer], **_EXACT_MATCH)

@@ -1,4 +1,8 @@
-"""Metrics of HotpotQA's answer task, as its official evaluation script defines them."""
+"""Metrics of HotpotQA's answer task.
+
+``exact_match`` and ``f1`` are those of its official evaluation script. ``subspan_em`` and
+``best_subspan_em`` ask whether the response contains the answer, as words and as a text.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ import string
 from collections import Counter
 from typing import Any
 
-from lm_eval_lora_boundary.harness.task_metrics import length_ratio
+from lm_eval_lora_boundary.harness.task_metrics import length_metrics
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
@@ -39,20 +43,32 @@ def f1(response: str, answer: str) -> float:
 
 
 def subspan_em(response: str, answer: str) -> float:
-    """Return 1 if the response contains the answer's tokens, next to each other and in order.
+    """Return 1 if the response contains the answer's words, next to each other and in order.
 
-    The spaces around both keep ``cat`` from being found in ``concatenate``. An answer that
-    normalises to nothing ("The") matches only a response that does too, as in `exact_match`.
+    Only whole words count: "no" is not found in "November". For the test that is usual in the
+    literature see `best_subspan_em`. An answer that normalises to nothing ("The") matches only a
+    response that does too, as in `exact_match`.
     """
     return float(f" {normalize(answer)} " in f" {normalize(response)} ")
 
 
-def process_results(doc: dict[str, Any], results: list[str]) -> dict[str, float]:
+def best_subspan_em(response: str, answer: str) -> float:
+    """Return 1 if the normalised answer is a substring of the normalised response.
+
+    This is the metric of that name in Liu et al. (2023), "Lost in the Middle", for one answer.
+    Words need not be whole: "no" is found in "November", which `subspan_em` rules out. As in their
+    definition, an answer that normalises to nothing is in every response.
+    """
+    return float(normalize(answer) in normalize(response))
+
+
+def process_results(doc: dict[str, Any], results: list[str]) -> dict[str, Any]:
     """Return the metrics of one document."""
     response, answer = results[0], doc["answer"]
     return {
         "exact_match": exact_match(response, answer),
         "f1": f1(response, answer),
         "subspan_em": subspan_em(response, answer),
-        "length_ratio": length_ratio(response, answer),
+        "best_subspan_em": best_subspan_em(response, answer),
+        **length_metrics(response, answer),
     }

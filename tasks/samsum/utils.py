@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from datasets import DatasetDict, load_dataset
 
-from lm_eval_lora_boundary.harness.task_metrics import length_ratio
+from lm_eval_lora_boundary.harness.task_metrics import length_metrics
 
 if TYPE_CHECKING:
     from rouge_score.rouge_scorer import RougeScorer
 
-_METRICS = ("rouge1", "rouge2", "rougeL")
+_METRICS = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 
 
 def load(**_metadata: Any) -> DatasetDict:
@@ -49,11 +49,14 @@ def _scorer() -> RougeScorer:
     return RougeScorer(_METRICS, use_stemmer=True)
 
 
-def process_results(doc: dict[str, Any], results: list[str]) -> dict[str, float]:
-    """Return the metrics of one document; ROUGE is an F-measure between 0 and 1."""
+def process_results(doc: dict[str, Any], results: list[str]) -> dict[str, Any]:
+    """Return the metrics of one document; ROUGE is an F-measure between 0 and 1.
+
+    To ``rougeL`` a text is one sentence. To ``rougeLsum`` every line is one, as rouge-score splits.
+    """
     response, summary = results[0], doc["summary"]
     scores = _scorer().score(target=summary, prediction=response)
     return {
         **{name: scores[name].fmeasure for name in _METRICS},
-        "length_ratio": length_ratio(response, summary),
+        **length_metrics(response, summary),
     }

@@ -15,7 +15,7 @@ from sacrebleu import SACREBLEU_DIR
 from sacrebleu.dataset import DATASETS
 
 from lm_eval_lora_boundary.errors import TaskDataError
-from lm_eval_lora_boundary.harness.task_metrics import length_ratio, length_ratio_characters
+from lm_eval_lora_boundary.harness.task_metrics import length_metrics, length_metrics_characters
 
 LANGUAGES = {
     "cs": "Czech",
@@ -199,15 +199,12 @@ class TrainSplitSampler(ContextSampler):
 
 
 def process_results(doc: Row, results: list[str]) -> dict[str, Any]:
-    """Return the reference and response for the corpus metrics, and the length ratio in words."""
-    response = results[0].strip()
-    item = (doc["reference"], response)
-    return {"bleu": item, "chrf": item, "length_ratio": length_ratio(response, doc["reference"])}
+    """Return the reference and response for the corpus metrics, and the length ratios in words."""
+    item = (doc["reference"], results[0].strip())
+    return {"bleu": item, "chrf": item, **length_metrics(results[0], doc["reference"])}
 
 
 def process_results_characters(doc: Row, results: list[str]) -> dict[str, Any]:
-    """Return the same, with the length ratio in characters, for Chinese and Japanese."""
-    return {
-        **process_results(doc, results),
-        "length_ratio": length_ratio_characters(results[0], doc["reference"]),
-    }
+    """Return the same, with the length ratios in characters, for Chinese and Japanese."""
+    lengths = length_metrics_characters(results[0], doc["reference"])
+    return {**process_results(doc, results), **lengths}

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import re
 import string
-from itertools import groupby
+from collections import Counter
+from functools import cache
+from itertools import chain, groupby
 
 from nltk.stem.porter import PorterStemmer
 from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
@@ -42,6 +44,11 @@ def subspan_em(response: str, answer: str) -> float:
     return float(any(got[i : i + len(gold)] == gold for i in range(len(got))))
 
 
+def best_subspan_em(response: str, answer: str) -> float:
+    got, gold = (" ".join(squad_tokens(text)) for text in (response, answer))
+    return float(any(got.startswith(gold, i) for i in range(len(got) + 1)))
+
+
 def rouge_tokens(text: str) -> list[str]:
     stem = PorterStemmer().stem
     words = re.findall("[a-z0-9]+", text.lower())
@@ -67,6 +74,38 @@ def rouge_l(response: str, summary: str) -> float:
             )
     common = table[-1][-1]
     return 2 * common / (len(got) + len(gold)) if common else 0.0
+
+
+def rouge_lsum(response: str, summary: str) -> float:
+    """Return ROUGE-L of texts whose lines are sentences: unions of common subsequences."""
+    got, gold = ([rouge_tokens(line) for line in x.split("\n")] for x in (response, summary))
+    found = Counter(
+        line[i]
+        for line in gold
+        for i in sorted({i for other in got for i in common_positions(tuple(line), tuple(other))})
+    )
+    # no word counts more often than it is in either text
+    of_got, of_gold = (Counter(chain.from_iterable(lines)) for lines in (got, gold))
+    shared = (found & of_got & of_gold).total()
+    return 2 * shared / (of_got.total() + of_gold.total()) if shared else 0.0
+
+
+def common_positions(gold: tuple[str, ...], got: tuple[str, ...]) -> list[int]:
+    """Return where a longest common subsequence lies in the first of two lists of words.
+
+    There may be several. Like rouge-score, this one leaves out the last words of the first list if
+    that costs nothing.
+    """
+
+    @cache
+    def positions(i: int, j: int) -> tuple[int, ...]:
+        if not i or not j:
+            return ()
+        if gold[i - 1] == got[j - 1]:
+            return (*positions(i - 1, j - 1), i - 1)
+        return max(positions(i - 1, j), positions(i, j - 1), key=len)
+
+    return list(positions(len(gold), len(got)))
 
 
 def matches(got, gold, n: int) -> tuple[int, int, int]:
@@ -120,3 +159,17 @@ def perturb(text: str, i: int, other: str) -> str:
         "",
         "The " + " ".join(words[1:]) + " a",
     )[i % 10]
+
+
+def corpora(rows: list[dict]) -> list[tuple[str, str]]:
+    """Return pairs of a reference and a perturbed response."""
+    references = [row["reference"] for row in rows]
+    return [
+        (gold, perturb(gold, i, references[i - 1]).strip()) for i, gold in enumerate(references)
+    ]
+
+
+ENGLISH = [
+    {"reference": f"In {y}, the town's {y % 7} mills (old, red) shut; 3.5% stayed."}
+    for y in range(1900, 1960)
+]

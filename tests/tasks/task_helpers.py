@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import lm_eval
 import pytest
 from lm_eval.api.model import LM
 from lm_eval.tasks import TaskManager
@@ -62,6 +63,13 @@ def task_manager(*more_paths):
 
 def load_task(name: str):
     return task_manager().load(name)["tasks"][name]
+
+
+def evaluate(model, *names, **options):
+    """Return lm-eval's results of bundled tasks."""
+    return lm_eval.simple_evaluate(
+        model=model, tasks=list(names), task_manager=task_manager(), **options
+    )
 
 
 needs_official = pytest.mark.skipif(

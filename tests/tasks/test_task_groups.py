@@ -6,12 +6,11 @@ import json
 import logging
 from statistics import mean
 
-import lm_eval
 import pytest
 import second_metrics as second
 from lm_eval.loggers import EvaluationTracker
 from sacrebleu.dataset import DATASETS
-from task_helpers import ScriptedLM, needs_official, task_manager
+from task_helpers import ScriptedLM, evaluate, needs_official
 
 PAIRS = [f"lora_boundary_wmt23_{pair}" for pair in sorted(DATASETS["wmt23"].langpairs)]
 FOUR = [f"lora_boundary_wmt23_{pair}" for pair in ("de-en", "en-de", "en-zh", "zh-en")]
@@ -22,12 +21,6 @@ def answer(doc):
     """Return the reference or a worse text, by document."""
     reference = next(doc[key] for key in ("reference", "summary", "answer") if key in doc)
     return second.perturb(reference, sum(map(ord, reference)), "Some other text.")
-
-
-def evaluate(model, *names, **options):
-    return lm_eval.simple_evaluate(
-        model=model, tasks=list(names), task_manager=task_manager(), **options
-    )
 
 
 def assert_aggregates(results, groups):
@@ -44,9 +37,10 @@ def assert_aggregates(results, groups):
         assert row["sample_len"] == sum(results["results"][leaf]["sample_len"] for leaf in leaves)
 
 
-CORPUS = ("bleu", "chrf", "length_ratio")
+LENGTHS = ("length_ratio", "length_ratio_corpus")
+CORPUS = ("bleu", "chrf", *LENGTHS)
 DEFAULT = {
-    "lora_boundary": (SINGLE + FOUR, ["length_ratio"]),
+    "lora_boundary": (SINGLE + FOUR, LENGTHS),
     "lora_boundary_wmt23": (FOUR, CORPUS),
 }
 
@@ -80,11 +74,13 @@ def test_numbers_of_each_task(made_up):
             "exact_match": second.exact_match,
             "f1": second.f1,
             "subspan_em": second.subspan_em,
+            "best_subspan_em": second.best_subspan_em,
         },
         "samsum": {
             "rouge1": lambda a, b: second.rouge_n(a, b, 1),
             "rouge2": lambda a, b: second.rouge_n(a, b, 2),
             "rougeL": second.rouge_l,
+            "rougeLsum": second.rouge_lsum,
         },
     }
     for name, metrics in expected.items():

@@ -1,4 +1,4 @@
-"""Our GSM8K is lm-eval's gsm8k with a validation split and a length ratio."""
+"""Our GSM8K is lm-eval's gsm8k with a validation split and length ratios."""
 
 from __future__ import annotations
 
@@ -66,7 +66,8 @@ def assert_equal(model, results):
         assert scores[OURS] == scores[THEIRS]
     assert 0 < theirs["exact_match,strict-match"] < theirs["exact_match,flexible-extract"] < 1
     metrics = {key for key in ours if "," in key and "_stderr" not in key}
-    assert metrics == {*(f"exact_match,{name}" for name in FILTERS), "length_ratio,none"}
+    lengths = {"length_ratio,none", "length_ratio_corpus,none"}
+    assert metrics == {*(f"exact_match,{name}" for name in FILTERS), *lengths}
     whole = [s for s in results["samples"][OURS] if s["filter"] == "none"]
     ratios = [len(answer(s["doc"]).split()) / len(s["target"].split()) for s in whole]
     assert ours["length_ratio,none"] == pytest.approx(sum(ratios) / len(ratios))

@@ -18,6 +18,7 @@ from lm_eval_lora_boundary.harness import task_metrics
 
 hotpotqa, samsum, gsm8k, wmt23 = map(load_utils, ("hotpotqa", "samsum", "gsm8k", "wmt23"))
 
+HOTPOTQA = ("exact_match", "f1", "subspan_em", "best_subspan_em")
 WORDS = [
     "hurries",
     "hurried",
@@ -37,6 +38,7 @@ WORDS = [
     "İ",
 ]
 texts = st.lists(st.sampled_from(WORDS), max_size=12).map(" ".join) | st.text(max_size=20)
+lines = st.lists(texts, max_size=4).map("\n".join)
 quick = settings(database=None, deadline=None, max_examples=200)
 
 
@@ -48,37 +50,50 @@ def score_samsum(response, summary):
     return samsum.process_results({"summary": summary}, [response])
 
 
+def assert_hotpotqa(scores, response, answer):
+    assert scores["exact_match"] == second.exact_match(response, answer)
+    assert scores["f1"] == pytest.approx(second.f1(response, answer))
+    assert scores["subspan_em"] == second.subspan_em(response, answer)
+    assert scores["best_subspan_em"] == second.best_subspan_em(response, answer)
+
+
+def assert_rouge(scores, response, summary):
+    assert scores["rouge1"] == pytest.approx(second.rouge_n(response, summary, 1))
+    assert scores["rouge2"] == pytest.approx(second.rouge_n(response, summary, 2))
+    assert scores["rougeL"] == pytest.approx(second.rouge_l(response, summary))
+    assert scores["rougeLsum"] == pytest.approx(second.rouge_lsum(response, summary))
+
+
 @pytest.mark.parametrize(
     ("response", "answer", "expected"),
     [
-        (" The Eiffel Tower.", "Eiffel tower", (1, 1, 1)),
-        ("It is the Eiffel Tower", "Eiffel tower", (0, 2 / 3, 1)),
-        ("Eiffel", "Eiffel tower", (0, 2 / 3, 0)),
-        ("concatenate", "cat", (0, 0, 0)),
-        ("yes", "yes", (1, 1, 1)),
-        ("yes it is", "yes", (0, 0, 1)),  # tokens overlap, but F1 is 0
-        ("yes", "yes it is", (0, 0, 0)),
-        ("no", "yes", (0, 0, 0)),
-        ("yes indeed", "no", (0, 0, 0)),
-        ("", "Paris", (0, 0, 0)),
-        ("the", "The", (1, 0, 1)),
-        ("Paris", "The", (0, 0, 0)),
-        ("tower Eiffel", "Eiffel tower", (0, 1, 0)),
+        (" The Eiffel Tower.", "Eiffel tower", (1, 1, 1, 1)),
+        ("It is the Eiffel Tower", "Eiffel tower", (0, 2 / 3, 1, 1)),
+        ("Eiffel", "Eiffel tower", (0, 2 / 3, 0, 0)),
+        ("concatenate", "cat", (0, 0, 0, 1)),
+        ("In November", "no", (0, 0, 0, 1)),
+        ("yes", "yes", (1, 1, 1, 1)),
+        ("yes it is", "yes", (0, 0, 1, 1)),  # tokens overlap, but F1 is 0
+        ("yes", "yes it is", (0, 0, 0, 0)),
+        ("no", "yes", (0, 0, 0, 0)),
+        ("yes indeed", "no", (0, 0, 0, 0)),
+        ("", "Paris", (0, 0, 0, 0)),
+        ("the", "The", (1, 0, 1, 1)),
+        ("Paris", "The", (0, 0, 0, 1)),  # nothing is a substring of anything
+        ("tower Eiffel", "Eiffel tower", (0, 1, 0, 0)),
     ],
 )
 def test_hotpotqa_on_examples(response, answer, expected):
     scores = score_hotpotqa(response, answer)
-    assert (scores["exact_match"], scores["f1"], scores["subspan_em"]) == pytest.approx(expected)
+    assert tuple(scores[name] for name in HOTPOTQA) == pytest.approx(expected)
 
 
 @quick
 @given(texts, texts)
 def test_hotpotqa_agrees_with_second_implementation(response, answer):
     scores = score_hotpotqa(response, answer)
-    assert scores["exact_match"] == second.exact_match(response, answer)
-    assert scores["f1"] == pytest.approx(second.f1(response, answer))
-    assert scores["subspan_em"] == second.subspan_em(response, answer)
-    assert scores["exact_match"] <= scores["subspan_em"] <= 1
+    assert_hotpotqa(scores, response, answer)
+    assert scores["exact_match"] <= scores["subspan_em"] <= scores["best_subspan_em"] <= 1
     assert 0 <= scores["f1"] <= 1
 
 
@@ -88,42 +103,42 @@ def test_hotpotqa_on_equal_texts(text):
     normal = hotpotqa.normalize(text)
     assert hotpotqa.normalize(normal) == normal
     scores = score_hotpotqa(text, text)
-    assert scores["exact_match"] == scores["subspan_em"] == 1
+    assert scores["exact_match"] == scores["subspan_em"] == scores["best_subspan_em"] == 1
     assert scores["f1"] == float(bool(normal))
 
 
 @quick
-@given(texts, texts)
+@given(lines, lines)
 def test_samsum_agrees_with_second_implementation(response, summary):
     scores = score_samsum(response, summary)
-    assert scores["rouge1"] == pytest.approx(second.rouge_n(response, summary, 1))
-    assert scores["rouge2"] == pytest.approx(second.rouge_n(response, summary, 2))
-    assert scores["rougeL"] == pytest.approx(second.rouge_l(response, summary))
+    assert_rouge(scores, response, summary)
     assert 0 <= scores["rouge2"] <= 1
-    assert 0 <= scores["rougeL"] <= scores["rouge1"] + 1e-12 <= 1 + 1e-9
+    for name in ("rougeL", "rougeLsum"):
+        assert 0 <= scores[name] <= scores["rouge1"] + 1e-12 <= 1 + 1e-9
+
+
+@quick
+@given(lines, lines, st.randoms())
+def test_rouge_lsum_is_rouge_l_by_line(response, summary, rnd):
+    joined = [" ".join(text.split("\n")) for text in (response, summary)]
+    scores = score_samsum(*joined)
+    assert scores["rougeLsum"] == pytest.approx(scores["rougeL"])
+    shuffled = [text.split("\n") for text in (response, summary)]
+    for each in shuffled:
+        rnd.shuffle(each)
+    # the order of the lines does not matter, that of the words in them does
+    again = score_samsum(*map("\n".join, shuffled))
+    assert again["rougeLsum"] == pytest.approx(score_samsum(response, summary)["rougeLsum"])
+
+
+def test_rouge_lsum_on_an_example():
+    scores = score_samsum("Ann hurries him.\nBob runs late.", "Bob runs late.\nAnn hurries him.")
+    assert scores["rougeLsum"] == 1
+    assert scores["rougeL"] == pytest.approx(1 / 2)
 
 
 def test_rouge_scorer_is_built_once():
     assert samsum._scorer() is samsum._scorer()
-
-
-@pytest.mark.parametrize(
-    ("response", "reference", "words", "characters"),
-    [
-        ("a b c", "x y", 1.5, 1.5),
-        ("", "x y", 0, 0),
-        ("a bc\n", "", 2, 3),  # an empty reference has length one
-        ("绝地 武士", "绝地武士的", 2, 0.8),
-    ],
-)
-def test_length_ratio(response, reference, words, characters):
-    assert task_metrics.length_ratio(response, reference) == words
-    assert task_metrics.length_ratio_characters(response, reference) == pytest.approx(characters)
-    row = {"reference": reference}
-    assert wmt23.process_results(row, [response])["length_ratio"] == words
-    scores = wmt23.process_results_characters(row, [f" {response}\n"])
-    assert scores["length_ratio"] == pytest.approx(characters)
-    assert scores["bleu"] == scores["chrf"] == (reference, response.strip())
 
 
 def test_gsm8k_scores_either_exact_match_or_length():
@@ -133,25 +148,16 @@ def test_gsm8k_scores_either_exact_match_or_length():
     assert gsm8k.process_results({"answer": "#### Five"}, ["five"]) == {"exact_match": 1}
     filtered = gsm8k.WholeResponseFilter().apply([["Five pears, #### 5"], [""]], [row, row])
     assert filtered == ["Five pears, #### 5", ""]
-    assert gsm8k.process_results(row, filtered[:1]) == {"length_ratio": 1}
-    assert gsm8k.process_results(row, filtered[1:]) == {"length_ratio": 0}
+    assert gsm8k.process_results(row, filtered[:1]) == {
+        "length_ratio": 4 / 4,
+        "length_ratio_corpus": (4, 4),
+    }
+    assert gsm8k.process_results(row, filtered[1:]) == {
+        "length_ratio": 0,
+        "length_ratio_corpus": (0, 4),
+    }
     copy = pickle.loads(pickle.dumps(filtered[0]))  # data-parallel runs send filtered responses
     assert type(copy) is task_metrics.WholeResponse
-
-
-def corpora(rows):
-    """Return pairs of a reference and a perturbed response."""
-    references = [row["reference"] for row in rows]
-    return [
-        (gold, second.perturb(gold, i, references[i - 1]).strip())
-        for i, gold in enumerate(references)
-    ]
-
-
-ENGLISH = [
-    {"reference": f"In {y}, the town's {y % 7} mills (old, red) shut; 3.5% stayed."}
-    for y in range(1900, 1960)
-]
 
 
 def assert_corpus_metrics(items):
@@ -160,7 +166,7 @@ def assert_corpus_metrics(items):
 
 
 def test_corpus_metrics_agree_with_second_implementation():
-    assert_corpus_metrics(corpora(ENGLISH))
+    assert_corpus_metrics(second.corpora(second.ENGLISH))
 
 
 @pytest.mark.parametrize("metric", ["bleu", "bleu_zh", "bleu_ja", "chrf"])
@@ -197,11 +203,25 @@ def test_hotpotqa_on_official_rows(official):
     for i, answer in enumerate(answers):
         response = second.perturb(answer, i, answers[i - 1])
         scores = score_hotpotqa(response, answer)
-        assert scores["exact_match"] == second.exact_match(response, answer)
-        assert scores["f1"] == pytest.approx(second.f1(response, answer))
-        assert scores["subspan_em"] == second.subspan_em(response, answer)
-        seen.add(tuple(scores.values())[:3])
+        assert_hotpotqa(scores, response, answer)
+        seen.add(tuple(scores[name] for name in HOTPOTQA))
     assert len(seen) > 10
+
+
+@needs_official
+def test_the_two_subspan_metrics_on_official_rows(official):
+    """The figures in the task's README."""
+    rows = official_rows("hotpotqa/hotpot_qa", "distractor", "validation", 306)
+    hits = [
+        (
+            hotpotqa.subspan_em(sentence, row["answer"]),
+            hotpotqa.best_subspan_em(sentence, row["answer"]),
+        )
+        for row in rows
+        for paragraph in row["context"]["sentences"]
+        for sentence in paragraph
+    ]
+    assert (len(hits), *map(sum, zip(*hits, strict=True))) == (13029, 615, 809)
 
 
 @needs_official
@@ -209,10 +229,9 @@ def test_samsum_on_official_rows(official):
     summaries = official_rows("knkarthick/samsum", "default", "test", 120)["summary"][:]
     for i, summary in enumerate(summaries):
         response = second.perturb(summary, i, summaries[i - 1])
-        scores = score_samsum(response, summary)
-        assert scores["rouge1"] == pytest.approx(second.rouge_n(response, summary, 1))
-        assert scores["rouge2"] == pytest.approx(second.rouge_n(response, summary, 2))
-        assert scores["rougeL"] == pytest.approx(second.rouge_l(response, summary))
+        assert_rouge(score_samsum(response, summary), response, summary)
+        response = response.replace(". ", ".\n")
+        assert_rouge(score_samsum(response, summary), response, summary)
 
 
 @needs_official
@@ -226,7 +245,7 @@ def test_samsum_on_official_rows(official):
     ],
 )
 def test_wmt23_on_official_rows(official, tmp_path, langpair, metric, tokenizer):
-    items = corpora(wmt23.read_test_set("wmt23", langpair)[:60])
+    items = second.corpora(wmt23.read_test_set("wmt23", langpair)[:60])
     references, responses = map(list, zip(*items, strict=True))
     value = getattr(task_metrics, metric)(items)
     expected = sacrebleu.corpus_bleu(responses, [references], tokenize=tokenizer).score

@@ -116,7 +116,7 @@ def test_generation_options(made_up, name):
     task = load_task(name)
     config = task.config
     assert config.num_fewshot is None  # lm-eval does not let users override 0
-    assert config.metadata["version"] == task.VERSION == 1.0
+    assert config.metadata["version"] == task.VERSION == 1.1
     assert not config.generation_kwargs["do_sample"]
     expected = {
         "hotpotqa": (["\n"], 32),
