@@ -19,6 +19,7 @@ from lm_eval.tasks import TaskManager
 from lm_eval.utils import set_torch_seed
 
 from ..errors import LoraBoundaryError, TaskError, first_line
+from .clusters import cluster_field, keep_whole_clusters
 
 SPLITS = ("validation", "test")
 
@@ -93,6 +94,7 @@ class LoadedTasks:
         names: Names of the tasks, groups and tags.
         loaded: lm-eval's ``TaskDict``.
         splits: The split that each task is evaluated on.
+        clusters: The field by which each task's documents belong together; None if they do not.
         to_confirm: The tasks that are evaluated on the validation split and also have a test split.
     """
 
@@ -103,6 +105,8 @@ class LoadedTasks:
         split: str | None,
         limit: float | None = None,
         only: str | None = None,
+        *,
+        cluster: str | None = None,
     ) -> None:
         """Load the tasks.
 
@@ -110,14 +114,18 @@ class LoadedTasks:
             manager: lm-eval's index of tasks.
             names: Names that :func:`find_tasks` returned.
             split: ``validation`` or ``test``; None for the first of them that a task has.
-            limit: Largest number of documents of each task, or a share below 1.
+            limit: Largest number of documents of each task, or a share below 1. If documents belong
+                together, the limit takes as many as it can without a part of them.
             only: The one task to keep.
+            cluster: The field by which documents belong together, ``none`` if they do not; None for
+                the field that each task names in its metadata.
 
         Raises:
-            TaskError: Data cannot be loaded, or a task does not have the split.
+            TaskError: Data cannot be loaded, or a task does not have the split or the field.
         """
         self._manager = manager
         self._limit = limit
+        self._cluster = cluster
         self._all_names = self.names = list(names)
         seed()
         self.loaded = load_tasks(manager, names)
@@ -126,6 +134,7 @@ class LoadedTasks:
             tasks = {only: self.loaded["tasks"][only]}
             self.loaded = {"tasks": tasks, "groups": {}, "group_map": {}}
         self.splits: dict[str, str] = {}
+        self.clusters: dict[str, str | None] = {}
         self.to_confirm: list[str] = []
         for name, task in self.tasks.items():
             if getattr(task, "MULTIMODAL", False):
@@ -134,11 +143,15 @@ class LoadedTasks:
             if self.splits[name] == "validation" and _has_other_test_split(task):
                 self.to_confirm.append(name)
             _choose_split(name, task, self.splits[name])
+            self.clusters[name] = cluster_field(task, cluster)
+            keep_whole_clusters(task, limit, self.clusters[name])
             task.build_all_requests = _building_once(task, limit)
 
     def on_test_split(self, name: str) -> LoadedTasks:
         """Load one of the tasks again, to be evaluated on its test split."""
-        return LoadedTasks(self._manager, self._all_names, "test", self._limit, only=name)
+        return LoadedTasks(
+            self._manager, self._all_names, "test", self._limit, only=name, cluster=self._cluster
+        )
 
     @property
     def tasks(self) -> dict[str, Task]:
