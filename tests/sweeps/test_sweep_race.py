@@ -9,13 +9,24 @@ import pytest
 from tiny_models import LAYERS
 
 from lm_eval_lora_boundary.stats import race as race_rules
+from lm_eval_lora_boundary.stats.betting import Bets
 
 
-@pytest.mark.usefixtures("fast_tasks")
-def test_a_race_drops_losers_and_reports_them(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    # nine documents are too few for any evidence
+@pytest.fixture
+def credulous(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drop whatever is behind: nine documents are too few for any evidence."""
     monkeypatch.setattr(race_rules, "FIRST_ROUND", 3)
-    monkeypatch.setattr(race_rules, "evidence", lambda seen, *_: np.full(seen.shape[1], np.inf))
+    play = Bets.play
+
+    def believe(bets: Bets, *documents: Any) -> None:
+        play(bets, *documents)
+        bets.evidence = np.full_like(bets.evidence, np.inf)
+
+    monkeypatch.setattr(Bets, "play", believe)
+
+
+@pytest.mark.usefixtures("fast_tasks", "credulous")
+def test_a_race_drops_losers_and_reports_them(run: Any) -> None:
     found = run("tiny_choices", race=True, split="test")
     race = found["race"]
     entry = found["tasks"]["tiny_choices"]
