@@ -33,11 +33,13 @@ def run_race(
 ) -> Race | None:
     """Evaluate cuts on more and more documents and drop those that have lost.
 
-    The ``references`` are evaluated in full even if they are dropped.
+    The ``references`` are evaluated in full even if they are dropped, on the same documents as the
+    rest, so that they share forward passes. Every round asks for its new documents only: an engine
+    answers whole batches, earlier documents in them included.
 
     Returns:
-        The race, whose :func:`finalists` are to be evaluated in full; None if the metric cannot
-        be raced.
+        The race, after which its :func:`finalists` are answered on all documents; None if the
+        metric cannot be raced.
 
     Raises:
         TaskError: There is more than one task.
@@ -47,7 +49,7 @@ def run_race(
         raise TaskError(f"--race takes one task, and {names} were given; race them one by one")
     ((name, task),) = evaluation.tasks.tasks.items()
     # any document tells the metric
-    results = evaluation.at(cuts[0], scheduler.at(cuts[0], cuts), {name: [0]})
+    results = evaluation.at(cuts[0], scheduler.at(cuts[0], cuts[:1]), {name: [0]})
     metric = choose_metric(task, results, settings.metric)
     if not metric.mean:
         logger.warning(
@@ -62,24 +64,29 @@ def run_race(
         error_rate=settings.error_rate,
         higher_is_better=metric.higher_is_better,
     )
-    exact = True
+    values: dict[Name, list[float]] = {cut: [] for cut in by_name}
+    exact, seen = True, 0
     for documents in race.rounds:
-        shown = race.order[:documents]
-        live = [by_name[each] for each in race.live]
-        values = {
-            cut.name: _values(evaluation, scheduler, name, metric, cut, live, shown) for cut in live
-        }
-        if not np.isfinite(list(values.values())).all():
+        running = finalists(race, cuts, references)
+        new = _values(evaluation, scheduler, name, metric, running, race.order[seen:documents])
+        for cut, column in new.items():
+            values[cut] += column
+        seen = documents
+        live = {cut: values[cut] for cut in race.live}
+        if not np.isfinite(list(live.values())).all():
             logger.warning("%s is missing for some documents; all cuts run in full", metric.key)
             return None
-        exact &= all(0 <= value <= 1 for column in values.values() for value in column)
-        for out in race.update(values):
+        exact &= all(0 <= value <= 1 for column in live.values() for value in column)
+        for out in race.update(live):
             logger.info(
                 "%s is out after %d documents: %+.4f to %s",
                 *(by_name[out.cut], out.documents, out.difference, by_name[out.leader]),
             )
         if race.done:
             break
+    in_full = finalists(race, cuts, references)
+    if seen < len(race.order):  # only one cut is left
+        _values(evaluation, scheduler, name, metric, in_full, race.order[seen:])
     if not exact:
         logger.warning(
             "%s is not between 0 and 1: the error rate of the race is nominal, not exact",
@@ -88,7 +95,7 @@ def run_race(
     spent, exhaustive = evaluations(race, references), _exhaustive(race)
     logger.info(
         "%d of %d cuts run in full; %d evaluations instead of %d (%.1f times fewer)",
-        *(len(finalists(race, cuts, references)), len(cuts), spent, exhaustive, exhaustive / spent),
+        *(len(in_full), len(cuts), spent, exhaustive, exhaustive / spent),
     )
     return race
 
@@ -105,16 +112,18 @@ def _values(
     scheduler: Scheduler,
     name: str,
     metric: Metric,
-    cut: Cut,
-    live: Sequence[Cut],
+    cuts: Sequence[Cut],
     documents: Sequence[int],
-) -> list[float]:
-    """Return the metric under a cut on each document; NaN where it is missing."""
+) -> dict[Name, list[float]]:
+    """Return the metric under each cut on each of some documents; NaN where it is missing."""
     # lm-eval numbers documents in ascending order, however they are asked for
     samples = {name: sorted(documents)}
-    results = evaluation.at(cut, scheduler.at(cut, live), samples)
-    items = measure(name, metric, cut, results).items
-    return [float(items.get(document, math.nan)) for document in documents]
+    values: dict[Name, list[float]] = {}
+    for cut in cuts:
+        results = evaluation.at(cut, scheduler.at(cut, cuts), samples)
+        items = measure(name, metric, cut, results).items
+        values[cut.name] = [float(items.get(document, math.nan)) for document in documents]
+    return values
 
 
 def finalists(race: Race, cuts: Sequence[Cut], references: Sequence[Name]) -> list[Cut]:

@@ -10,6 +10,7 @@ from tiny_models import LAYERS
 
 from lm_eval_lora_boundary.stats import race as race_rules
 from lm_eval_lora_boundary.stats.betting import Bets
+from lm_eval_lora_boundary.sweeps.store import AnswerStore
 
 
 @pytest.fixture
@@ -46,6 +47,28 @@ def test_a_race_drops_losers_and_reports_them(run: Any) -> None:
         other = values[row["boundary"]]
         assert {k: row[k] for k in same} == {k: other[k] for k in same}
         assert None not in (row["delta_full"], row["delta_base"])
+
+
+@pytest.mark.usefixtures("fast_tasks", "credulous")
+@pytest.mark.parametrize("engine", ["fork", "toggle"])
+def test_the_engine_answers_what_the_race_counts(
+    run: Any, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Later rounds answer no earlier document again, nor does the final evaluation."""
+    answered = []
+    put = AnswerStore.put
+
+    def counting(store: AnswerStore, cuts: Any, answers: Any) -> None:
+        answers = list(answers)
+        answered.append(len(cuts) * len(answers))
+        put(store, cuts, answers)
+
+    monkeypatch.setattr(AnswerStore, "put", counting)
+    found = run("tiny_choices", race=True, split="test", engine=engine)
+    assert found["race"]["evaluations"] < found["race"]["exhaustive"]
+    choices = 3
+    # one more tells the metric
+    assert sum(answered) == choices * (found["race"]["evaluations"] + 1)
 
 
 def test_corpus_metrics_cannot_race(run: Any, caplog: pytest.LogCaptureFixture) -> None:
