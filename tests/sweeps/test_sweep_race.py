@@ -4,31 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pytest
 from tiny_models import LAYERS
 
 from lm_eval_lora_boundary.stats import race as race_rules
-from lm_eval_lora_boundary.stats.betting import Bets
 from lm_eval_lora_boundary.sweeps.store import AnswerStore
 
+# nine documents are too few for much evidence
+CREDULOUS = {"race": True, "error_rate": 0.999, "split": "test"}
 
-@pytest.fixture
-def credulous(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Drop whatever is behind: nine documents are too few for any evidence."""
+
+@pytest.fixture(autouse=True)
+def early_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(race_rules, "FIRST_ROUND", 3)
-    play = Bets.play
-
-    def believe(bets: Bets, *documents: Any) -> None:
-        play(bets, *documents)
-        bets.evidence = np.full_like(bets.evidence, np.inf)
-
-    monkeypatch.setattr(Bets, "play", believe)
 
 
-@pytest.mark.usefixtures("fast_tasks", "credulous")
+@pytest.mark.usefixtures("fast_tasks")
 def test_a_race_drops_losers_and_reports_them(run: Any) -> None:
-    found = run("tiny_choices", race=True, split="test")
+    found = run("tiny_choices", **CREDULOUS)
     race = found["race"]
     entry = found["tasks"]["tiny_choices"]
     scored = [row["boundary"] for row in entry["boundaries"]]
@@ -49,7 +42,7 @@ def test_a_race_drops_losers_and_reports_them(run: Any) -> None:
         assert None not in (row["delta_full"], row["delta_base"])
 
 
-@pytest.mark.usefixtures("fast_tasks", "credulous")
+@pytest.mark.usefixtures("fast_tasks")
 @pytest.mark.parametrize("engine", ["fork", "toggle"])
 def test_the_engine_answers_what_the_race_counts(
     run: Any, engine: str, monkeypatch: pytest.MonkeyPatch
@@ -64,7 +57,7 @@ def test_the_engine_answers_what_the_race_counts(
         put(store, cuts, answers)
 
     monkeypatch.setattr(AnswerStore, "put", counting)
-    found = run("tiny_choices", race=True, split="test", engine=engine)
+    found = run("tiny_choices", engine=engine, **CREDULOUS)
     assert found["race"]["evaluations"] < found["race"]["exhaustive"]
     choices = 3
     # one more tells the metric
