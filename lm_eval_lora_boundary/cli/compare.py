@@ -30,7 +30,9 @@ def compare(
     baseline: Annotated[
         str | None,
         typer.Option(
-            metavar="RESULT", help="Test every model against this one, document by document."
+            metavar="RESULT",
+            help="Test every model against this one, document by document. Default: the first of "
+            "exactly two models.",
         ),
     ] = None,
     metric: Annotated[
@@ -60,13 +62,15 @@ def compare(
 ) -> None:
     """Compare lm-eval results of any models, or see how far sweeps agree on a boundary.
 
-    Prints a table of models × tasks with 95 % intervals. With `--baseline`, it adds paired
-    differences and tests on the same documents, which lm-eval's `--log_samples` records. A sweep
-    stands for its base model, its best boundaries and the whole adapter. If all results are
-    sweeps, two or more, it shows the best boundary of each and which boundaries are as good in all
-    of them.
+    Prints a table of models × tasks with 95 % intervals. Two models are compared document by
+    document, and so are more with `--baseline`: paired differences, their intervals and tests,
+    on the documents that both answered, which lm-eval's `--log_samples` records. A sweep stands for
+    its base model, its best boundaries and the whole adapter. If all results are sweeps, two or
+    more, it shows the best boundary of each, how far it moves, and what each boundary is worth on
+    average over adapters that were trained with other seeds.
 
-    Example: `lora-boundary compare out/base out/lora samsum-sweep --baseline out/lora
+    Example: `lora-boundary compare out/base out/lora`, or
+    `lora-boundary compare out/base out/lora samsum-sweep --baseline out/lora
     --metric rouge1 --metric rougeL --output samsum.html`
     """
     chosen = _check_format(format_name, output)

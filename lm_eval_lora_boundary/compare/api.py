@@ -23,9 +23,10 @@ def compare(
 ) -> Comparison:
     """Compare lm-eval results of any model, or sweeps.
 
-    Two or more sweeps on their own show how far the best boundary moves between them. Anything
-    else gives a leaderboard of models and tasks. There, a sweep contributes the base model, the
-    best boundary of each task and the whole adapter.
+    Two or more sweeps on their own show how far the best boundary moves between them, and what
+    cuts are worth on average over training seeds. Anything else gives a leaderboard of models and
+    tasks. There, a sweep contributes the base model, the best boundary of each task and the whole
+    adapter.
 
     >>> from lm_eval_lora_boundary.compare import compare  # doctest: +SKIP
     >>> print(compare(["out/a", "out/b"], baseline="out/a").to_markdown())  # doctest: +SKIP
@@ -33,14 +34,15 @@ def compare(
     Args:
         results: Results files, folders that contain them, or sweep folders.
         baseline: The model to compare with, document by document: a path that holds the results
-            of one model. It need not be among ``results``.
+            of one model. It need not be among ``results``. Default: the first of exactly two
+            models, else none.
         metrics: ``metric`` or ``metric,filter``, shown for every task that has it. Default: the
             first metric of each task.
         tasks: Names of tasks or groups; ``*`` matches any text. Default: all.
 
     Raises:
         OutputError: A path or file is missing or damaged.
-        TaskError: The task or metric is unknown, or two models answered different documents.
+        TaskError: The task or metric is unknown, or no model can be paired with ``baseline``.
     """
     if not results:
         raise OutputError("nothing to compare; give lm-eval results or sweep folders")
@@ -54,7 +56,9 @@ def compare(
     runs = [run for source_runs, _ in contents for run in source_runs]
     warnings = [line for _, lines in contents for line in lines]
     if baseline is None:
-        return leaderboard(merge_runs(runs), None, metrics, tasks, warnings)
+        rows = merge_runs(runs)
+        first = 0 if len(rows) == 2 else None
+        return leaderboard(rows, first, metrics, tasks, warnings, chosen=False)
     baseline_runs = [run for source in locate(baseline) for run in _read(source)[0]]
     baseline_files = {file for run in baseline_runs for file in run.resolved_files}
     if not baseline_files <= {file for run in runs for file in run.resolved_files}:

@@ -1,4 +1,4 @@
-"""The best boundaries of sweeps, from ``sweep.json`` and the logged samples."""
+"""The best boundaries of sweeps, from ``sweep.json``."""
 
 from __future__ import annotations
 
@@ -6,15 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .resample import documents_of, resample
-from .runs import TaskResult
-from .samples import SamplesFiles
 from .sweeps import Sweep, nothing_chosen
 
 
 @dataclass(frozen=True)
 class BestBoundary:
-    """The best boundary of one task in one sweep.
+    """The best boundary of one task in one sweep, and what the sweep recommends.
 
     Attributes:
         sweep: Label of the sweep.
@@ -26,10 +23,11 @@ class BestBoundary:
         tested: The boundaries that were scored.
         best: The best boundary.
         value: Its value.
-        win_rates: By boundary, the share of resampled document sets on which it is the best.
-        smallest_equivalent: The smallest equivalent boundary according to ``sweep.json``.
-        equivalent: The boundaries that the best one does not beat significantly; None if the
-            samples do not show it.
+        shares: By boundary, how often it is the best on a random half of the documents.
+        smallest_noninferior: The smallest cut that is shown to keep the adapter's gain: a boundary,
+            or a notation. None if there is none.
+        gain_tested: Whether the sweep asked for it; older ones did not.
+        choice: The cut that the sweep recommends: a boundary, or a notation.
     """
 
     sweep: str
@@ -41,9 +39,10 @@ class BestBoundary:
     tested: tuple[int, ...]
     best: int
     value: float | None
-    win_rates: Mapping[int, float | None]
-    smallest_equivalent: int | None
-    equivalent: tuple[int, ...] | None
+    shares: Mapping[int, float | None]
+    smallest_noninferior: int | str | None
+    gain_tested: bool
+    choice: int | str | None
 
     @property
     def depth(self) -> float | None:
@@ -62,7 +61,6 @@ def best_boundaries(
     Raises:
         OutputError: The results of a boundary are damaged.
     """
-    files = SamplesFiles()
     layers = sweep.layers()
     for task in tasks:
         if task not in sweep.tasks or task in nothing_chosen(sweep):
@@ -72,16 +70,10 @@ def best_boundaries(
         best = _best(entry)
         if best is None:
             continue
-        results = {
-            boundary: run.tasks[task]
-            for boundary in rows
-            if (run := sweep.run(boundary)) is not None
-            and task in run.tasks
-            and entry["metric"] in run.tasks[task].values
-        }
         documents = entry.get("documents")
-        if documents is None and best in results:
-            documents = results[best].documents
+        if documents is None:
+            run = sweep.run(best)
+            documents = run.tasks[task].documents if run and task in run.tasks else None
         yield BestBoundary(
             sweep=label,
             adapter=adapter,
@@ -92,9 +84,10 @@ def best_boundaries(
             tested=tuple(sorted(rows)),
             best=best,
             value=rows[best]["value"],
-            win_rates={boundary: row.get("win_rate") for boundary, row in rows.items()},
-            smallest_equivalent=entry.get("smallest_equivalent"),
-            equivalent=_equivalent(results, entry, files),
+            shares={boundary: row.get("selection_share") for boundary, row in rows.items()},
+            smallest_noninferior=entry.get("smallest_noninferior"),
+            gain_tested="smallest_noninferior" in entry,
+            choice=entry.get("choice"),
         )
 
 
@@ -102,25 +95,3 @@ def _best(entry: Mapping[str, Any]) -> int | None:
     """Return the best boundary; the best cut of a sweep may be none. None if it is not known."""
     found = [entry["best"], entry.get("best_boundary")]
     return next((best for best in found if isinstance(best, int)), None)
-
-
-def _equivalent(
-    results: Mapping[int, TaskResult], entry: Mapping[str, Any], files: SamplesFiles
-) -> tuple[int, ...] | None:
-    """Return the boundaries that the best one does not beat significantly."""
-    best, key = _best(entry), entry["metric"]
-    if best is None or best not in results:
-        return None
-    documents = documents_of(results[best], key, files).keys()
-    # a race stops some boundaries early; these have lost
-    complete = [b for b, r in results.items() if documents_of(r, key, files).keys() == documents]
-    resampled = resample(
-        [results[boundary] for boundary in complete],
-        key,
-        files,
-        higher_is_better=entry.get("higher_is_better", True),
-    )
-    if resampled is None:
-        return None
-    not_worse = resampled[0].not_worse()
-    return tuple(sorted(b for b, same in zip(complete, not_worse, strict=True) if same))

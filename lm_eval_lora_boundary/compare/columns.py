@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 
 from ..errors import TaskError
@@ -49,12 +49,12 @@ def _select_tasks(runs: Sequence[Run], patterns: Sequence[str]) -> list[str]:
     known = list(dict.fromkeys(task for run in runs for task in run.tasks))
     if not known:
         raise TaskError("the results have no values for any task; evaluate again")
-    subtasks = {group: list(tasks) for run in runs for group, tasks in run.subtasks.items()}
+    subtasks = {group: tasks for run in runs for group, tasks in run.subtasks.items()}
     selected: list[str] = []
     for pattern in patterns:
         matches = [task for task in known if fnmatchcase(task, pattern)]
         if not matches:
-            matches = [task for task in _tasks_of_group(pattern, subtasks) if task in known]
+            matches = [task for task in tasks_of_group(pattern, subtasks) if task in known]
         if not matches:
             raise TaskError(
                 f"tasks={pattern} is not in any of the results; they have {', '.join(known)}"
@@ -63,13 +63,13 @@ def _select_tasks(runs: Sequence[Run], patterns: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(selected)) or known
 
 
-def _tasks_of_group(group: str, subtasks: dict[str, list[str]]) -> list[str]:
+def tasks_of_group(group: str, subtasks: Mapping[str, Sequence[str]]) -> list[str]:
     """Return the tasks of a group, including those of nested groups."""
     tasks = []
     for task in subtasks.get(group, []):
         # without the group itself, so that a cycle ends
         others = {name: members for name, members in subtasks.items() if name != group}
-        tasks += [task, *_tasks_of_group(task, others)]
+        tasks += [task, *tasks_of_group(task, others)]
     return tasks
 
 

@@ -8,12 +8,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from ..errors import TaskError
 from .columns import select_columns
 from .comparison import Cell, Comparison, Table, text_cell
 from .labels import labels
 from .measure import Column, Measured
+from .notes import decimals, legend, signed, signed_interval, table_sentences
 from .runs import Run
-from .samples import SamplesFiles
+from .scored import Evidence
 
 _NONE = "–"
 _ARROWS = {True: " ↑", False: " ↓", None: ""}
@@ -25,6 +27,8 @@ def leaderboard(
     metrics: Sequence[str],
     tasks: Sequence[str],
     warnings: Sequence[str] = (),
+    *,
+    chosen: bool = True,
 ) -> Comparison:
     """Compare models.
 
@@ -34,19 +38,26 @@ def leaderboard(
         metrics: As in :func:`.compare`.
         tasks: As in :func:`.compare`.
         warnings: Warnings to include.
+        chosen: Whether the user chose the baseline. Then it is an error if no model can be paired
+            with it.
 
     Raises:
-        TaskError: The task or metric is unknown, or a model cannot be paired with the baseline.
+        TaskError: The task or metric is unknown, or no model can be paired with the baseline.
         OutputError: A samples file is damaged.
     """
     names = labels(runs)
-    files = SamplesFiles()
+    evidence = Evidence()
     columns = [
-        Column(task, key, runs, names, files) for task, key in select_columns(runs, metrics, tasks)
+        Column(task, key, runs, names, evidence)
+        for task, key in select_columns(runs, metrics, tasks)
     ]
     measured = [column.measure(baseline) for column in columns]
+    unpaired = [reason for column in columns for reason in column.unpaired]
+    if unpaired and chosen and not _any_difference(measured):
+        raise TaskError(unpaired[0])
     lines = [*warnings, *_version_warnings(runs, names)]
     lines += [line for column in columns for line in column.warnings]
+    lines += [f"not compared: {reason}" for reason in unpaired]
     headings = [text_cell("model"), Cell(("boundary",)), Cell(("kept LoRA", "parameters"))]
     headings += [
         Cell((column.task, column.key.removesuffix(",none") + _ARROWS[column.direction]))
@@ -64,11 +75,15 @@ def leaderboard(
     return Comparison(
         title="Comparison",
         tables=(Table("", tuple(headings), rows),),
-        sentences=(),
-        legend=tuple(_legend(baseline_name, measured)),
+        sentences=tuple(table_sentences(columns, measured, names, baseline)),
+        legend=tuple(legend(baseline_name, measured, chosen=chosen)),
         warnings=tuple(dict.fromkeys(lines)),
         records=tuple(_records(runs, names, baseline_name, columns, measured)),
     )
+
+
+def _any_difference(measured: Sequence[Sequence[Measured | None]]) -> bool:
+    return any(m is not None and m.difference is not None for column in measured for m in column)
 
 
 def _model_cells(run: Run, name: str) -> tuple[Cell, Cell, Cell]:
@@ -85,46 +100,38 @@ def _cells(
 ) -> list[Cell]:
     """Return a column: value and interval, and below them the difference and its interval."""
     values = [m.value for m in column if m is not None and math.isfinite(m.value)]
-    largest = max(map(abs, values), default=0)
-    decimals = 3 if largest <= 10 else 2 if largest < 1000 else 0
+    places = decimals(column)
     best = None if direction is None or not values else (max if direction else min)(values)
     return [
-        Cell((_NONE,)) if m is None else _cell(m, decimals, best, direction, i == baseline)
+        Cell((_NONE,)) if m is None else _cell(m, places, best, direction, i == baseline)
         for i, m in enumerate(column)
     ]
 
 
 def _cell(
-    measured: Measured, decimals: int, best: float | None, direction: bool | None, baseline: bool
+    measured: Measured, places: int, best: float | None, direction: bool | None, baseline: bool
 ) -> Cell:
     if not math.isfinite(measured.value):
         return Cell(("n/a",))
-    lines = [f"{measured.value:.{decimals}f}"]
+    lines = [f"{measured.value:.{places}f}"]
     if measured.interval in ("bootstrap", "Wilson"):
-        lines[0] += f" [{measured.low:.{decimals}f}, {measured.high:.{decimals}f}]"
+        lines[0] += f" [{measured.low:.{places}f}, {measured.high:.{places}f}]"
     elif measured.high is not None:
-        lines[0] += f" ±{measured.high - measured.value:.{decimals}f}"
+        lines[0] += f" ±{measured.high - measured.value:.{places}f}"
     tooltip = "" if measured.documents is None else f"{measured.documents} documents"
     tone = ""
     if baseline:
         lines.append("baseline")
     elif measured.difference is not None:
-        lines.append(_difference(measured, decimals))
+        lines.append(signed(measured.difference, places) + signed_interval(measured, places))
     if measured.p_holm is not None:
         lines[1] += _mark(measured.p_holm)
-        tooltip += f"; {measured.test}: p = {measured.p_value:.2g}"
-        tooltip += f", {measured.p_holm:.2g} after Holm"
+        lines[1] += f" ({measured.common_documents} documents)" * measured.partly_compared
+        tooltip += f", {measured.common_documents} in common; {measured.test}: "
+        tooltip += f"p = {measured.p_value:.2g}, {measured.p_holm:.2g} after Holm"
         if measured.p_holm < 0.05 and direction is not None and measured.difference is not None:
             tone = "better" if (measured.difference > 0) == direction else "worse"
     return Cell(tuple(lines), tooltip, bold=measured.value == best, tone=tone)
-
-
-def _difference(measured: Measured, decimals: int) -> str:
-    difference = f"{measured.difference:+.{decimals}f}"
-    if measured.difference_low is None:
-        return difference
-    low, high = measured.difference_low, measured.difference_high
-    return f"{difference} [{low:+.{decimals}f}, {high:+.{decimals}f}]"
 
 
 def _mark(p_value: float) -> str:
@@ -140,34 +147,6 @@ def _version_warnings(runs: Sequence[Run], names: Sequence[str]) -> Iterator[str
     if len(users) > 1:
         versions = "; ".join(f"{version}: {', '.join(who)}" for version, who in users.items())
         yield f"results from several versions of lm-eval may not be comparable ({versions})"
-
-
-def _legend(baseline: str | None, columns: Sequence[Sequence[Measured | None]]) -> Iterator[str]:
-    """Yield the meaning of the signs that the table uses."""
-    measured = [m for column in columns for m in column if m is not None]
-    yield "bold: best value in the column; ↑ higher is better, ↓ lower is better"
-    intervals = {m.interval for m in measured}
-    methods = _methods(intervals, "Wilson", "bootstrap")
-    if methods:
-        yield f"[ ]: 95 % interval of the value ({methods})"
-    if "standard error" in intervals:
-        yield "±: half the width of the 95 % interval, from lm-eval's standard error (no samples)"
-    tests = _methods({m.test for m in measured}, "McNemar", "randomisation")
-    if baseline is None:
-        yield "use --baseline for paired differences and tests"
-    elif tests:
-        yield (
-            f"second line: difference from {baseline} on the same documents, with its 95 % "
-            f"interval; † p < 0.05, ‡ p < 0.01 ({tests}), Holm-corrected for the number of models "
-            "in the column"
-        )
-
-
-def _methods(used: set[str], binary: str, other: str) -> str:
-    """Return which of two methods were used, and where."""
-    if {binary, other} <= used:
-        return f"{binary} where documents are right or wrong, {other} elsewhere"
-    return next((method for method in (binary, other) if method in used), "")
 
 
 def _records(

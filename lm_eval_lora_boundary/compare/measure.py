@@ -7,17 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import scipy.stats
 
 from ..errors import TaskError
-from ..stats.bootstrap import Difference, holm
+from ..stats.bootstrap import holm
 from .columns import direction
-from .pairing import Entry, check_pair
-from .resample import all_binary, documents_of, resample
+from .groups import group_difference
+from .intervals import interval
+from .paired_difference import NotTestableError, PairedDifference, finite, paired_difference
+from .pairing import Entry, check_comparable, copies_warning, pair, pair_warnings
 from .runs import Run
-from .samples import SamplesFiles
-
-_NORMAL = 1.959963984540054  # 97.5 % quantile
+from .scored import Evidence
 
 
 @dataclass(frozen=True)
@@ -31,12 +30,14 @@ class Measured:
         low: Lower end of the 95 % interval of the value.
         high: Upper end.
         interval: Method of the interval: ``Wilson``, ``bootstrap``, ``standard error`` or empty.
-        difference: Value minus the baseline's value.
+        common_documents: Number of documents that the baseline answered too; None if not known.
+        partly_compared: Whether the model or the baseline answered other documents, too.
+        difference: The value minus the baseline's, both on the common documents.
         difference_low: Lower end of the 95 % interval of the difference.
         difference_high: Upper end.
         p_value: Two-sided p-value for no difference.
         p_holm: The same, Holm-corrected for the number of models in the column.
-        test: ``McNemar`` or ``randomisation``; empty without a test.
+        test: ``McNemar``, ``randomisation`` or ``stratified randomisation``; empty without a test.
     """
 
     value: float
@@ -45,31 +46,14 @@ class Measured:
     low: float | None = None
     high: float | None = None
     interval: str = ""
+    common_documents: int | None = None
+    partly_compared: bool = False
     difference: float | None = None
     difference_low: float | None = None
     difference_high: float | None = None
     p_value: float | None = None
     p_holm: float | None = None
     test: str = ""
-
-
-@dataclass(frozen=True)
-class Draws:
-    """A model's results on resampled documents.
-
-    Attributes:
-        low: Lower end of the 95 % interval of the value; None if there are too few documents.
-        high: Upper end.
-        index: Index of the model among those resampled together.
-        difference: Differences of all these models from the baseline; None without a baseline.
-        binary: Whether every document is right or wrong for all these models.
-    """
-
-    low: float | None
-    high: float | None
-    index: int
-    difference: Difference | None
-    binary: bool
 
 
 class Column:
@@ -80,24 +64,25 @@ class Column:
         key: lm-eval's key of the metric, ``metric,filter``.
         direction: Whether a higher value is better; None if not known.
         warnings: What a reader must know to judge the numbers.
+        unpaired: Why models could not be paired with the baseline.
     """
 
     def __init__(
-        self, task: str, key: str, runs: Sequence[Run], labels: Sequence[str], files: SamplesFiles
+        self, task: str, key: str, runs: Sequence[Run], labels: Sequence[str], evidence: Evidence
     ) -> None:
         """Look up the results of all models."""
         self.task, self.key = task, key
         self.direction = direction(runs, task, key)
         self.warnings: list[str] = []
+        self.unpaired: list[str] = []
         self._entries = [
-            Entry(label, run.tasks[task])
+            Entry(label, run, run.tasks[task])
             if task in run.tasks and key in run.tasks[task].values
             else None
             for run, label in zip(runs, labels, strict=True)
         ]
         self._labels = labels
-        self._files = files
-        self._shares = False  # whether the values are shares of documents that are right
+        self._evidence = evidence
 
     def measure(self, baseline: int | None) -> list[Measured | None]:
         """Return the numbers of every model; None for models without the task or metric.
@@ -106,124 +91,106 @@ class Column:
             baseline: Index of the model to compare with; None for no comparison.
 
         Raises:
-            TaskError: A model cannot be paired with the baseline.
             OutputError: A samples file is damaged.
         """
+        column = [None if entry is None else self._value(entry) for entry in self._entries]
         reference = None if baseline is None else self._entries[baseline]
         if baseline is not None and reference is None:
             self.warnings.append(
                 f"{self.task}: {self._labels[baseline]} has no {self.key}, so nothing is compared"
             )
-        entries = [entry for entry in self._entries if entry is not None]
-        for entry in entries:
-            self._check(entry, reference or entries[0], required=reference is not None)
-        # a metric without a direction, such as a ratio, is not a share even if it is always 1
-        self._shares = self.direction is not None and all_binary(
-            [entry.result for entry in entries], self.key, self._files
-        )
-        draws = self._draw([entry for entry in entries if not entry.result.group], reference)
-        column = [
-            None if entry is None else self._measure(entry, reference, draws.get(entry))
-            for entry in self._entries
-        ]
+        known = [entry for entry in self._entries if entry is not None]
+        for i, (entry, measured) in enumerate(zip(self._entries, column, strict=True)):
+            if entry is None or measured is None or entry is (reference or known[0]):
+                continue
+            if reference is None:
+                self._check(entry, known[0])
+            else:
+                column[i] = self._compare(entry, reference, measured)
         pairs = zip(self._labels, column, strict=True)
         if missing := [label for label, measured in pairs if measured and not measured.interval]:
             self.warnings.append(f"{self.task}, {self.key}: no interval for {', '.join(missing)}")
         return _with_holm(column)
 
-    def _check(self, entry: Entry, reference: Entry, *, required: bool) -> None:
-        """Check that a model can be paired; if this is not required, only warn."""
-        if entry is reference or entry.result.group:
+    def _value(self, entry: Entry) -> Measured:
+        """Return the value of a model, with its interval."""
+        result = entry.result
+        scored = self._evidence.scored(result, self.key)
+        if scored is not None:
+            self.warnings += copies_warning(self.task, entry, scored)
+        elif (reason := self._evidence.unusable(result)) is not None:
+            self.warnings.append(
+                f"{self.task}: the samples of {entry.label} cannot be used ({reason}), so its "
+                "interval is from lm-eval's standard error"
+            )
+        value, stderr = result.values[self.key], result.stderrs.get(self.key)
+        documents = self._documents(entry)
+        own = result.directions.get(self.key.partition(",")[0])
+        found = interval(scored, value, stderr, own)
+        if found is None:
+            return Measured(value, stderr, documents)
+        low, high, method = found
+        return Measured(value, stderr, documents, low, high, method)
+
+    def _documents(self, entry: Entry) -> int | None:
+        """Return the number of documents that were scored."""
+        scored = self._evidence.scored(entry.result, self.key)
+        return entry.result.documents if scored is None else len(scored.samples)
+
+    def _check(self, entry: Entry, other: Entry) -> None:
+        """Warn if a model answered other documents than another one."""
+        if entry.result.group:
             return
         try:
-            self.warnings += check_pair(
-                self.task, self.key, entry, reference, self._files, need_samples=required
-            )
+            self.warnings += check_comparable(self.task, entry, other)
+            if entry.result.samples is not None and other.result.samples is not None:
+                paired = pair(self.task, self.key, entry, other, self._evidence)
+                self.warnings += pair_warnings(self.task, entry, other, paired)
         except TaskError as error:
-            if required:
-                raise
             self.warnings.append(f"not comparable: {error}")
 
-    def _draw(self, entries: Sequence[Entry], reference: Entry | None) -> dict[Entry, Draws]:
-        """Resample all models together, or one by one where that is not possible."""
-        documents = [documents_of(entry.result, self.key, self._files).keys() for entry in entries]
-        if entries and all(ids == documents[0] for ids in documents):
-            together = self._draw_together(entries, reference)
-            if together:
-                return together
-        result: dict[Entry, Draws] = {}
-        for entry in entries:
-            pair = [entry] if reference is None or entry is reference else [entry, reference]
-            result |= self._draw_together(pair, reference) or self._draw_together([entry], None)
-        return result
-
-    def _draw_together(
-        self, entries: Sequence[Entry], reference: Entry | None
-    ) -> dict[Entry, Draws]:
-        """Resample models that share documents; return nothing if the samples do not allow it."""
-        resampled = resample([entry.result for entry in entries], self.key, self._files)
-        if resampled is None:
-            return {}
-        bootstrap, binary = resampled
-        low, high = bootstrap.interval()
-        difference = None if reference is None else bootstrap.difference(entries.index(reference))
-        return {
-            entry: Draws(_finite(low[i]), _finite(high[i]), i, difference, binary)
-            for i, entry in enumerate(entries)
-        }
-
-    def _measure(self, entry: Entry, reference: Entry | None, draws: Draws | None) -> Measured:
-        """Return the numbers of one model."""
-        result = entry.result
-        measured = Measured(
-            result.values[self.key],
-            result.stderrs.get(self.key),
-            len(documents_of(result, self.key, self._files)) or result.documents,
-        )
-        measured = self._with_interval(measured, draws)
-        if reference is None or entry is reference or result.group:
+    def _compare(self, entry: Entry, reference: Entry, measured: Measured) -> Measured:
+        """Add the difference from the baseline."""
+        theirs = self._documents(reference)
+        try:
+            found = self._difference(entry, reference)
+        except TaskError as error:
+            self.unpaired.append(str(error))
             return measured
-        difference = measured.value - reference.result.values[self.key]
-        measured = replace(measured, difference=_finite(difference))
-        if draws is None or draws.difference is None:
-            self.warnings.append(
-                f"{self.task}, {self.key}: {entry.label} was not tested: the samples do not "
-                "reproduce the values, or are too few"
-            )
-            return measured
-        i = draws.index
+        except NotTestableError as reason:
+            self.warnings.append(f"{self.task}, {self.key}: {entry.label} was not tested: {reason}")
+            # values on the same documents still have a difference
+            difference = measured.value - reference.result.values[self.key]
+            same = self._same_documents(entry, reference)
+            return replace(measured, difference=finite(difference)) if same else measured
         return replace(
             measured,
-            difference_low=_finite(draws.difference.low[i]),
-            difference_high=_finite(draws.difference.high[i]),
-            p_value=float(draws.difference.p_value[i]),
-            test="McNemar" if draws.binary else "randomisation",
+            common_documents=found.documents,
+            partly_compared=bool({measured.documents, theirs} - {found.documents, None}),
+            difference=finite(found.value),
+            difference_low=found.low,
+            difference_high=found.high,
+            p_value=found.p_value,
+            test=found.method,
         )
 
-    def _with_interval(self, measured: Measured, draws: Draws | None) -> Measured:
-        """Add the interval of the value.
+    def _difference(self, entry: Entry, reference: Entry) -> PairedDifference:
+        if entry.result.group or reference.result.group:
+            found, warnings = group_difference(
+                self.task, self.key, entry, reference, self._evidence
+            )
+            self.warnings += warnings
+            return found
+        self.warnings += check_comparable(self.task, entry, reference)
+        paired = pair(self.task, self.key, entry, reference, self._evidence)
+        self.warnings += pair_warnings(self.task, entry, reference, paired)
+        return paired_difference(paired)
 
-        Where all documents are right, or all wrong, resampling gives an interval of width 0. So
-        shares have Wilson's interval (Agresti & Coull 1998, The American Statistician 52,
-        119-126).
-        """
-        if draws is not None and self._shares and measured.documents:
-            right = round(measured.value * measured.documents)
-            test = scipy.stats.binomtest(right, measured.documents)
-            low, high = map(float, test.proportion_ci(method="wilson"))
-            return replace(measured, low=low, high=high, interval="Wilson")
-        if draws is not None:
-            method = "" if draws.low is None else "bootstrap"
-            return replace(measured, low=draws.low, high=draws.high, interval=method)
-        if measured.stderr is None or not math.isfinite(measured.value):
-            return measured
-        half = _NORMAL * measured.stderr
-        low, high = measured.value - half, measured.value + half
-        return replace(measured, low=low, high=high, interval="standard error")
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
+    def _same_documents(self, entry: Entry, reference: Entry) -> bool:
+        if entry.result.group or reference.result.group:
+            return False
+        paired = pair(self.task, self.key, entry, reference, self._evidence)
+        return paired.same_documents and math.isfinite(entry.result.values[self.key])
 
 
 def _with_holm(column: Sequence[Measured | None]) -> list[Measured | None]:
@@ -233,6 +200,8 @@ def _with_holm(column: Sequence[Measured | None]) -> list[Measured | None]:
         for i, measured in enumerate(column)
         if measured is not None and measured.p_value is not None
     }
+    if not p_values:
+        return list(column)
     corrected = dict(zip(p_values, holm(np.array(list(p_values.values()))), strict=True))
     return [
         replace(measured, p_holm=float(corrected[i]))

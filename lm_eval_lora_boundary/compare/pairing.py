@@ -1,13 +1,12 @@
-"""Check that two results are for the same task and the same documents."""
+"""Pair two runs document by document."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from ..errors import TaskError
-from .resample import documents_of
-from .runs import TaskResult
-from .samples import Documents, SamplesFiles
+from .runs import Run, TaskResult
+from .scored import Document, Evidence, Scored
 
 
 @dataclass(frozen=True, eq=False)
@@ -15,6 +14,7 @@ class Entry:
     """The result of a model on a task, with a label for the model."""
 
     label: str
+    run: Run
     result: TaskResult
 
     @property
@@ -23,17 +23,35 @@ class Entry:
         return f"{self.label} ({self.result.file})"
 
 
-def check_pair(
-    task: str, key: str, entry: Entry, reference: Entry, files: SamplesFiles, *, need_samples: bool
-) -> list[str]:
-    """Check that two results are for the same task and the same documents.
+@dataclass(frozen=True)
+class Pair:
+    """Two runs and the documents that both answered.
+
+    Attributes:
+        ours: A run.
+        theirs: The run to compare it with.
+        documents: Their common documents, each once, in an order that does not depend on the runs.
+    """
+
+    ours: Scored
+    theirs: Scored
+    documents: tuple[Document, ...]
+
+    @property
+    def same_documents(self) -> bool:
+        """Whether both runs answered exactly these documents, each once."""
+        return all(len(run.samples) == len(self.documents) for run in (self.ours, self.theirs))
+
+
+def check_comparable(task: str, entry: Entry, reference: Entry) -> list[str]:
+    """Check what the results files say about two results of a task.
 
     Returns:
         Warnings about other differences.
 
     Raises:
-        TaskError: The task versions or the documents differ, or ``need_samples`` is set and one
-            of the results has no samples.
+        TaskError: The versions of the task differ; or nothing but the number of documents is known,
+            and these differ.
     """
     ours, theirs = entry.result, reference.result
     if ours.version != theirs.version:
@@ -41,59 +59,90 @@ def check_pair(
             f"{task}: {entry.name} used version {ours.version} of the task and {reference.name} "
             f"version {theirs.version}; evaluate both with the same version"
         )
-    without_samples = [e for e in (entry, reference) if e.result.samples is None]
-    if without_samples and need_samples:
+    without_samples = ours.samples is None or theirs.samples is None
+    counts = {ours.documents, theirs.documents}
+    if without_samples and None not in counts and len(counts) > 1:
         raise TaskError(
-            f"{task}: {without_samples[0].name} has no samples, which a paired comparison needs; "
-            "evaluate with --log_samples, or compare without --baseline"
+            f"{task}: {entry.name} answered {ours.documents} documents and {reference.name} "
+            f"{theirs.documents}; evaluate both with --log_samples, or the same --limit"
         )
-    warnings = []
-    if without_samples:
-        _check_counts(task, entry, reference)
-    else:
-        docs, others = (documents_of(result, key, files) for result in (ours, theirs))
-        _check_documents(task, entry, docs, reference, others)
-        different = sum(docs[i].prompt_hash != others[i].prompt_hash for i in docs)
-        if different:
-            warnings.append(
-                f"{task}: {different} of {len(docs)} prompts differ between {entry.label} and "
-                f"{reference.label} (few-shot examples, chat template or system instruction)"
-            )
     if ours.generation != theirs.generation:
+        return [f"{task}: {entry.label} and {reference.label} used different generation arguments"]
+    return []
+
+
+def pair(task: str, key: str, entry: Entry, reference: Entry, evidence: Evidence) -> Pair:
+    """Pair the documents of two results by content and target.
+
+    ``doc_id`` is only the place of a document in the split, so it is not asked for: runs with
+    another ``--limit``, ``--samples``, order or numbering have common documents too.
+
+    Raises:
+        TaskError: A result has no samples of the metric, or they share no document.
+        OutputError: A samples file is damaged.
+    """
+    ours, theirs = (evidence.scored(each.result, key) for each in (entry, reference))
+    for each, scored in ((entry, ours), (reference, theirs)):
+        if scored is None:
+            raise TaskError(_without_samples(task, key, each, evidence))
+    assert ours is not None and theirs is not None
+    documents = tuple(sorted(ours.places.keys() & theirs.places.keys()))
+    if not documents:
+        contents = {content for content, _ in ours.places} & {c for c, _ in theirs.places}
+        hint = f" ({len(contents)} have the same content, but another target)" if contents else ""
+        raise TaskError(
+            f"{task}: {entry.name} and {reference.name} share none of their {len(ours.places)} and "
+            f"{len(theirs.places)} documents{hint}; evaluate both on the same split and revision "
+            "of the data"
+        )
+    return Pair(ours, theirs, documents)
+
+
+def pair_warnings(task: str, entry: Entry, reference: Entry, paired: Pair) -> list[str]:
+    """Return what a reader must know about the documents of a pair."""
+    names = f"{entry.label} and {reference.label}"
+    ours, theirs, common = paired.ours, paired.theirs, len(paired.documents)
+    warnings = []
+    if not common == len(ours.places) == len(theirs.places):
+        contents = {content for content, _ in ours.places} & {c for c, _ in theirs.places}
+        others = len(contents) - len({content for content, _ in paired.documents})
         warnings.append(
-            f"{task}: {entry.label} and {reference.label} used different generation arguments"
+            f"{task}: {names} share {common} of their {len(ours.places)} and "
+            f"{len(theirs.places)} documents, and are compared on these"
+            + (f"; {others} more have the same content, but another target" if others else "")
+        )
+    prompts = [
+        [run.samples[run.places[document]].prompt_hash for document in paired.documents]
+        for run in (ours, theirs)
+    ]
+    different = sum(bool(a and b) and a != b for a, b in zip(*prompts, strict=True))
+    if different:
+        warnings.append(
+            f"{task}: {different} of {common} prompts differ between {names} (few-shot examples, "
+            "chat template or system instruction)"
         )
     return warnings
 
 
-def _check_counts(task: str, entry: Entry, reference: Entry) -> None:
-    """Check the number of documents, where nothing else is known about them."""
-    ours, theirs = entry.result.documents, reference.result.documents
-    if None not in (ours, theirs) and ours != theirs:
-        raise TaskError(
-            f"{task}: {entry.name} answered {ours} documents and {reference.name} {theirs}; "
-            "evaluate both with the same --limit or --samples"
-        )
+def copies_warning(task: str, entry: Entry, scored: Scored) -> list[str]:
+    """Warn about documents that are copies of others."""
+    if not scored.copies:
+        return []
+    return [
+        f"{task}: {scored.copies} of {len(scored.samples)} documents of {entry.label} are copies "
+        "of others (the same content and target); lm-eval's value counts all of them, intervals "
+        "and tests count each document once"
+    ]
 
 
-def _check_documents(
-    task: str, entry: Entry, ours: Documents, reference: Entry, theirs: Documents
-) -> None:
-    """Check that documents have the same numbers, contents and targets."""
-    if ours.keys() != theirs.keys():
-        raise TaskError(
-            f"{task}: {entry.name} answered {len(ours)} documents and {reference.name} "
-            f"{len(theirs)}, of which they share {len(ours.keys() & theirs.keys())}; the first "
-            f"that only one answered is doc_id {min(ours.keys() ^ theirs.keys())}; evaluate both "
-            "with the same --limit or --samples"
-        )
-    contents = {i for i in ours if ours[i].doc_hash != theirs[i].doc_hash}
-    targets = {i for i in ours if ours[i].target_hash != theirs[i].target_hash}
-    if different := contents | targets:
-        first = min(different)
-        raise TaskError(
-            f"{task}: {len(different)} of {len(ours)} documents differ between {entry.name} and "
-            f"{reference.name}; the first is doc_id {first} (its "
-            f"{'content' if first in contents else 'target'}); evaluate both on the same split and "
-            "revision of the data"
-        )
+def _without_samples(task: str, key: str, entry: Entry, evidence: Evidence) -> str:
+    """Say why a result cannot be paired."""
+    reason = evidence.unusable(entry.result)
+    if reason is not None:
+        return f"{task}: the samples of {entry.name} cannot be used: {reason}; evaluate again"
+    if entry.result.samples is not None:
+        return f"{task}: the samples of {entry.name} have no {key}; evaluate again"
+    # without the task, so that it is said once
+    return (
+        f"{entry.name} has no samples, which a paired comparison needs; evaluate with --log_samples"
+    )

@@ -2,28 +2,57 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from lm_eval.utils import hash_string
 
 from ..errors import OutputError
 from ..files import invalid_sample, read_samples
 
 _REMEDY = "evaluate again"
+# what a line holds besides the metrics, in any version of lm-eval
+_FIELDS = {
+    *("doc_id", "doc", "target", "arguments", "resps", "filtered_resps", "filter", "metrics"),
+    *("doc_hash", "prompt_hash", "target_hash"),
+}
+_UNNAMED = ""  # the filter of lines that do not name one
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What lm-eval logged for a document; ``items`` are by metric name."""
+    """What lm-eval logged for a document.
+
+    Attributes:
+        doc_hash: Hash of its content.
+        target_hash: Hash of its target.
+        prompt_hash: Hash of its prompt; empty if an older lm-eval did not record it.
+        items: What the metrics are computed from, by metric name.
+    """
 
     doc_hash: str
     target_hash: str
     prompt_hash: str
     items: Mapping[str, Any]
 
+    @property
+    def document(self) -> tuple[str, str]:
+        """What is the same wherever this document is asked: its content and its target."""
+        return self.doc_hash, self.target_hash
+
 
 Documents = Mapping[int, Sample]
+
+
+@dataclass
+class _File:
+    """A samples file: documents by filter and ``doc_id``, or why they cannot be used."""
+
+    by_filter: dict[str, dict[int, Sample]] = field(default_factory=dict)
+    unusable: str | None = None
 
 
 class SamplesFiles:
@@ -31,7 +60,7 @@ class SamplesFiles:
 
     def __init__(self) -> None:
         """Start with no file read."""
-        self._files: dict[Path, dict[str, dict[int, Sample]]] = {}
+        self._files: dict[Path, _File] = {}
 
     def documents(self, path: Path, filter_name: str) -> Documents:
         """Return the documents in a file under a filter, by ``doc_id``.
@@ -39,27 +68,50 @@ class SamplesFiles:
         Raises:
             OutputError: The file cannot be read or is not in lm-eval's format.
         """
+        file = self._read(path)
+        if file.unusable is not None:
+            return {}
+        return file.by_filter.get(filter_name) or file.by_filter.get(_UNNAMED, {})
+
+    def unusable(self, path: Path) -> str | None:
+        """Return why a file of an older lm-eval cannot be used, or None if it can.
+
+        Raises:
+            OutputError: The file cannot be read or is not in lm-eval's format.
+        """
+        return self._read(path).unusable
+
+    def _read(self, path: Path) -> _File:
         if path not in self._files:
             self._files[path] = _read(path)
-        return self._files[path].get(filter_name, {})
+        return self._files[path]
 
 
-def _read(path: Path) -> dict[str, dict[int, Sample]]:
-    """Return the documents in a file, by filter and ``doc_id``."""
-    by_filter: dict[str, dict[int, Sample]] = {}
+def _read(path: Path) -> _File:
+    file = _File()
     for place, content in read_samples(path, _REMEDY):
         doc_id = content["doc_id"]
         try:
-            sample = Sample(
-                content["doc_hash"],
-                content["target_hash"],
-                content["prompt_hash"],
-                {name: content[name] for name in content["metrics"]},
-            )
-            documents = by_filter.setdefault(content.get("filter", "none"), {})
+            sample = _sample(content)
+            filter_name = content.get("filter", _UNNAMED)
+            documents = file.by_filter.setdefault(filter_name, {})
         except (KeyError, TypeError) as error:
             raise invalid_sample(place, error, _REMEDY) from error
         if doc_id in documents:
-            raise OutputError(f"{place}: document {doc_id} appears twice; {_REMEDY}")
+            if filter_name != _UNNAMED:
+                raise OutputError(f"{place}: document {doc_id} appears twice; {_REMEDY}")
+            file.unusable = "an older lm-eval wrote them and did not say which filter a line is of"
         documents[doc_id] = sample
-    return by_filter
+    return file
+
+
+def _sample(content: Mapping[str, Any]) -> Sample:
+    """Return a line as a sample; hashes and names of metrics are missing in old files."""
+    names = content.get("metrics", [name for name in content if name not in _FIELDS])
+    doc_hash, target_hash = content.get("doc_hash"), content.get("target_hash")
+    if doc_hash is None:  # as lm-eval computes it
+        doc_hash = hash_string(json.dumps(content["doc"], indent=2, ensure_ascii=False))
+    if target_hash is None:
+        target_hash = hash_string(str(content["target"]))
+    items = {name: content[name] for name in names}
+    return Sample(doc_hash, target_hash, content.get("prompt_hash") or "", items)

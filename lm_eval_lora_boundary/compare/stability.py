@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from fnmatch import fnmatchcase
-from statistics import median
+from statistics import mean, median
 from typing import Any
 
 from ..errors import TaskError
@@ -16,13 +16,14 @@ from .labels import shortest_suffixes
 from .sweeps import Sweep, nothing_chosen
 
 _NONE = "–"
-_MIN_WIN_RATE = 0.05  # boundaries that win less often are not listed
+_MIN_SHARE = 0.05  # boundaries that are chosen less often are not listed
 _LEGEND = (
     "best: boundary with the best value, the smallest if several are equal; depth: share of the "
     "layers that keep LoRA at that boundary",
-    "wins: how often a boundary comes out best when the documents are resampled",
-    "equivalent: scored boundaries that the best one does not beat significantly (5 % level, each "
-    "boundary tested on its own)",
+    "chosen on halves: how often a boundary is the best on a random half of the documents; ties "
+    "are shared",
+    "keeps the gain: the smallest cut that the sweep showed to keep the adapter's gain, within its "
+    "margin; recommended: what the sweep recommends",
 )
 
 
@@ -44,13 +45,7 @@ def stability(
         )
     labels = shortest_suffixes([str(sweep.folder.resolve()) for sweep in sweeps])
     adapters = shortest_suffixes([str(sweep.settings.get("peft", _NONE)) for sweep in sweeps])
-    known = list(dict.fromkeys(task for sweep in sweeps for task in sweep.tasks))
-    for pattern in tasks:
-        if not any(fnmatchcase(task, pattern) for task in known):
-            raise TaskError(
-                f"tasks={pattern} is not in any of the sweeps; they have {', '.join(known)}"
-            )
-    wanted = [t for t in known if not tasks or any(fnmatchcase(t, pattern) for pattern in tasks)]
+    wanted = _wanted(sweeps, tasks)
     entries = [
         entry
         for sweep, label, adapter in zip(sweeps, labels, adapters, strict=True)
@@ -67,112 +62,130 @@ def stability(
     groups = [group for group in groups if len(group) > 1]
     if not _is_one_task(entries):
         groups.append(entries)
+    warnings += [line for group in groups for line in _warnings(group)]
     return Comparison(
         title="Stability of the boundary",
         tables=(
             _best_table(entries),
-            *((_summary_table(groups), _winners_table(groups)) if groups else ()),
+            *((_summary_table(groups), _chosen_table(groups)) if groups else ()),
         ),
         sentences=tuple(map(_sentence, groups)),
         legend=_LEGEND,
-        warnings=tuple(
-            dict.fromkeys([*warnings, *(line for group in groups for line in _warnings(group))])
-        ),
+        warnings=tuple(dict.fromkeys(warnings)),
         records=tuple(map(_record, entries)),
     )
 
 
+def _wanted(sweeps: Sequence[Sweep], patterns: Sequence[str]) -> list[str]:
+    """Return the tasks to compare."""
+    known = list(dict.fromkeys(task for sweep in sweeps for task in sweep.tasks))
+    for pattern in patterns:
+        if not any(fnmatchcase(task, pattern) for task in known):
+            raise TaskError(
+                f"tasks={pattern} is not in any of the sweeps; they have {', '.join(known)}"
+            )
+    return [t for t in known if not patterns or any(fnmatchcase(t, p) for p in patterns)]
+
+
 def _best_table(entries: Sequence[BestBoundary]) -> Table:
     """Return the table with one row per sweep and task."""
-    names = ["sweep", "adapter", "task", "metric", "documents", "layers"]
-    names += ["best", "depth", "value", "wins", "smallest equivalent", "equivalent"]
-    return Table(
-        "Best boundary of each sweep",
-        _headings(names, text_columns=4),
-        tuple(
-            (
-                *map(text_cell, (c.sweep, c.adapter, c.task, c.metric.removesuffix(",none"))),
-                *_integer_cells(c.documents, c.layers),
-                Cell((str(c.best),), bold=True),
-                Cell((_percent(c.depth),)),
-                Cell((_NONE if c.value is None else f"{c.value:.3f}",)),
-                Cell((_percent(c.win_rates[c.best]),)),
-                *_integer_cells(c.smallest_equivalent),
-                Cell((_NONE if c.equivalent is None else format_ranges(c.equivalent),)),
-            )
-            for c in entries
-        ),
+    headings = _headings(
+        *("sweep\nadapter", "task\nmetric", "documents", "layers", "best\ndepth", "value"),
+        *("chosen\non halves", "keeps\nthe gain", "recommended"),
+        text_columns=2,
     )
+    rows = tuple(
+        (
+            text_cell(c.sweep, c.adapter),
+            text_cell(c.task, c.metric.removesuffix(",none")),
+            *_cells(c.documents, c.layers),
+            Cell((str(c.best), _percent(c.depth) or _NONE), bold=True),
+            *_cells(
+                None if c.value is None else f"{c.value:.3f}",
+                _percent(c.shares.get(c.best)),
+                c.smallest_noninferior,
+                c.choice,
+            ),
+        )
+        for c in entries
+    )
+    return Table("Best boundary of each sweep", headings, rows)
 
 
 def _summary_table(groups: Sequence[Sequence[BestBoundary]]) -> Table:
     """Return the table over sweeps: one row per task, and one for all tasks."""
-    names = ["task", "count", "best", "median best", "depth", "median depth"]
-    names += ["equivalent in all"]
     rows = []
     for group in groups:
         best = [entry.best for entry in group]
         depths = [entry.depth for entry in group if entry.depth is not None]
-        shared = equivalent_in_all(group)
         rows.append(
             (
                 text_cell(_task_label(group)),
-                Cell((str(len(group)),)),
-                Cell((f"{min(best)} to {max(best)}",)),
-                Cell((f"{median(best):g}",)),
-                Cell((f"{min(depths):.0%} to {max(depths):.0%}" if depths else _NONE,)),
-                Cell((_percent(median(depths) if depths else None),)),
-                Cell((_NONE if shared is None else format_ranges(shared) or "none",)),
+                *_cells(
+                    len(group),
+                    f"{min(best)} to {max(best)}",
+                    f"{median(best):g}",
+                    f"{min(depths):.0%} to {max(depths):.0%}" if depths else None,
+                    _percent(median(depths) if depths else None),
+                    keeps_gain_in_all(group),
+                ),
             )
         )
-    return Table("Across sweeps", _headings(names), tuple(rows))
+    headings = _headings(
+        *("task", "count", "best", "median best", "depth", "median depth"),
+        "keeps the gain\nin all",
+    )
+    return Table("Across sweeps", headings, tuple(rows))
 
 
-def _winners_table(groups: Sequence[Sequence[BestBoundary]]) -> Table:
-    """Return the table of boundaries that win in some sweep, most frequent winners first."""
+def _chosen_table(groups: Sequence[Sequence[BestBoundary]]) -> Table:
+    """Return the table of boundaries that are the best somewhere, those chosen most often first."""
     rows = []
     for group in groups:
-        tested = {boundary for entry in group for boundary in entry.tested}
-        wins = {b: [entry.win_rates.get(b) or 0.0 for entry in group] for b in tested}
         best = Counter(entry.best for entry in group)
-        for boundary in sorted(wins, key=lambda b: (-sum(wins[b]), b)):
-            win_rate = sum(wins[boundary]) / len(group)
-            if boundary not in best and win_rate < _MIN_WIN_RATE:
+        shares = {
+            boundary: _mean_share(group, boundary)
+            for boundary in {boundary for entry in group for boundary in entry.tested}
+        }
+        for boundary, share in sorted(
+            shares.items(), key=lambda pair: (-(pair[1] or 0), -best[pair[0]], pair[0])
+        ):
+            if boundary not in best and (share or 0) < _MIN_SHARE:
                 continue
-            equivalent = sum(boundary in (entry.equivalent or ()) for entry in group)
-            rows.append(
-                (
-                    text_cell(_task_label(group)),
-                    Cell((str(boundary),)),
-                    Cell((f"{best[boundary]} of {len(group)}",)),
-                    Cell((_percent(win_rate),)),
-                    Cell((f"{equivalent} of {len(group)}",)),
-                )
-            )
-    names = ["task", "boundary", "best in", "wins on average", "equivalent in"]
-    return Table("Which boundaries win", _headings(names), tuple(rows))
+            cells = _cells(boundary, f"{best[boundary]} of {len(group)}", _percent(share))
+            rows.append((text_cell(_task_label(group)), *cells))
+    headings = _headings("task", "boundary", "best in", "chosen on halves,\non average")
+    return Table("Which boundaries are chosen", headings, tuple(rows))
 
 
-def _headings(names: Sequence[str], text_columns: int = 1) -> tuple[Cell, ...]:
-    return tuple(Cell((name,), left_aligned=i < text_columns) for i, name in enumerate(names))
+def _mean_share(group: Sequence[BestBoundary], boundary: int) -> float | None:
+    """Return how often a boundary is chosen on average; None if a sweep does not say it.
+
+    A sweep that did not score the boundary never chooses it.
+    """
+    shares = [entry.shares.get(boundary, 0.0) for entry in group]
+    known = [share for share in shares if share is not None]
+    return mean(known) if len(known) == len(shares) else None
 
 
-def equivalent_in_all(group: Iterable[BestBoundary]) -> list[int] | None:
-    """Return the boundaries that are equivalent to the best one in all; None if not known."""
-    sets = [None if entry.equivalent is None else set(entry.equivalent) for entry in group]
-    known = [boundaries for boundaries in sets if boundaries is not None]
-    return sorted(set.intersection(*known)) if len(known) == len(sets) else None
+def keeps_gain_in_all(group: Sequence[BestBoundary]) -> int | None:
+    """Return the smallest boundary that every sweep showed to keep the gain, or None.
+
+    A sweep tests from the top down and stops at the first boundary that fails, so all boundaries
+    above its smallest keep the gain too.
+    """
+    smallest = [entry.smallest_noninferior for entry in group]
+    known = [boundary for boundary in smallest if isinstance(boundary, int)]
+    if len(known) < len(smallest) or len({entry.layers for entry in group}) > 1:
+        return None
+    largest = max(known)
+    return largest if all(largest in entry.tested for entry in group) else None
 
 
-def format_ranges(boundaries: Iterable[int]) -> str:
-    """Return sorted integers as text, such as ``-1, 3 to 5, 9``."""
-    ranges: list[list[int]] = []
-    for boundary in boundaries:
-        if ranges and boundary == ranges[-1][-1] + 1:
-            ranges[-1].append(boundary)
-        else:
-            ranges.append([boundary])
-    return ", ".join(str(r[0]) if len(r) == 1 else f"{r[0]} to {r[-1]}" for r in ranges)
+def _headings(*names: str, text_columns: int = 1) -> tuple[Cell, ...]:
+    return tuple(
+        Cell(tuple(name.split("\n")), left_aligned=i < text_columns) for i, name in enumerate(names)
+    )
 
 
 def _sentence(group: Sequence[BestBoundary]) -> str:
@@ -187,12 +200,13 @@ def _sentence(group: Sequence[BestBoundary]) -> str:
     layers = {entry.layers for entry in group}
     if len(layers) == 1 and None not in layers:
         sentence += f" in a model of {layers.pop()} layers"
-    shared = equivalent_in_all(group)
-    if shared is None:
+    kept = keeps_gain_in_all(group)
+    if kept is not None:
+        return f"{sentence}. Boundary {kept} is the smallest shown to keep the gain in all of them."
+    if not all(entry.gain_tested for entry in group):
         return f"{sentence}."
-    if not shared:
-        return f"{sentence}. No boundary is equivalent to the best one in all of them."
-    return f"{sentence}. Equivalent to the best one in all of them: {format_ranges(shared)}."
+    shown = sum(entry.smallest_noninferior is not None for entry in group)
+    return f"{sentence}. A cut is shown to keep the gain in {shown} of them."
 
 
 def _warnings(group: Sequence[BestBoundary]) -> Iterator[str]:
@@ -209,25 +223,13 @@ def _warnings(group: Sequence[BestBoundary]) -> Iterator[str]:
         yield f"{task}: the models have different numbers of layers; compare the depths"
     if len({entry.tested for entry in group}) > 1:
         yield f"{task}: the sweeps did not score the same boundaries"
-    for entry in group:
-        where = f"{entry.sweep}, {entry.task}"
-        if entry.equivalent is None:
-            yield f"{where}: no samples that show which boundaries are equivalent"
-        elif entry.equivalent and entry.smallest_equivalent not in (None, entry.equivalent[0]):
-            yield (
-                f"{where}: according to sweep.json the smallest equivalent boundary is "
-                f"{entry.smallest_equivalent}, according to the samples {entry.equivalent[0]}; "
-                "sweep.json was written by another version"
-            )
 
 
 def _record(entry: BestBoundary) -> dict[str, Any]:
     """Return an entry as a record; sequences become text."""
     record = asdict(entry) | {"depth": entry.depth}
-    record["win_rate"] = record.pop("win_rates")[entry.best]
-    for name in ("tested", "equivalent"):
-        if record[name] is not None:
-            record[name] = " ".join(map(str, record[name]))
+    record["selection_share"] = record.pop("shares").get(entry.best)
+    record["tested"] = " ".join(map(str, entry.tested))
     return record
 
 
@@ -239,9 +241,9 @@ def _task_label(group: Sequence[BestBoundary]) -> str:
     return group[0].task if _is_one_task(group) else "all tasks"
 
 
-def _percent(value: float | None) -> str:
-    return _NONE if value is None else f"{value:.0%}"
+def _percent(value: float | None) -> str | None:
+    return None if value is None else f"{value:.0%}"
 
 
-def _integer_cells(*values: int | None) -> tuple[Cell, ...]:
+def _cells(*values: int | str | None) -> tuple[Cell, ...]:
     return tuple(Cell((_NONE if value is None else str(value),)) for value in values)

@@ -69,13 +69,14 @@ def _is_complete(entry: Any) -> bool:
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         return False
     boundaries = [row.get("boundary") for row in rows]
-    numbers = [number for row in rows for number in (row.get("value"), row.get("win_rate"))]
-    integers = [entry.get(name) for name in ("smallest_equivalent", "documents")]
+    numbers = [row.get(name) for row in rows for name in ("value", "selection_share")]
+    cuts = [entry.get(name) for name in ("smallest_noninferior", "choice")]
     return (
         all("value" in row for row in rows)
         and all(isinstance(boundary, int) for boundary in boundaries)
         and all(isinstance(number, (int, float, type(None))) for number in numbers)
-        and all(isinstance(integer, (int, type(None))) for integer in integers)
+        and all(isinstance(cut, (int, str, type(None))) for cut in cuts)
+        and isinstance(entry.get("documents"), (int, type(None)))
         and entry.get("best") in [*boundaries, *_other_cuts(entry)]
     )
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rich.console import RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
 from .comparison import Cell, Comparison
+from .comparison import Table as Content
 
 _STYLES = {"better": "green", "worse": "red", "": ""}
 
@@ -16,19 +17,36 @@ _STYLES = {"better": "green", "worse": "red", "": ""}
 def parts(comparison: Comparison) -> Iterator[RenderableType]:
     """Yield sentences, tables, legend and warnings."""
     yield from (Text(sentence) for sentence in comparison.sentences)
-    for content in comparison.tables:
-        table = Table(title=Text(content.title) if content.title else None, show_lines=True)
-        for heading in content.headings:
+    yield from map(_Sheet, comparison.tables)
+    yield from (Text(line, style="dim") for line in comparison.legend)
+    yield from (Text(f"warning: {line}", style="yellow") for line in comparison.warnings)
+
+
+class _Sheet:
+    """A table that breaks headings between words if the terminal is wide enough for it."""
+
+    def __init__(self, content: Content) -> None:
+        self._content = content
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        widths = [
+            max((len(word) for line in heading.lines for word in line.split()), default=0)
+            for heading in self._content.headings
+        ]
+        fits = sum(widths) + 3 * len(widths) + 1 <= options.max_width
+        table = Table(
+            title=Text(self._content.title) if self._content.title else None, show_lines=True
+        )
+        for heading, width in zip(self._content.headings, widths, strict=True):
             table.add_column(
                 Text("\n".join(heading.lines)),
                 justify="left" if heading.left_aligned else "right",
                 overflow="fold",
+                min_width=width if fits else None,
             )
-        for row in content.rows:
+        for row in self._content.rows:
             table.add_row(*map(_text, row))
         yield table
-    yield from (Text(line, style="dim") for line in comparison.legend)
-    yield from (Text(f"warning: {line}", style="yellow") for line in comparison.warnings)
 
 
 def _text(cell: Cell) -> Text:

@@ -25,6 +25,7 @@ def write(
     values: Mapping[str, float] | None = None,
     directions: Mapping[str, bool | None] | None = None,
     documents: Mapping[int, Any] | None = None,
+    ids: Sequence[int] | None = None,
     target: str = "target",
     prompt: str = "prompt",
     version: float = 1.0,
@@ -36,7 +37,7 @@ def write(
     """Write results and samples as `lm_eval --output_path --log_samples` does.
 
     The value of a metric is the mean of its items unless ``values`` gives another. ``documents``
-    replaces the contents of single documents, by number.
+    replaces the contents of single documents, by number; ``ids`` are their ``doc_id``.
 
     Returns:
         The results file.
@@ -89,7 +90,7 @@ def write(
         fewshot_as_multiturn=False,
     )
     logged = {
-        task: _samples(items, documents or {}, target, prompt) for task, items in tasks.items()
+        task: _samples(items, documents or {}, ids, target, prompt) for task, items in tasks.items()
     }
     tracker.save_results_aggregated(results=results, samples=logged if samples else None)
     if samples:
@@ -100,7 +101,7 @@ def write(
 
 
 def _samples(
-    items: Items, documents: Mapping[int, Any], target: str, prompt: str
+    items: Items, documents: Mapping[int, Any], ids: Sequence[int] | None, target: str, prompt: str
 ) -> list[dict[str, Any]]:
     lines = []
     for filter_name in dict.fromkeys(key.partition(",")[2] for key in items):
@@ -113,7 +114,7 @@ def _samples(
             doc = documents.get(i, {"id": i})
             lines.append(
                 {
-                    "doc_id": i,
+                    "doc_id": i if ids is None else ids[i],
                     "doc": doc,
                     "target": target,
                     "arguments": [(prompt, {})],
@@ -121,7 +122,7 @@ def _samples(
                     "filtered_resps": ["x"],
                     "filter": filter_name,
                     "metrics": list(by_metric),
-                    "doc_hash": hash_string(json.dumps(doc)),
+                    "doc_hash": hash_string(json.dumps(doc, indent=2, ensure_ascii=False)),
                     "prompt_hash": hash_string(prompt),
                     "target_hash": hash_string(target),
                     **{metric: logged[i] for metric, logged in by_metric.items()},
@@ -166,16 +167,21 @@ def sweep_folder(
     layers: int = 4,
     documents: int = 20,
     seed: int = 3,
+    adapter: str = "org/lora",
+    shares: Mapping[int, float] | None = None,
     **entry: Any,
 ) -> Path:
-    """Write a sweep over boundaries -1 to layers - 1; the values rise with the boundary."""
+    """Write a sweep over boundaries -1 to layers - 1; the values rise with the boundary.
+
+    ``shares`` says how often a boundary is chosen on halves; it is missing for the others.
+    """
     results = {}
     for boundary in range(-1, layers):
         tasks = {
             t: {"acc,none": answers(documents, seed, 0.2 + 0.15 * (boundary + 1))} for t in best
         }
         cut = {"boundary": boundary, "num_layers": layers, "kept_parameters": boundary + 1}
-        args = {"pretrained": "org/base", "peft": "org/lora", "boundary": boundary}
+        args = {"pretrained": "org/base", "peft": adapter, "boundary": boundary}
         file = write(folder / "tmp", tasks, model="lora_boundary", args=args, cut=cut)
         shutil.move(file.parent, folder / f"boundary={boundary}")
         results[boundary] = {t: first_mean(items) for t, items in tasks.items()}
@@ -184,13 +190,19 @@ def sweep_folder(
         task: {
             "metric": "acc,none",
             "higher_is_better": True,
-            "boundaries": [{"boundary": b, "value": v[task]} for b, v in results.items()],
+            "boundaries": [
+                {"boundary": b, "value": v[task], "p_simultaneous": 1.0}
+                | ({"selection_share": shares[b]} if shares and b in shares else {})
+                for b, v in results.items()
+            ],
             "best": chosen,
-            "smallest_equivalent": None,
+            "smallest_noninferior": None,
+            "choice": layers - 1,
+            "answers": [],
             **entry,
         }
         for task, chosen in best.items()
     }
-    content = {"signature": "", "settings": {"peft": "org/lora"}, "tasks": tasks}
+    content = {"signature": "", "settings": {"peft": adapter}, "tasks": tasks}
     (folder / "sweep.json").write_text(json.dumps(content))
     return folder

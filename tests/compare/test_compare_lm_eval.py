@@ -118,6 +118,16 @@ def test_results_written_by_lm_eval(evaluated: dict[str, Any]) -> None:
     for row in comparison.records:
         results = evaluated[by_boundary[row["boundary"]]][1]
         assert row["value"] == results["results"][row["task"]][f"{row['metric']},{row['filter']}"]
+        if row["group"] and row["boundary"] is not None:
+            # the group has one task
+            (task,) = (
+                each
+                for each in comparison.records
+                if (each["task"], each["metric"], each["boundary"])
+                == ("made_choices", "acc", row["boundary"])
+            )
+            assert row["difference"] == pytest.approx(task["difference"], abs=1e-12)
+            assert row["common_documents"] == 12 and row["p_value"] is not None
         if not row["group"]:
             # also for corpus metrics, and for perplexity, which is not a mean
             assert row["interval"] in ("Wilson", "bootstrap"), row
@@ -153,7 +163,8 @@ def test_sweeps_written_by_sweep(
         assert row["best"] == entry["best"]
         assert row["layers"] == LAYERS
         assert row["documents"] == 12
-        assert int(row["equivalent"].split()[0]) == entry["smallest_equivalent"]
+        assert row["choice"] == entry["choice"]
+        assert row["smallest_noninferior"] == entry.get("smallest_noninferior")
     assert all("no cut was chosen on made_choices" in line for line in stability.warnings)
     assert len(stability.warnings) == 2
     baseline, results = evaluated["hf"]

@@ -31,46 +31,65 @@ def write_pair(
     ("difference", "message"),
     [
         (
-            {"documents": {3: "other", 7: "other"}},
-            r"task: 2 of 10 documents differ between ours \(.*\) and theirs \(.*\); the first is "
-            r"doc_id 3 \(its content\)",
+            {"documents": {i: f"other {i}" for i in range(10)}},
+            r"task: ours \(.*\) and theirs \(.*\) share none of their 10 and 10 documents; "
+            "evaluate both on the same split and revision of the data",
         ),
-        ({"target": "another"}, r"task: 10 of 10 .* the first is doc_id 0 \(its target\)"),
         (
-            {"items": {"task": {"acc,none": answers(7, 1, 0.5)}}},
-            r"ours \(.*\) answered 7 documents and theirs \(.*\) 10, of which they share 7; the "
-            r"first that only one answered is doc_id 7; .*--limit",
+            {"target": "another"},
+            r"share none of their 10 and 10 documents \(10 have the same content, but another t",
         ),
         ({"version": 2.0}, r"ours .* used version 2\.0 of the task and theirs .* version 1\.0"),
-        ({"samples": False}, r"ours \(.*\) has no samples.*--log_samples.*--baseline"),
+        ({"samples": False}, r"ours \(.*\) has no samples, which .*; evaluate with --log_samples"),
     ],
 )
-def test_different_documents_are_refused_with_a_baseline_and_a_warning_without(
+def test_nothing_to_pair_is_refused_with_a_baseline_and_a_warning_without(
     difference: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
-    no_samples = "samples" in difference
     ours, theirs = write_pair(tmp_path, difference)
     with pytest.raises(TaskError, match=message) as caught:
         compare([ours], baseline=theirs)
     assert "\n" not in str(caught.value)
-    # without a baseline nothing is paired, so a warning is enough, in either order
-    warnings = compare([theirs, ours]).warnings
-    assert no_samples == (not any(re.search(message, line) for line in warnings))
+    # the first of two models is only a proposal for a baseline, so a warning is enough
+    comparison = compare([theirs, ours])
+    (line,) = [line for line in comparison.warnings if re.search(message, line)]
+    assert line.startswith("not compared: ")
+    assert [row["difference"] for row in comparison.records] == [None, None]
+    # of three, none is a baseline, but a reader will compare values
+    write(tmp_path / "out", TASK, args={"pretrained": "third"})
+    lines = compare([theirs, ours, tmp_path / "out/third"]).warnings
+    expected = [] if "samples" in difference else [True]
+    assert [line.startswith("not comparable: ") for line in lines] == expected
+
+
+def test_a_model_that_cannot_be_paired_does_not_stop_the_others(tmp_path: Path) -> None:
+    ours, theirs = write_pair(tmp_path, {"version": 2.0})
+    write(tmp_path / "out", TASK, args={"pretrained": "third"})
+    comparison = compare([ours, tmp_path / "out/third"], baseline=theirs)
+    p_values = {row["label"]: row["p_value"] for row in comparison.records}
+    assert p_values == {"theirs": None, "ours": None, "third": 1.0}
+    assert [line for line in comparison.warnings if line.startswith("not compared: task: ours")]
 
 
 def test_a_baseline_without_samples_is_named(tmp_path: Path) -> None:
     ours, theirs = write_pair(tmp_path, {}, {"samples": False})
-    with pytest.raises(TaskError, match=r"task: theirs \(.*\) has no samples"):
+    with pytest.raises(TaskError, match=r"theirs \(.*\) has no samples"):
         compare([ours], baseline=theirs)
+
+
+def test_missing_samples_are_said_once(tmp_path: Path) -> None:
+    items = dict.fromkeys(("one", "two", "three"), TASK["task"])
+    options = [{"samples": False, "items": items} for _ in range(2)]
+    (line,) = compare(write_pair(tmp_path, *options)).warnings
+    assert re.search(r"not compared: theirs \(.*\) has no samples", line)
 
 
 def test_without_samples_different_numbers_of_documents_give_a_warning(tmp_path: Path) -> None:
     items = {"task": {"acc,none": answers(7, 1, 0.5)}}
     paths = write_pair(tmp_path, {"samples": False, "items": items}, {"samples": False})
     (line,) = compare(paths).warnings
-    assert re.search(
-        r"not comparable: task: theirs \(.*\) answered 10 documents and ours .* 7", line
-    )
+    message = r"not compared: task: theirs \(.*\) answered 10 documents and ours .* 7"
+    assert re.search(message, line)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +168,7 @@ def test_broken_results_are_named(content: str, message: str, tmp_path: Path) ->
     ("line", "message"),
     [
         ("{", r"line 11: not a sample as lm-eval logs it"),
-        ('{"doc_id": 10}', r"line 11: not a sample .*doc_hash"),
+        ('{"doc_id": 10}', r"line 11: not a sample .*'doc'"),
         (None, r"line 11: document 0 appears twice"),
     ],
 )
@@ -178,7 +197,9 @@ def test_a_group_without_tasks_is_not_a_group(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"value": "0.5"}, {"win_rate": "often"}, {"boundary": "1"}], ids=str
+    "change",
+    [{"value": "0.5"}, {"selection_share": "often"}, {"boundary": "1"}],
+    ids=str,
 )
 def test_a_sweep_with_text_for_numbers_is_refused(change: dict[str, Any], tmp_path: Path) -> None:
     folders = [sweep_folder(tmp_path / name, {"task": 1}) for name in ("one", "two")]

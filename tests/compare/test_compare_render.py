@@ -100,6 +100,17 @@ def test_names_are_not_markup_in_the_terminal(comparison: Comparison) -> None:
     assert TRICKY in shown
 
 
+@pytest.mark.parametrize("width", [60, 100])
+def test_headings_break_between_words_where_they_can(width: int, tmp_path: Path) -> None:
+    write(tmp_path, {"a_rather_long_name": {"acc,none": answers(30, 1, 0.5)}})
+    console = Console(record=True, width=width, file=io.StringIO())
+    for part in parts(compare([tmp_path])):
+        console.print(part)
+    shown = console.export_text()
+    assert "a_rather_long_name" in shown and "parameters" in shown
+    assert max(map(len, shown.splitlines())) <= width
+
+
 def test_the_page_has_legend_warnings_and_styles(comparison: Comparison) -> None:
     page = comparison.to_html()
     for line in (*comparison.legend, *comparison.warnings):

@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import scipy.stats
-from compare_helpers import answers, sweep_folder
-from hypothesis import given
-from hypothesis import strategies as st
+from compare_helpers import sweep_folder
 
 from lm_eval_lora_boundary.compare import compare
-from lm_eval_lora_boundary.compare.stability import format_ranges
 from lm_eval_lora_boundary.errors import OutputError, TaskError
 
 
@@ -35,71 +29,90 @@ def sweeps(tmp_path: Path) -> list[Path]:
     ]
 
 
-def equivalent(seed: int, best: int) -> set[int]:
-    """Return the boundaries that the best does not beat significantly by McNemar's test."""
-    columns = {b: np.array(answers(40, seed, 0.2 + 0.15 * (b + 1))) for b in range(-1, 4)}
-    result = {best}
-    for boundary, column in columns.items():
-        gained = int(((column == 1) & (columns[best] == 0)).sum())
-        lost = int(((column == 0) & (columns[best] == 1)).sum())
-        if not gained + lost or scipy.stats.binomtest(gained, gained + lost).pvalue > 0.05:
-            result.add(boundary)
-    return result
-
-
-def numbers(text: str | None) -> set[int]:
-    return set(map(int, (text or "").split()))
-
-
-def test_best_boundaries_and_their_equivalents(sweeps: list[Path]) -> None:
+def test_best_boundaries_and_what_sweeps_recommend(sweeps: list[Path]) -> None:
+    edit(sweeps[0], "task", smallest_noninferior=1, choice=1)
+    edit(sweeps[1], "task", choice="0-1+3")
     comparison = compare(sweeps)
-    assert [(r["sweep"], r["best"], r["depth"]) for r in comparison.records] == [
-        ("seed1", 3, 1.0),
-        ("seed2", 2, 0.75),
-        ("seed3", 3, 1.0),
+    keys = ("sweep", "best", "depth", "smallest_noninferior", "choice", "documents", "layers")
+    assert [tuple(r[key] for key in keys) for r in comparison.records] == [
+        ("seed1", 3, 1.0, 1, 1, 40, 4),
+        ("seed2", 2, 0.75, None, "0-1+3", 40, 4),
+        ("seed3", 3, 1.0, None, 3, 40, 4),
     ]
-    # the values rise with the boundary, so the last one is best
-    expected = [equivalent(seed, 3) for seed in (1, 2, 3)]
-    assert [numbers(r["equivalent"]) for r in comparison.records] == expected
-    assert len(set.union(*expected)) < 5  # some boundaries are out
-    assert {r["documents"] for r in comparison.records} == {40}
-    assert {r["layers"] for r in comparison.records} == {4}
+    shown = [[cell.lines[0] for cell in row][4:] for row in comparison.tables[0].rows]
+    assert [row[0] for row in shown] == ["3", "2", "3"]
+    assert [row[-3:] for row in shown] == [["–", "1", "1"], ["–", "–", "0-1+3"], ["–", "–", "3"]]
 
 
 def test_summary_in_numbers_and_words(sweeps: list[Path]) -> None:
+    for folder, smallest in zip(sweeps, (1, 2, 0), strict=True):
+        edit(folder, "task", smallest_noninferior=smallest)
     comparison = compare(sweeps)
-    shared = sorted(set.intersection(*(equivalent(seed, 3) for seed in (1, 2, 3))))
     cells = [cell.lines[0] for cell in comparison.tables[1].rows[0]]
-    assert cells == ["task", "3", "2 to 3", "3", "75% to 100%", "100%", format_ranges(shared)]
+    assert cells == ["task", "3", "2 to 3", "3", "75% to 100%", "100%", "2"]
     assert comparison.sentences == (
         "task: across 3 sweeps, the best boundary ranges from 2 to 3 (median 3) in a model of 4 "
-        "layers. "
-        f"Equivalent to the best one in all of them: {format_ranges(shared)}.",
+        "layers. Boundary 2 is the smallest shown to keep the gain in all of them.",
     )
     for text in (comparison.to_markdown(), comparison.to_html()):
         assert comparison.sentences[0] in text
-    assert [record["best"] for record in comparison.records] == [3, 2, 3]
 
 
-def test_no_boundary_is_equivalent_in_all_sweeps(tmp_path: Path) -> None:
-    up = sweep_folder(tmp_path / "up", {"task": 3}, documents=200)
-    down = sweep_folder(tmp_path / "down", {"task": -1}, documents=200, higher_is_better=False)
-    (sentence,) = compare([up, down]).sentences
-    assert sentence.endswith("No boundary is equivalent to the best one in all of them.")
-    assert "from -1 to 3" in sentence
+@pytest.mark.parametrize(
+    ("smallest", "end"),
+    [
+        ((1, None, 0), "A cut is shown to keep the gain in 2 of them."),
+        ((1, "0+2-3", 0), "A cut is shown to keep the gain in 3 of them."),  # no common measure
+        ((None, None, None), "A cut is shown to keep the gain in 0 of them."),
+    ],
+)
+def test_the_gain_is_not_kept_in_all(smallest: Any, end: str, sweeps: list[Path]) -> None:
+    for folder, cut in zip(sweeps, smallest, strict=True):
+        edit(folder, "task", smallest_noninferior=cut)
+    comparison = compare(sweeps)
+    assert comparison.sentences[0].endswith(end)
+    assert comparison.tables[1].rows[0][-1].lines == ("–",)
 
 
-def test_wins_are_averaged_over_sweeps(sweeps: list[Path]) -> None:
-    for folder, win in zip(sweeps, (0.9, 0.3, 0.6), strict=True):
-        rows = [{"boundary": b, "value": 0.1, "win_rate": 0.0} for b in range(-1, 4)]
-        rows[-1]["win_rate"], rows[2]["win_rate"] = win, 1 - win
-        edit(folder, "task", boundaries=rows)
-    table = [[cell.lines[0] for cell in row] for row in compare(sweeps).tables[2].rows]
-    assert [row[:4] for row in table] == [
-        ["task", "3", "2 of 3", "60%"],
-        ["task", "1", "0 of 3", "40%"],
-        ["task", "2", "1 of 3", "0%"],
+def test_sweeps_of_an_older_version(sweeps: list[Path]) -> None:
+    for folder in sweeps:
+        file = folder / "sweep.json"
+        content = json.loads(file.read_text())
+        entry = content["tasks"]["task"]
+        del entry["smallest_noninferior"], entry["choice"]
+        entry["smallest_equivalent"] = -1
+        for row in entry["boundaries"]:
+            row["win_rate"] = 0.2
+        file.write_text(json.dumps(content))
+    comparison = compare(sweeps)
+    assert comparison.sentences[0].endswith("in a model of 4 layers.")
+    for row in comparison.tables[0].rows:
+        assert [cell.lines[0] for cell in row[-3:]] == ["–", "–", "–"]
+
+
+def test_shares_are_averaged_over_sweeps(tmp_path: Path) -> None:
+    folders = [
+        sweep_folder(
+            tmp_path / str(seed),
+            {"task": best},
+            seed=seed,
+            shares=dict.fromkeys((-1, 0), 0.0) | {1: 0.06, 2: 0.9 - share, 3: share},
+        )
+        for seed, (best, share) in enumerate([(3, 0.9), (2, 0.3), (3, 0.6)])
     ]
+    comparison = compare(folders)
+    table = [[cell.lines[0] for cell in row] for row in comparison.tables[2].rows]
+    assert table == [
+        ["task", "3", "2 of 3", "60%"],
+        ["task", "2", "1 of 3", "30%"],
+        ["task", "1", "0 of 3", "6%"],
+    ]
+    shares = [row["selection_share"] for row in comparison.records]
+    assert shares == pytest.approx([0.9, 0.6, 0.6])
+    # one sweep does not say it
+    folders.append(sweep_folder(tmp_path / "old", {"task": 3}))
+    table = [[cell.lines[0] for cell in row] for row in compare(folders).tables[2].rows]
+    assert table == [["task", "3", "3 of 4", "–"], ["task", "2", "1 of 4", "–"]]
 
 
 def test_several_tasks_are_also_summarised_together(tmp_path: Path) -> None:
@@ -129,32 +142,19 @@ def test_models_of_different_depth_are_compared_by_depth(tmp_path: Path) -> None
     assert "task: the sweeps did not score the same boundaries" in comparison.warnings
 
 
-def test_without_results_the_equivalents_are_unknown(sweeps: list[Path]) -> None:
+def test_without_results_the_depth_is_unknown(sweeps: list[Path]) -> None:
     for folder in sweeps[0].glob("boundary=*"):
         shutil.rmtree(folder)
-    comparison = compare(sweeps)
-    assert (comparison.records[0]["equivalent"], comparison.records[0]["layers"]) == (None, None)
-    assert comparison.records[0]["best"] == 3
-    assert [line for line in comparison.warnings if line.startswith("seed1, task: no samples")]
-    assert "Equivalent" not in comparison.sentences[0]
+    row = compare(sweeps).records[0]
+    assert (row["layers"], row["depth"], row["documents"], row["best"]) == (None, None, None, 3)
 
 
-def test_boundaries_that_a_race_stopped_are_not_equivalent(sweeps: list[Path]) -> None:
-    (samples,) = (sweeps[0] / "boundary=2").glob("samples_*.jsonl")
-    samples.write_text("".join(samples.read_text().splitlines(keepends=True)[:5]))
-    assert numbers(compare(sweeps).records[0]["equivalent"]) == equivalent(1, 3) - {2}
-
-
-def test_different_sizes_metrics_and_versions_give_warnings(sweeps: list[Path]) -> None:
+def test_different_sizes_and_metrics_give_warnings(sweeps: list[Path]) -> None:
     edit(sweeps[0], "task", documents=7)
     edit(sweeps[1], "task", metric="f1,none", documents=40)
-    edit(sweeps[2], "task", smallest_equivalent=-1)
     warnings = compare(sweeps).warnings
     assert "task: the sweeps used different numbers of documents (40 and 7)" in warnings
     assert "task: the sweeps used different metrics (acc,none and f1,none)" in warnings
-    assert [
-        line for line in warnings if "the smallest equivalent boundary is -1, according" in line
-    ]
 
 
 @pytest.mark.parametrize(
@@ -171,16 +171,6 @@ def test_one_sweep_or_a_baseline_gives_a_leaderboard(sweeps: list[Path]) -> None
     assert compare(sweeps[:1]).title == compare([sweeps[0], sweeps[0]]).title == "Comparison"
     comparison = compare(sweeps, baseline=sweeps[0] / "boundary=3")
     assert {row["boundary"] for row in comparison.records} == {-1, 2, 3}
-
-
-@given(st.sets(st.integers(-1, 40)))
-def test_ranges_cover_exactly_the_boundaries(boundaries: set[int]) -> None:
-    def parse(text: str) -> Iterable[int]:
-        for part in text.split(", ") if text else ():
-            first, _, last = part.partition(" to ")
-            yield from range(int(first), int(last or first) + 1)
-
-    assert list(parse(format_ranges(sorted(boundaries)))) == sorted(boundaries)
 
 
 NOTHING = "no difference between boundaries was measured on 40 documents; all boundaries score 0"

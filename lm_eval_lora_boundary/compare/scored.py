@@ -1,0 +1,163 @@
+"""What was logged of a metric in a run, as a function of documents that can be resampled."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lm_eval.api.registry import (
+    AGGREGATION_REGISTRY,
+    METRIC_AGGREGATION_REGISTRY,
+    get_aggregation,
+)
+
+from ..stats.statistic import Statistic, statistic
+from .runs import TaskResult
+from .samples import Documents, Sample, SamplesFiles
+
+Document = tuple[str, str]  # hashes of content and target
+Aggregate = Callable[..., float]
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """The documents of one result that a metric was computed on.
+
+    Attributes:
+        metric: Name of the metric.
+        reported: The value that lm-eval reported.
+        samples: The documents, in the order of ``doc_id``.
+        aggregate: The aggregation function of the metric, if it is known.
+    """
+
+    metric: str
+    reported: float
+    samples: Sequence[Sample]
+    aggregate: Aggregate | None
+
+    @cached_property
+    def items(self) -> list[Any]:
+        """What lm-eval logged for the metric, for every document."""
+        return [sample.items[self.metric] for sample in self.samples]
+
+    @cached_property
+    def places(self) -> Mapping[Document, int]:
+        """Where each document stands among the samples; of copies, the first."""
+        places: dict[Document, int] = {}
+        for place, sample in enumerate(self.samples):
+            places.setdefault(sample.document, place)
+        return places
+
+    @property
+    def copies(self) -> int:
+        """How many documents are copies of others."""
+        return len(self.samples) - len(self.places)
+
+    @cached_property
+    def effective(self) -> float:
+        """How many different documents would have the same standard error (Kish 1965)."""
+        sizes = Counter(sample.document for sample in self.samples).values()
+        return float(len(self.samples) ** 2 / sum(size**2 for size in sizes))
+
+    @cached_property
+    def statistic(self) -> Statistic | None:
+        """The metric of the documents; None if it is not the value that lm-eval reported."""
+        return statistic(self.metric, [self.items], [self.reported], self.aggregate)
+
+    def select(self, documents: Sequence[Document]) -> list[Any]:
+        """Return what lm-eval logged for the metric of some documents."""
+        return [self.items[self.places[document]] for document in documents]
+
+    def value(self, documents: Sequence[Document]) -> float:
+        """Return the metric of some documents, each counted once; NaN if it is not known."""
+        if self.statistic is None:
+            return math.nan
+        counts = np.zeros((1, len(self.samples)), dtype=np.int64)
+        counts[0, [self.places[document] for document in documents]] = 1
+        return float(self.statistic.resample(counts)[0, 0])
+
+
+class Evidence:
+    """What runs logged, each file read once."""
+
+    def __init__(self) -> None:
+        """Start with nothing read."""
+        self._files = SamplesFiles()
+        self._scored: dict[tuple[Path, str], Scored] = {}
+
+    def scored(self, result: TaskResult, key: str) -> Scored | None:
+        """Return what was logged of a metric, whose key is ``metric,filter``.
+
+        Documents that the task did not score by this metric are left out, as lm-eval leaves them
+        out. Return None without usable samples.
+
+        Raises:
+            OutputError: The samples file is damaged.
+        """
+        if result.samples is None or result.group:
+            return None
+        place = (result.samples, key)
+        if place not in self._scored:
+            metric, _, filter_name = key.partition(",")
+            documents = self._files.documents(result.samples, filter_name)
+            self._scored[place] = Scored(
+                metric,
+                result.values[key],
+                _with_metric(documents, metric),
+                _aggregation(result, metric),
+            )
+        scored = self._scored[place]
+        return scored if scored.samples else None
+
+    def unusable(self, result: TaskResult) -> str | None:
+        """Return why the samples of a result cannot be used; None if they can, or are missing.
+
+        Raises:
+            OutputError: The samples file is damaged.
+        """
+        if result.samples is None or result.group:
+            return None
+        return self._files.unusable(result.samples)
+
+
+def together(runs: Sequence[Scored], documents: Sequence[Document]) -> Statistic | None:
+    """Return the metric of several runs on documents that all answered, one column per run.
+
+    Return None if the samples of a run do not give the value that lm-eval reported.
+    """
+    values = [run.value(documents) for run in runs]
+    if not all(map(math.isfinite, values)):
+        return None
+    columns = [run.select(documents) for run in runs]
+    return statistic(runs[0].metric, columns, values, runs[0].aggregate)
+
+
+def is_binary(items: Sequence[Any]) -> bool:
+    """Return whether every document is right (1) or wrong (0)."""
+    return all(isinstance(item, (bool, int, float)) and item in (0, 1) for item in items)
+
+
+def _with_metric(documents: Documents, metric: str) -> list[Sample]:
+    """Return the documents that have a metric, in the order of ``doc_id``."""
+    ordered = (documents[doc_id] for doc_id in sorted(documents))
+    return [sample for sample in ordered if sample.items.get(metric) is not None]
+
+
+def _aggregation(result: TaskResult, metric: str) -> Aggregate | None:
+    """Return the aggregation function of a metric if it is one of lm-eval's own."""
+    # fills the registries; for a name that lm-eval does not know, the call would warn
+    get_aggregation("mean")
+    name = result.aggregations.get(metric)
+    # a task's own function is recorded as its source text, which is not in the registry
+    function: Aggregate | None = (
+        METRIC_AGGREGATION_REGISTRY.get(metric, None)
+        if name is None
+        else AGGREGATION_REGISTRY.get(name, None)
+    )
+    return function
