@@ -55,6 +55,8 @@ class Comparison:
         warnings: What a reader must know to judge the numbers.
         records: All numbers at full precision: one mapping per model, task and metric, or per
             sweep and task. All have the same keys.
+        over_seeds: The averages over training seeds at full precision: one mapping per task and
+            boundary. All have the same keys.
     """
 
     title: str
@@ -63,6 +65,7 @@ class Comparison:
     legend: tuple[str, ...]
     warnings: tuple[str, ...]
     records: tuple[dict[str, Any], ...]
+    over_seeds: tuple[dict[str, Any], ...] = ()
 
     def to_markdown(self) -> str:
         """Return the comparison as GitHub-flavoured Markdown."""

@@ -1,4 +1,4 @@
-"""How far the best boundary moves between sweeps."""
+"""How far the best boundary moves between sweeps, and what cuts are worth over training seeds."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from ..errors import TaskError
 from .best_boundaries import BestBoundary, best_boundaries
 from .comparison import Cell, Comparison, Table, text_cell
 from .labels import shortest_suffixes
+from .seed_notes import seed_legend, seed_records, seed_sentence, seed_table, seed_warnings
+from .seeds import seed_averages
 from .sweeps import Sweep, nothing_chosen
 
 _NONE = "–"
@@ -30,7 +32,7 @@ _LEGEND = (
 def stability(
     sweeps: Sequence[Sweep], metrics: Sequence[str] = (), tasks: Sequence[str] = ()
 ) -> Comparison:
-    """Compare the best boundaries of sweeps.
+    """Compare the best boundaries of sweeps, and average over those that differ in the adapter.
 
     ``tasks`` are names of tasks, where ``*`` matches any text; by default, all are included.
 
@@ -62,17 +64,21 @@ def stability(
     groups = [group for group in groups if len(group) > 1]
     if not _is_one_task(entries):
         groups.append(entries)
-    warnings += [line for group in groups for line in _warnings(group)]
+    averages, lines = seed_averages(sweeps, labels, wanted)
+    warnings += [line for group in groups for line in _warnings(group)] + lines
+    warnings += [line for average in averages for line in seed_warnings(average)]
     return Comparison(
         title="Stability of the boundary",
         tables=(
             _best_table(entries),
             *((_summary_table(groups), _chosen_table(groups)) if groups else ()),
+            *map(seed_table, averages),
         ),
-        sentences=tuple(map(_sentence, groups)),
-        legend=_LEGEND,
+        sentences=(*map(_sentence, groups), *map(seed_sentence, averages)),
+        legend=(*_LEGEND, *(seed_legend() if averages else ())),
         warnings=tuple(dict.fromkeys(warnings)),
         records=tuple(map(_record, entries)),
+        over_seeds=tuple(record for average in averages for record in seed_records(average)),
     )
 
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from compare_helpers import sweep_folder
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lm_eval_lora_boundary.compare import compare
+from lm_eval_lora_boundary.compare.seed_notes import format_ranges
 from lm_eval_lora_boundary.errors import OutputError, TaskError
 
 
@@ -171,6 +175,16 @@ def test_one_sweep_or_a_baseline_gives_a_leaderboard(sweeps: list[Path]) -> None
     assert compare(sweeps[:1]).title == compare([sweeps[0], sweeps[0]]).title == "Comparison"
     comparison = compare(sweeps, baseline=sweeps[0] / "boundary=3")
     assert {row["boundary"] for row in comparison.records} == {-1, 2, 3}
+
+
+@given(st.sets(st.integers(-1, 40)))
+def test_ranges_cover_exactly_the_boundaries(boundaries: set[int]) -> None:
+    def parse(text: str) -> Iterable[int]:
+        for part in text.split(", ") if text else ():
+            first, _, last = part.partition(" to ")
+            yield from range(int(first), int(last or first) + 1)
+
+    assert list(parse(format_ranges(sorted(boundaries)))) == sorted(boundaries)
 
 
 NOTHING = "no difference between boundaries was measured on 40 documents; all boundaries score 0"
