@@ -20,6 +20,7 @@ TRACE = "trace.json"
 REPORT = "report.html"
 PLOTS = "plots"  # folder
 CONFIRMED = "test"  # folder with the results of the choice on the test split
+CONTROL = "control"  # folder with the results of the control tasks
 
 _LONGEST_NAME = 200  # characters of a cut's notation in the name of its folder
 

@@ -75,6 +75,34 @@ def sweep(
             help="Metric to choose by. Default: the first metric of each task.",
         ),
     ] = None,
+    margin: Annotated[
+        str,
+        typer.Option(
+            metavar="SHARE%|LOSS",
+            help="How much a cut may lose and still count as keeping what the adapter gained: a "
+            "share of the gain over the base model, such as `10%`, or a loss in the metric's "
+            "unit, such as `0.02`.",
+        ),
+    ] = "10%",
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FIELD",
+            help="Field of a document that says what it belongs to, such as `docid`: documents "
+            "that belong together are drawn together. Default: the task's own "
+            "`metadata: {cluster: FIELD}`, if it has one; `none`: no field.",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
+    control: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TASK[,TASK…]",
+            help="Further tasks to score under the same cuts, such as `hellaswag` or `wikitext`, "
+            "to see what a cut gives back elsewhere.",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
     limit: Limit = None,
     batch_size: Annotated[
         int | None,
@@ -134,17 +162,17 @@ def sweep(
     confirm: Annotated[
         bool,
         typer.Option(
-            help="After choosing on the validation split, score the choice, the whole adapter "
-            "and the base model on the test split."
+            help="After choosing on the validation split, score what may be recommended, the "
+            "whole adapter and the base model on the test split."
         ),
     ] = True,
     save: Annotated[
         bool,
         typer.Option(
             "--save",
-            help="Record the best cut in the adapter folder, for boundary=auto; the whole "
-            "adapter, if the best cut is significantly worse on the test split; nothing, if "
-            "there was no reason to choose.",
+            help="Record the choice in the adapter folder, for boundary=auto: a cut only if the "
+            "test split shows that it is better than the whole adapter or keeps its gain, else "
+            "the whole adapter; nothing, if there was no reason to choose.",
         ),
     ] = False,
     dry_run: Annotated[
@@ -152,7 +180,7 @@ def sweep(
         typer.Option(
             "--dry-run",
             help="Print how many requests and layer passes and how much memory it would take, "
-            "then stop.",
+            "and what so many documents can show, then stop.",
         ),
     ] = False,
 ) -> None:
@@ -184,6 +212,9 @@ def sweep(
         candidates=candidates,
         split=split,
         metric=metric,
+        margin=margin,
+        cluster=cluster,
+        control=as_names(control or ""),
         limit=limit,
         batch_size=batch_size,
         dtype=dtype,

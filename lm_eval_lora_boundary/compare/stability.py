@@ -22,8 +22,8 @@ _MIN_SHARE = 0.05  # boundaries that are chosen less often are not listed
 _LEGEND = (
     "best: boundary with the best value, the smallest if several are equal; depth: share of the "
     "layers that keep LoRA at that boundary",
-    "chosen on halves: how often a boundary is the best on a random half of the documents; ties "
-    "are shared",
+    "again on halves: where a boundary is the best on a random half of the documents, how often it "
+    "is the best on the other half too; ties are shared",
     "keeps the gain: the smallest cut that the sweep showed to keep the adapter's gain, within its "
     "margin; recommended: what the sweep recommends",
 )
@@ -97,7 +97,7 @@ def _best_table(entries: Sequence[BestBoundary]) -> Table:
     """Return the table with one row per sweep and task."""
     headings = _headings(
         *("sweep\nadapter", "task\nmetric", "documents", "layers", "best\ndepth", "value"),
-        *("chosen\non halves", "keeps\nthe gain", "recommended"),
+        *("again\non halves", "keeps\nthe gain", "recommended"),
         text_columns=2,
     )
     rows = tuple(
@@ -160,7 +160,7 @@ def _chosen_table(groups: Sequence[Sequence[BestBoundary]]) -> Table:
                 continue
             cells = _cells(boundary, f"{best[boundary]} of {len(group)}", _percent(share))
             rows.append((text_cell(_task_label(group)), *cells))
-    headings = _headings("task", "boundary", "best in", "chosen on halves,\non average")
+    headings = _headings("task", "boundary", "best in", "again on halves,\non average")
     return Table("Which boundaries are chosen", headings, tuple(rows))
 
 

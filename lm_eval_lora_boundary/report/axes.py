@@ -10,8 +10,9 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 
 from . import style
-from .data import BASE, Layer, Row, TaskFound
+from .data import BASE, Row, TaskFound
 from .formatting import called, integer, number, runs, short
+from .trace_data import Layer
 
 Array = npt.NDArray[np.float64]
 DASHES = ("-", (0, (5, 2)), (0, (1, 1.3)), (0, (5, 1.5, 1, 1.5)), (0, (8, 3)), (0, (3, 1)))
@@ -21,7 +22,7 @@ _BOUNDARY = "boundary (last layer that keeps its LoRA; −1: base model)"
 def draw_curve(axes: Axes, task: TaskFound, full: int | None) -> None:
     """Plot the metric against the boundary; ``full`` is the whole adapter's, if known."""
     xs, ys = points(task.rows, "value")
-    half = 1.96 * points(task.rows, "stderr")[1]
+    low, high = points(task.rows, "value_low")[1], points(task.rows, "value_high")[1]
     if task.collapse is not None:
         for i, (first, last) in enumerate(runs(task.collapsed)):  # gaps were not scored
             axes.axvspan(
@@ -32,8 +33,8 @@ def draw_curve(axes: Axes, task: TaskFound, full: int | None) -> None:
                 linewidth=0,
                 label="_" * bool(i) + "significantly worse",  # "_": not in the legend again
             )
-    if np.isfinite(half).any():
-        band(axes, xs, ys - half, ys + half, "95 % interval")
+    if np.isfinite(low).any():
+        band(axes, xs, low, high, "95 % interval")
     for boundary, dashes, label in (
         (full, DASHES[0], "whole adapter"),
         (BASE, DASHES[1], "base model"),
@@ -44,10 +45,12 @@ def draw_curve(axes: Axes, task: TaskFound, full: int | None) -> None:
     axes.plot(xs, ys, color=style.ACCENT, marker=marker(xs))
     mark(axes, task)
     if task.test is not None:
-        _, half = points(task.test.rows, "stderr")
+        places, values = points(task.test.rows, "value")
+        ends = [points(task.test.rows, f"value_{end}")[1] for end in ("low", "high")]
         axes.errorbar(
-            *points(task.test.rows, "value"),
-            yerr=1.96 * np.nan_to_num(half),
+            places,
+            values,
+            yerr=np.nan_to_num(np.abs(np.array(ends) - values)),
             color=style.INK,
             marker="D",
             markersize=4,
@@ -66,7 +69,7 @@ def band(
 
 
 def mark(axes: Axes, task: TaskFound) -> None:
-    """Mark the best boundary and the smallest equivalent one.
+    """Mark the best boundary and the smallest one that keeps the gain.
 
     A best cut that is no boundary has no place on the axis, so it becomes a line at its value.
     """
@@ -77,9 +80,9 @@ def mark(axes: Axes, task: TaskFound) -> None:
     elif best is not None and best.value is not None:
         label = f"best: {short(called(task.best))}, {number(best.value)}"
         axes.axhline(best.value, color=style.ACCENT, linestyle=DASHES[3], linewidth=1, label=label)
-    smallest = task.smallest_equivalent
-    if smallest is not None and smallest != task.best:
-        label = f"smallest equivalent: {integer(smallest)}"
+    smallest = task.smallest_noninferior
+    if isinstance(smallest, int) and smallest != task.best:
+        label = f"keeps the gain: {integer(smallest)}"
         marks.append((task.row(smallest), style.PAPER, label))
     for row, fill, label in marks:
         if row is not None and row.boundary is not None and row.value is not None:

@@ -1,4 +1,4 @@
-"""The content of ``sweep.json`` and ``trace.json``, typed."""
+"""The content of ``sweep.json``, typed."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .formatting import SIGNIFICANT
+from .trace_data import Trace
 
 BASE = -1
 # kinds of families, and so of layer maps, that ask for the effect of single layers
@@ -23,13 +24,17 @@ class Row:
     Attributes:
         boundary: None if the cut is no boundary.
         value: The metric.
+        value_low: Lower end of its 95 % interval.
         delta_full: Its difference to the whole adapter; ``ci_low``, ``ci_high`` and ``p_value`` are
-            its 95 % interval and two-sided p-value.
-        p_holm: The p-value, corrected for all boundaries.
-        delta_base: The difference to the base model, with interval and p-value in ``base_…``.
-        win_rate: How often the boundary is best when documents are resampled.
-        loss_risk: How often it is then worse than the whole adapter.
-        simultaneous_low: Lower end of the interval that holds for all boundaries at once.
+            its 95 % interval and two-sided p-value, for this cut alone.
+        p_simultaneous: The p-value corrected for all cuts (max-T); ``simultaneous_low`` and
+            ``simultaneous_high`` are the interval that holds for all of them at once.
+        delta_base: The difference to the base model, with its interval in ``base_…``.
+        gain_kept: Share of the whole adapter's gain over the base model; ``gain_kept_low`` and
+            ``gain_kept_high`` are its 90 % interval: the lower end is a bound at 95 %.
+        p_noninferior: One-sided, of the hypothesis that the cut loses the margin or more.
+        selection_share: Where the cut is the best on a random half of the documents, how often it
+            is the best on the other half too.
         documents: Number of documents.
         metrics: All values of the task, by lm-eval's key.
         cut: The cut's notation; boundaries of the default family have none.
@@ -44,13 +49,17 @@ class Row:
     ci_low: float | None = None
     ci_high: float | None = None
     p_value: float | None = None
-    p_holm: float | None = None
+    p_simultaneous: float | None = None
     delta_base: float | None = None
     base_ci_low: float | None = None
     base_ci_high: float | None = None
-    base_p_value: float | None = None
-    win_rate: float | None = None
-    loss_risk: float | None = None
+    gain_kept: float | None = None
+    gain_kept_low: float | None = None
+    gain_kept_high: float | None = None
+    p_noninferior: float | None = None
+    selection_share: float | None = None
+    value_low: float | None = None
+    value_high: float | None = None
     simultaneous_low: float | None = None
     simultaneous_high: float | None = None
     documents: float | None = None
@@ -89,47 +98,30 @@ class Optimism:
 
 
 @dataclass(frozen=True)
-class Confirmation:
-    """The best boundary on documents that were not used to choose it.
+class Answer:
+    """The answer to one of the questions of a sweep, in a sentence.
 
     Attributes:
-        rows: The best boundary, the whole adapter and the base model, ascending.
+        shown: Whether the documents show what the question asks for.
+    """
+
+    key: str
+    question: str
+    sentence: str
+    shown: bool
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """Some cuts on documents that were not used to choose them.
+
+    Attributes:
+        rows: The base model, what may be recommended and the whole adapter, ascending.
     """
 
     split: str
     documents: int | None
     rows: tuple[Row, ...]
-
-
-@dataclass(frozen=True)
-class Layer:
-    """Probability of the gold tokens, read out after one layer: statistics over documents."""
-
-    layer: int
-    mean: float | None = None
-    median: float | None = None
-    q25: float | None = None
-    q75: float | None = None
-
-
-@dataclass(frozen=True)
-class Trace:
-    """A task's trace.
-
-    Attributes:
-        layers: One entry per layer.
-        models: The same for other cuts of the adapter, by ``full``, ``base`` or ``boundary=K``.
-        candidate: Layer at which the probability rises sharply; None if there is none.
-        verdict: What the trace concludes, in words.
-    """
-
-    layers: tuple[Layer, ...]
-    models: Mapping[str, tuple[Layer, ...]]
-    candidate: int | None
-    candidate_low: int | None
-    candidate_high: int | None
-    verdict: str
-    documents: int | None
 
 
 @dataclass(frozen=True)
@@ -199,8 +191,10 @@ class TaskFound:
         split: Split of the documents; None for what lm-eval evaluates.
         rows: One per boundary, ascending.
         best: The best cut; the whole adapter if there was no reason to choose.
-        choice: The recommended cut; the whole adapter where it is not the best one.
-        smallest_equivalent: The smallest one that is not significantly worse than the best.
+        choice: The recommended cut; the whole adapter where nothing is shown for a cut.
+        choice_basis: What is shown for it; None if nothing is.
+        smallest_noninferior: The smallest cut shown to keep the gain but for the ``margin``.
+        answers: The answers to the questions, in their order.
         collapse: Every scored boundary from 0 up to this one is significantly worse than the
             whole adapter.
         same_documents: Whether the best was chosen on the documents of ``rows``.
@@ -208,6 +202,8 @@ class TaskFound:
         test: The confirmation on other documents.
         directions: By metric, whether higher is better, where that is known.
         not_chosen: Why there was no reason to choose a boundary; None if there was.
+        choice_reason: Why the whole adapter stays; None if a cut is recommended.
+        clusters: What was drawn instead of documents; None if documents were.
         families: Other families of cuts than the boundaries.
         layer_maps: The effects of single layers, by kind.
         controls: How the best cuts of ``families`` compare with the best boundary.
@@ -221,7 +217,7 @@ class TaskFound:
     rows: tuple[Row, ...]
     best: CutName
     choice: CutName
-    smallest_equivalent: int | None
+    smallest_noninferior: CutName | None
     collapse: int | None
     same_documents: bool
     optimism: Optimism | None
@@ -229,6 +225,11 @@ class TaskFound:
     trace: Trace | None
     directions: Mapping[str, bool] = field(default_factory=dict)
     not_chosen: str | None = None
+    margin: str | None = None
+    choice_basis: str | None = None
+    choice_reason: str | None = None
+    answers: tuple[Answer, ...] = ()
+    clusters: str | None = None
     families: tuple[Family, ...] = ()
     layer_maps: Mapping[str, tuple[LayerEffect, ...]] = field(default_factory=dict)
     controls: tuple[Control, ...] = ()

@@ -21,6 +21,7 @@ UPPER = "upper"  # the default family, whose cuts are the boundaries
 _HEIGHT, _LEGEND_ROW = 2.9, 0.17  # in inches
 _MARKERS = f"{style.MARKERS[1:]}PX<>"
 _COLUMNS = 3  # of the legend
+_ENDS = ("low", "high")
 _RATIOS = (3, 1)  # of the widths: cuts by layers, and by strength
 
 
@@ -77,9 +78,9 @@ def _is_swept(rows: Sequence[Row]) -> bool:
 def _draw_upper(axes: Axes, rows: Sequence[Row]) -> None:
     """Draw the boundaries with their intervals."""
     xs, ys = as_array([row.kept_layers for row in rows]), as_array([row.value for row in rows])
-    half = 1.96 * as_array([row.stderr for row in rows])
-    if np.isfinite(half).any():
-        band(axes, xs, ys - half, ys + half, None)
+    low, high = (as_array([getattr(row, f"value_{end}") for row in rows]) for end in _ENDS)
+    if np.isfinite(low).any():
+        band(axes, xs, low, high, None)
     axes.plot(xs, ys, color=style.ACCENT, linewidth=2.2, label=f"{UPPER} (boundaries)")
 
 

@@ -82,6 +82,26 @@ def interval(low: float | None, high: float | None) -> str:
     return f"[{signed(low, digits)},{_SPACE}{signed(high, digits)}]"
 
 
+def span(low: float | None, high: float | None) -> str:
+    """Return the interval of a value; an empty text if it is not available."""
+    if low is None or high is None:
+        return ""
+    return f"[{number(low)},{_SPACE}{number(high)}]"
+
+
+def hundredths(share: float) -> str:
+    """Return a share in percent, which may be negative or above 100."""
+    if abs(share) >= 10:
+        return f"{share:.0f}×".replace("-", "−")
+    # no sign if it rounds to zero
+    return f"{100 * share:.0f}{_SPACE}%".replace("-0", "0").replace("-", "−")
+
+
+def share_of_gain(margin: str | None) -> float | None:
+    """Return a margin that is a share of the gain, such as ``10%``; None for any other."""
+    return float(margin[:-1]) / 100 if margin is not None and margin.endswith("%") else None
+
+
 def probability(value: float | None) -> str:
     """Return a p-value with about two digits."""
     if value is None:

@@ -18,7 +18,7 @@ from .documents import DocumentSet
 from .formatting import count, metric_name
 from .layer_tables import MAP_NOTE, layer_map_table, overlap_table
 from .payload import encode, payload
-from .sentences import advice, caveats, control_sentences, family_summary, finding
+from .sentences import READING, advice, caveats, control_sentences, family_summary, finding
 from .style import Plot
 from .table import family_table, group_table, table
 
@@ -99,7 +99,9 @@ def _variables(found: SweepFound, section: Section, position: int) -> dict[str, 
         "id": f"task-{position}",
         "task": task,
         "advice": advice(task, full),
-        "finding": finding(task, full),
+        "finding": finding(task),
+        "answers": task.answers,
+        "reading": READING,
         "controls": sentences[:_MOST_CONTROLS],
         "more_controls": sentences[_MOST_CONTROLS:],
         "families": [
@@ -142,7 +144,7 @@ def _marks(task: TaskFound, full: int | None) -> dict[CutName, str]:
         (BASE, "base"),
         (full, "whole"),
         (task.best if task.not_chosen is None else None, "best"),
-        (task.smallest_equivalent, "smallest"),
+        (task.smallest_noninferior, "smallest"),
     ):
         if name is not None and not (mark == "smallest" and name == task.best):
             marks.setdefault(name, []).append(mark)

@@ -71,19 +71,19 @@ def _label(task: TaskFound, full: int | None, cut: CutName) -> str:
     parts = [named(cut, full)]
     if cut == task.best and task.not_chosen is None:
         parts.append("best")
-    elif cut == task.smallest_equivalent:
-        parts.append("smallest equivalent")
+    elif cut == task.smallest_noninferior:
+        parts.append("keeps the gain")
     return " · ".join(parts)
 
 
 def _focus(task: TaskFound, cuts: Sequence[CutName], reference: int) -> CutName:
     """Return the cut to compare with the reference at first."""
-    wanted = (task.best, task.smallest_equivalent, BASE, cuts[0])
+    wanted = (task.best, task.smallest_noninferior, BASE, cuts[0])
     others = [each for each in cuts if each != reference]
     return next((each for each in wanted if each is not None and each in others), reference)
 
 
 def _columns(task: TaskFound, cuts: Sequence[CutName], reference: int) -> list[CutName]:
     """Return the cuts to show at first, in their order."""
-    wanted = {BASE, task.smallest_equivalent, task.best, reference}
+    wanted = {BASE, task.smallest_noninferior, task.best, reference}
     return [cut for cut in cuts if cut in wanted][:COLUMNS]

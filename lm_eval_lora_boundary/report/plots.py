@@ -22,7 +22,7 @@ from .axes import (
 )
 from .data import BASE, MAP_KINDS, Row, TaskFound
 from .family_plots import draw_families
-from .formatting import called, integer, metric_name, number, percent, signed
+from .formatting import called, integer, metric_name, number, share_of_gain, signed
 from .layer_map_plots import draw_layer_map, draw_maps
 from .style import Plot
 
@@ -34,7 +34,7 @@ def draw(task: TaskFound, full: int | None) -> Iterator[Plot]:
         draw_families,
         draw_layer_map,
         _difference,
-        _wins,
+        _kept,
         _metrics,
         _length_ratio,
         _trace,
@@ -106,24 +106,46 @@ def _difference(task: TaskFound, full: int | None) -> Plot | None:
     return Plot("difference", "Difference from the whole adapter", f"{alt}.", figure)
 
 
-def _wins(task: TaskFound, full: int | None) -> Plot | None:
-    """Plot how often each boundary is the best on resampled documents."""
-    rows = [row for row in task.rows if row.win_rate is not None]
-    # where cuts of other families win them all, boundaries have no share
-    if len(rows) < 2 or not any(row.win_rate for row in rows):
+def _kept(task: TaskFound, full: int | None) -> Plot | None:
+    """Plot how much of the whole adapter's gain each boundary keeps."""
+    rows = [row for row in task.rows if row.gain_kept is not None]
+    margin = share_of_gain(task.margin)
+    if len(rows) < 2 or not any(row.gain_kept_low is not None for row in rows):
         return None
     figure, (axes,) = style.new_figure()
-    xs, ys = points(rows, "win_rate")
-    colours = [style.ACCENT if row.boundary == task.best else style.MUTED for row in rows]
-    axes.bar(xs, 100 * ys, width=0.8, color=colours)
-    label_axes(axes, "% of document sets won")
-    leaders = sorted(rows, key=lambda row: -(row.win_rate or 0))[:3]
-    alt = "Share of resampled document sets in which a boundary is best: " + ", ".join(
-        f"{percent(row.win_rate)} for {integer(row.boundary)}"
-        for row in leaders
-        if row.boundary is not None
+    xs, ys = points(rows, "gain_kept")
+    low, high = points(rows, "gain_kept_low")[1], points(rows, "gain_kept_high")[1]
+    band(axes, xs, 100 * low, 100 * high, "90 % interval")
+    axes.axhline(100, color=style.MUTED, linewidth=1, label="whole adapter")
+    if margin is not None:
+        allowed = 100 * (1 - margin)
+        label = f"margin: {allowed:g} %"
+        axes.axhline(allowed, color=style.INK, linewidth=1, linestyle=DASHES[2], label=label)
+    axes.plot(xs, 100 * ys, color=style.ACCENT, marker=marker(xs))
+    smallest = task.row(task.smallest_noninferior)
+    if smallest is not None and smallest.boundary is not None and smallest.gain_kept is not None:
+        axes.plot(
+            [smallest.boundary],
+            [100 * smallest.gain_kept],
+            marker="o",
+            markersize=8.5,
+            color=style.PAPER,
+            markeredgecolor=style.ACCENT,
+            markeredgewidth=1.6,
+            linestyle="none",
+            zorder=4,
+            label=f"smallest shown to keep it: {integer(smallest.boundary)}",
+        )
+    # far below nothing and far above everything, ends of intervals say little
+    axes.set_ylim(max(-50, float(np.nanmin(100 * low))), min(200, float(np.nanmax(100 * high))))
+    label_axes(axes, "gain kept (%)")
+    style.legend(figure, axes)
+    found = "no boundary" if smallest is None else called(smallest.name)
+    alt = (
+        f"Share of the whole adapter's gain in {metric_name(task.metric)} that each of {len(rows)} "
+        f"boundaries keeps; the smallest shown to keep it but for the margin: {found}."
     )
-    return Plot("wins", "How certain the choice is", f"{alt}.", figure)
+    return Plot("gain_kept", "What each boundary keeps of the gain", alt, figure)
 
 
 def _metrics(task: TaskFound, full: int | None) -> Plot | None:

@@ -22,9 +22,10 @@ from .checked import (
     take,
     whole,
 )
-from .data import Confirmation, Layer, Optimism, SweepFound, TaskFound, Trace
+from .data import Answer, Confirmation, Optimism, SweepFound, TaskFound
 from .formatting import called
 from .read_families import controls, families, layer_maps
+from .trace_data import Layer, Trace
 
 logger = logging.getLogger("lm_eval.lora_boundary")
 
@@ -92,6 +93,10 @@ def _task(name: str, found: Any, trace: Trace | None, path: Path) -> TaskFound:
     if "choice" in found or not_chosen is not None:
         choice = cut_name(found, "choice", path)
     optimism = found.get("optimism")
+
+    def text(key: str) -> str | None:
+        return None if found.get(key) is None else take(found, key, str, path)
+
     task = TaskFound(
         name=name,
         metric=take(found, "metric", str, path),
@@ -101,7 +106,9 @@ def _task(name: str, found: Any, trace: Trace | None, path: Path) -> TaskFound:
         rows=rows,
         best=best,
         choice=choice,
-        smallest_equivalent=whole(found.get("smallest_equivalent")),
+        smallest_noninferior=None
+        if found.get("smallest_noninferior") is None
+        else cut_name(found, "smallest_noninferior", path),
         collapse=whole(found.get("collapse")),
         same_documents=found.get("selection", "same documents") == "same documents",
         optimism=Optimism(*(number(optimism.get(each.name)) for each in fields(Optimism)))
@@ -110,6 +117,19 @@ def _task(name: str, found: Any, trace: Trace | None, path: Path) -> TaskFound:
         test=_confirmation(found.get("test"), path),
         trace=trace,
         not_chosen=not_chosen,
+        margin=text("margin"),
+        choice_basis=text("choice_basis"),
+        choice_reason=text("choice_reason"),
+        answers=tuple(
+            Answer(
+                key,
+                take(each, "question", str, path),
+                take(each, "sentence", str, path),
+                take(each, "shown", bool, path),
+            )
+            for key, each in optional(found, "answers", path).items()
+        ),
+        clusters=_clusters(found, path),
         families=families(found, path),
         layer_maps=layer_maps(found, path),
         controls=controls(found, path),
@@ -117,6 +137,14 @@ def _task(name: str, found: Any, trace: Trace | None, path: Path) -> TaskFound:
     if task.row(best) is None:
         raise OutputError(f"{path}: {called(best)} is the best of {name} but has no row")
     return task
+
+
+def _clusters(found: Mapping[str, Any], path: Path) -> str | None:
+    """Return what was drawn instead of documents, in words."""
+    clusters = optional(found, "clusters", path)
+    if not clusters:
+        return None
+    return f"{take(clusters, 'count', int, path):,} values of {take(clusters, 'field', str, path)}"
 
 
 def _confirmation(found: Any, path: Path) -> Confirmation | None:

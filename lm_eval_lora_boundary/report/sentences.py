@@ -8,16 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from .data import BASE, Control, CutName, Family, Row, TaskFound
+from .data import BASE, Control, CutName, Family, TaskFound
 from .formatting import (
     SIGNIFICANT,
     count,
     integer,
     interval,
-    metric_name,
     named,
     number,
-    p_value,
+    percent,
     runs,
     short,
     shows,
@@ -25,12 +24,29 @@ from .formatting import (
     what_is_kept,
 )
 
+# what is recommended, by what is shown for it: the question whose answer says so
+_ANSWERED_BY = {
+    "better than the whole adapter": "better_cut",
+    "keeps the gain": "keeps_gain",
+    "the adapter does harm": "adapter_helps",
+}
+# what holds for every sweep
+READING = (
+    "Intervals and p-values are about other documents like these, for this one adapter. Training "
+    "again with another seed may change more than drawing other documents.",
+    "Tests of differences assume that without a difference, gains and losses of the same size are "
+    "equally likely.",
+    "Tests are corrected for the cuts of one task. They are not corrected for several tasks, for "
+    "several metrics, or for trying other settings.",
+)
+
 
 def advice(task: TaskFound, full: int | None) -> str:
     """Return what to do, in a few words."""
     choice = task.choice
-    if choice == full or choice != task.best or task.not_chosen is not None:
-        return f"Keep the whole adapter (boundary {choice})"
+    if choice == full or task.choice_basis is None:
+        boundary = "" if full is None else f" (boundary {full})"
+        return f"Keep the whole adapter{boundary}"
     if isinstance(choice, str):
         return f"Keep {what_is_kept(choice)} (keep={choice})"
     if choice == BASE:
@@ -38,28 +54,18 @@ def advice(task: TaskFound, full: int | None) -> str:
     return f"Keep {'layer 0' if choice == 0 else f'layers 0 to {choice}'} (boundary {choice})"
 
 
-def finding(task: TaskFound, full: int | None) -> str:
+def finding(task: TaskFound) -> str:
     """Return why, to follow the advice and a colon."""
     if task.not_chosen is not None:
         return f"{task.not_chosen}."
-    split, documents, rows = _judged(task)
-    best, whole = _best_row(task), _row(rows, full)
-    score = f"{metric_name(task.metric)} {number(best.value)}"
-    if not task.higher_is_better:
-        score += " (lower is better)"
-    on = f"on {count(documents, split)}"
-    if task.best == full:
-        return f"{score} {on}. {_no_cut(task)}"
-    if whole.value is None or best.delta_full is None:
-        return f"{score} {on}. There is no score of the whole adapter to compare it with."
-    if task.choice != task.best:
-        chosen = count(task.documents, task.split)
-        score = f"{_cut(task.best)}, the best on {chosen}, has {score}"
-    return (
-        f"{score} against {number(whole.value)} with the whole adapter {on}, "
-        f"{_comparison(best.delta_full, best.ci_low, best.ci_high, best.p_value)}: "
-        f"{_verdict(task, best, full)}."
-    )
+    sentences = {answer.key: answer.sentence for answer in task.answers}
+    if not sentences:
+        return "another version wrote this sweep.json; run the sweep again to learn what it shows."
+    if task.choice_basis is not None:
+        sentence = sentences[_ANSWERED_BY[task.choice_basis]].removeprefix("Yes: ")
+        sentence = sentence.replace("No, it does harm: ", "the adapter does harm: ")
+        return f"{sentence[:1].lower()}{sentence[1:]}"
+    return f"{task.choice_reason or 'nothing is shown for a cut'}."
 
 
 def caveats(task: TaskFound, full: int | None, race: Mapping[str, Any]) -> Iterator[str]:
@@ -67,32 +73,20 @@ def caveats(task: TaskFound, full: int | None, race: Mapping[str, Any]) -> Itera
     scored = task.all_rows.keys()
     dropped = [_name(each) for each in race.get("dropped") or ()]
     yield from _selection(task, full, {*dropped})
-    smallest = task.row(task.smallest_equivalent)
-    if smallest is not None and smallest.boundary != task.best:
-        lost = ""
-        if smallest.delta_full is not None and smallest.boundary != full:
-            # not significantly worse does not mean equal
-            difference = _comparison(smallest.delta_full, smallest.ci_low, smallest.ci_high, None)
-            lost = f" ({difference} to the whole adapter)"
-        yield (
-            "The smallest scored cut that is not significantly worse than the best is "
-            f"{_cut(smallest.name)}, with {number(smallest.value)}{lost}."
-        )
-    yield from _adapter(task, full)
+    yield from _stability(task, full)
     yield from _collapse(task.collapsed)
     yield from _significance(task, full)
+    if task.clusters is not None:
+        yield f"Documents that belong together were drawn together: {task.clusters}."
     if unscored := [name for name in dropped if name not in scored]:
         names = ", ".join(
             str(name) if isinstance(name, str) else integer(name) for name in unscored
         )
-        kind = (
-            "cuts"
-            if task.families or any(isinstance(each, str) for each in dropped)
-            else "boundaries"
-        )
+        others = task.families or any(isinstance(each, str) for each in dropped)
         yield (
-            f"A race dropped {len(unscored)} of {len(scored | {*dropped})} {kind} before "
-            f"they had answered all documents ({names}); they have no score here."
+            f"A race dropped {len(unscored)} of {len(scored | {*dropped})} "
+            f"{'cuts' if others else 'boundaries'} before they had answered all documents "
+            f"({names}); they have no score here."
         )
 
 
@@ -114,28 +108,15 @@ def family_summary(task: TaskFound, family: Family, full: int | None) -> str:
     text = f"{cuts}, the best is {name} with {number(best.value)}"
     if best.delta_full is None:
         return text
-    difference = _comparison(best.delta_full, best.ci_low, best.ci_high, None)
+    difference = f"{signed(best.delta_full)} {interval(best.ci_low, best.ci_high)}".strip()
     return f"{text} ({difference} to the whole adapter)"
-
-
-def _judged(task: TaskFound) -> tuple[str | None, int | None, tuple[Row, ...]]:
-    """Return the split, number of documents and rows that the sentences are about."""
-    judged = task if task.test is None else task.test
-    return judged.split, judged.documents, judged.rows
-
-
-def _best_row(task: TaskFound) -> Row:
-    """Return the statistics of the best cut that the sentences are about."""
-    if task.test is not None:
-        return _row(task.test.rows, task.best)
-    return task.row(task.best) or Row(None)
 
 
 def _selection(task: TaskFound, full: int | None, dropped: set[CutName]) -> Iterator[str]:
     """Say how much the choice inflates its own score; ``dropped``: by a race."""
     if task.test is not None:
         yield (
-            f"Chosen on {count(task.documents, task.split)}, scored here on "
+            f"Chosen on {count(task.documents, task.split)}, tested on "
             f"{count(task.test.documents, task.test.split)} that were not used to choose."
         )
         return
@@ -145,7 +126,7 @@ def _selection(task: TaskFound, full: int | None, dropped: set[CutName]) -> Iter
     rows = task.all_rows
     if task.best == full or len(rows.keys() | dropped) == 1:
         return
-    text = "Chosen and scored on the same documents, which makes it look better than it is"
+    text = f"The score of {_cut(task.best)} is inflated, because it was chosen on these documents"
     optimism = task.optimism
     if dropped:
         cuts = "cuts" if task.families else "boundaries"
@@ -155,12 +136,25 @@ def _selection(task: TaskFound, full: int | None, dropped: set[CutName]) -> Iter
         )
     elif optimism is None or optimism.value is None or optimism.corrected is None:
         if len({row.value for row in rows.values()}) > 1:  # else nothing was chosen
-            yield f"{text}, by how much is not known. Confirm it on other documents."
+            yield f"{text}; by how much is not known. Confirm it on other documents."
     elif shows(optimism.value):
         yield (
-            f"{text}, by about {number(optimism.value)}: expect {number(optimism.corrected)} on "
-            "other documents."
+            f"{text}: by about {number(optimism.value)}, as random halves of them suggest, so that "
+            f"about {number(optimism.corrected)} is to be expected elsewhere."
         )
+
+
+def _stability(task: TaskFound, full: int | None) -> Iterator[str]:
+    """Say how often the best cut would be chosen again."""
+    row = task.row(task.best)
+    if row is None or row.selection_share is None or len(task.all_rows) < 2 or task.not_chosen:
+        return
+    name = "the whole adapter" if task.best == full else _cut(task.best)
+    yield (
+        f"Where {name} is the best on a random half of the {count(task.documents, task.split)}, it "
+        f"is the best on the other half in {percent(row.selection_share)} of the cases, with ties "
+        "shared."
+    )
 
 
 def _collapse(worse: list[int]) -> Iterator[str]:
@@ -177,28 +171,14 @@ def _collapse(worse: list[int]) -> Iterator[str]:
         )
 
 
-def _adapter(task: TaskFound, full: int | None) -> Iterator[str]:
-    """Say what the whole adapter does to the base model."""
-    _, _, rows = _judged(task)
-    whole, base = _row(rows, full), _row(rows, BASE)
-    if whole.value is None or base.value is None or BASE in (full, task.best):
-        return
-    text = f"The base model alone scores {number(base.value)}"
-    if whole.delta_base is not None:
-        text += "; the whole adapter changes that by " + _comparison(
-            whole.delta_base, whole.base_ci_low, whole.base_ci_high, whole.base_p_value
-        )
-    yield f"{text}."
-
-
 def _significance(task: TaskFound, full: int | None) -> Iterator[str]:
     """Say if nothing is significant, or if that cannot be known."""
     others = [row for row in task.rows if row.boundary != full]
-    tested = [row.p_holm for row in others if row.p_holm is not None]
+    tested = [row.p_simultaneous for row in others if row.p_simultaneous is not None]
     if tested and min(tested) > SIGNIFICANT:
         yield (
             "No scored boundary differs significantly from the whole adapter, once p-values are "
-            f"corrected for {len(tested)} comparisons (Holm)."
+            "corrected for all comparisons (max-T)."
             if len(tested) > 1
             else "The difference to the whole adapter is not significant."
         )
@@ -220,20 +200,6 @@ def _significance(task: TaskFound, full: int | None) -> Iterator[str]:
         )
 
 
-def _no_cut(task: TaskFound) -> str:
-    """Say that no other boundary beats the whole adapter."""
-    others = len(task.all_rows) - 1
-    one, several = ("cut", "cuts") if task.families else ("boundary", "boundaries")
-    if not others:
-        return f"No other {one} was scored."
-    where = "" if task.test is None else f" on the {task.split or 'other'} documents"
-    return (
-        f"The other {one} did not score as well{where}."
-        if others == 1
-        else f"None of the {others} other {several} scored as well{where}."
-    )
-
-
 def _cut(name: CutName) -> str:
     if isinstance(name, str):
         return f"the cut keep={name}"
@@ -244,35 +210,3 @@ def _name(dropped: Mapping[str, Any]) -> CutName:
     """Return what the sweep calls a cut that a race dropped."""
     boundary: int | None = dropped.get("boundary")
     return str(dropped["cut"]) if boundary is None else boundary
-
-
-def _row(rows: tuple[Row, ...], name: CutName | None) -> Row:
-    """Return the statistics of a cut, empty ones if it was not scored."""
-    return next((row for row in rows if row.name == name), Row(None))
-
-
-def _comparison(delta: float | None, low: float | None, high: float | None, p: float | None) -> str:
-    """Return a difference, with its interval and p-value if they are available."""
-    text = f"{signed(delta)} {interval(low, high)}".strip()
-    return text if p is None else f"{text}, {p_value(p)}"
-
-
-def _is_smaller(row: Row, full: int | None) -> bool:
-    """Return whether a cut drops layers of the adapter."""
-    return row.kept_layers is not None and (full is None or row.kept_layers <= full)
-
-
-def _verdict(task: TaskFound, best: Row, full: int | None) -> str:
-    """Say whether the best boundary and the whole adapter differ."""
-    if best.delta_full == 0:
-        return "the same score" + (", with a smaller adapter" if _is_smaller(best, full) else "")
-    p, corrected = best.p_value, ""
-    if task.test is None and task.optimism is not None and task.optimism.p_value is not None:
-        p = task.optimism.p_value
-        corrected = f" ({p_value(p)} corrected for the choice)"
-    if p is None or best.delta_full is None:
-        return "whether that is more than chance cannot be tested here"
-    if p > SIGNIFICANT:
-        return f"not significantly different from the whole adapter{corrected}"
-    better = (best.delta_full > 0) == task.higher_is_better
-    return f"significantly {'better' if better else 'worse'} than the whole adapter{corrected}"

@@ -9,13 +9,14 @@ from .data import CutName, Family, Row, TaskFound
 from .formatting import (
     NOT_AVAILABLE,
     called,
+    hundredths,
     integer,
     interval,
     metric_name,
     number,
-    percent,
     probability,
     signed,
+    span,
 )
 
 
@@ -71,25 +72,35 @@ Column = tuple[Heading, Callable[[Row], Cell]]
 def table(task: TaskFound, rows: Sequence[Row], marks: dict[CutName, str]) -> Table:
     """Return the statistics of cuts, without empty columns; ``marks`` are notes on them."""
     name = metric_name(task.metric)
+    chosen_here = rows is task.rows and task.same_documents and task.not_chosen is None
+    best = task.best if chosen_here else None
     columns: list[Column] = [
-        (Heading(name, "± its standard error"), _value),
+        (Heading(name, "95 % interval"), _value),
         (
-            Heading("vs. whole adapter", "paired difference, 95 % interval"),
-            lambda row: _delta(row.delta_full, row.ci_low, row.ci_high),
+            Heading(
+                "vs. whole adapter",
+                "paired difference, 95 % interval"
+                + ("; that of the best cut holds for all cuts at once" if chosen_here else ""),
+            ),
+            lambda row: _difference(row, best),
         ),
-        (Heading("p", "two-sided p-value of the difference from the whole adapter"), _p("p_value")),
-        (Heading("p (Holm)", "the same, with Holm's correction for all boundaries"), _p("p_holm")),
         (
-            Heading("vs. base model", "paired difference, 95 % interval"),
+            Heading(
+                "p", "two-sided p-value of this difference, corrected for all cuts here (max-T)"
+            ),
+            _p("p_simultaneous"),
+        ),
+        (
+            Heading(
+                "gain kept",
+                "share of the whole adapter's gain over the base model, 90 % interval, so that its "
+                "lower end is a bound at 95 %",
+            ),
+            _kept_gain,
+        ),
+        (
+            Heading("vs. base model", "paired difference, 95 % interval for all cuts at once"),
             lambda row: _delta(row.delta_base, row.base_ci_low, row.base_ci_high),
-        ),
-        (
-            Heading("wins", "share of resampled document sets in which the boundary is best"),
-            lambda row: _share(row.win_rate),
-        ),
-        (
-            Heading("risk", "share of these sets in which it scores worse than the whole adapter"),
-            lambda row: _share(row.loss_risk),
         ),
     ]
     if len({row.documents for row in rows}) > 1:
@@ -104,9 +115,10 @@ def family_table(task: TaskFound, family: Family, marks: dict[CutName, str]) -> 
         (Heading(metric_name(task.metric)), _value),
         (
             Heading("vs. whole adapter", "paired difference, 95 % interval"),
-            lambda row: _delta(row.delta_full, row.ci_low, row.ci_high),
+            lambda row: _difference(row, task.best if task.same_documents else None),
         ),
-        (Heading("p", "two-sided p-value of this difference"), _p("p_value")),
+        (Heading("p", "of this difference, corrected for all cuts (max-T)"), _p("p_simultaneous")),
+        (Heading("gain kept", "share of the gain over the base model, 90 % interval"), _kept_gain),
     ]
     if family.kind in ("order", "list"):
         columns.append((Heading("cut", "as written for keep="), _cut))
@@ -182,12 +194,24 @@ def _cut(row: Row) -> Cell:
 
 
 def _value(row: Row) -> Cell:
-    note = "" if row.value is None or row.stderr is None else f"±{number(row.stderr)}"
-    return Cell(number(row.value), note, row.value)
+    return Cell(number(row.value), span(row.value_low, row.value_high), row.value)
 
 
 def _delta(delta: float | None, low: float | None, high: float | None) -> Cell:
     return Cell(signed(delta), interval(low, high), delta)
+
+
+def _difference(row: Row, best: CutName | None) -> Cell:
+    """Return the difference from the whole adapter; a cut that was chosen has a wider interval."""
+    if row.name == best and row.simultaneous_low is not None:
+        return _delta(row.delta_full, row.simultaneous_low, row.simultaneous_high)
+    return _delta(row.delta_full, row.ci_low, row.ci_high)
+
+
+def _kept_gain(row: Row) -> Cell:
+    kept, low, high = row.gain_kept, row.gain_kept_low, row.gain_kept_high
+    note = "" if low is None or high is None else f"[{hundredths(low)}, {hundredths(high)}]"
+    return Cell(NOT_AVAILABLE if kept is None else hundredths(kept), note, kept)
 
 
 def _p(name: str) -> Callable[[Row], Cell]:
@@ -196,10 +220,6 @@ def _p(name: str) -> Callable[[Row], Cell]:
         return Cell(probability(value), sort=value)
 
     return make
-
-
-def _share(value: float | None) -> Cell:
-    return Cell(percent(value) if value is not None else NOT_AVAILABLE, sort=value)
 
 
 def _documents(row: Row) -> Cell:

@@ -4,11 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from ..files import CONFIRMED, PLOTS, REPORT, cut_folder, file_name, write_text
+from ..files import (
+    CONFIRMED,
+    PLOTS,
+    REPORT,
+    SWEEP,
+    cut_folder,
+    file_name,
+    read_object,
+    write_text,
+)
 from . import page, style
+from .checked import AGAIN
+from .control_plots import draw_controls
+from .control_tasks import control_tasks
 from .data import Row, TaskFound
 from .documents import DocumentSet, read_documents
 from .lm_eval_files import newest_results
@@ -17,7 +30,11 @@ from .read import read_sweep
 from .style import Plot
 
 # plots that not every sweep has
-_OF_FAMILIES = {"families", "layer_map", "layer_map_each", "layer_map_only"}
+_OF_SOME = {
+    *("families", "layer_map", "layer_map_each", "layer_map_only"),
+    *("gain_kept", "control"),
+    "wins",  # of an earlier version
+}
 
 
 def write_report(folder: Path) -> Path:
@@ -31,12 +48,14 @@ def write_report(folder: Path) -> Path:
     found = read_sweep(folder)
     results = newest_results(cut_folder(folder, found.tasks[0].rows[0].name))
     full = _full(results)
+    controls = control_tasks(read_object(folder / SWEEP, AGAIN), folder / SWEEP)
     # read all samples before writing anything
     documents = [_document_sets(folder, task) for task in found.tasks]
     sections = []
     for each, sets in zip(found.tasks, documents, strict=True):
         task = replace(each, directions=_directions(results, each.name))
-        plots = _write_plots(folder / PLOTS / file_name(task.name), draw(task, full))
+        drawn = chain(draw(task, full), draw_controls(task, controls, full))
+        plots = _write_plots(folder / PLOTS / file_name(task.name), drawn)
         sections.append(page.Section(task, full, plots, sets))
     together = _write_plots(folder / PLOTS, draw_together(found.tasks, full))
     path = folder / REPORT
@@ -84,12 +103,13 @@ def _documents(
 
 
 def _write_plots(folder: Path, plots: Iterable[Plot]) -> list[page.Picture]:
-    """Write plots and return them for the page; remove those of an earlier sweep of families."""
+    """Write plots and return them for the page; remove those of an earlier sweep."""
     names, pictures = set(), []
     for plot in plots:  # one figure after the other: each is drawn when it is asked for
         names.add(plot.name)
         pictures.append(page.picture(plot, style.save(plot.figure, folder, plot.name)))
-    for name in _OF_FAMILIES - names:
-        for old in folder.glob(f"{name}.*"):
+    for old in folder.glob("*.*"):
+        of_some = old.stem in _OF_SOME or old.stem.startswith("control_")
+        if of_some and old.stem not in names:
             old.unlink(missing_ok=True)
     return pictures

@@ -16,9 +16,10 @@ Counts = npt.NDArray[np.int64]
 NUMBER_TYPES = (bool, int, float, np.number, np.bool_)
 # With this few distinct items (labels, for example), their counts determine the value.
 _MAX_DISTINCT = 16
-# Calls per draw and column: one for the draw, two for each difference from the base model, the
-# whole adapter and the best boundary. Counts that occurred before are cached and cost no call.
-_CALLS, _CALLS_OF_COUNTS = 7, 3
+# Calls per draw and column: one for the draw, two for each difference from the base model and the
+# whole adapter, three for the share of the gain that is kept, and a few for random halves. Counts
+# that occurred before are cached and cost no call.
+_CALLS, _CALLS_OF_COUNTS = 8, 4
 
 
 class Aggregates:
@@ -68,40 +69,41 @@ class Aggregates:
         """Return the metric on bootstrap samples."""
         none = np.zeros_like(counts)
         columns = range(len(self._columns))
-        values: Array = np.array([self._evaluate(counts, i, none, i) for i in columns]).T
+        values: Array = np.array([self.pooled(counts, i, none, i) for i in columns]).T
         return values
 
     def permuted_differences(self, signs: npt.NDArray[np.int8], reference: int) -> Array:
         """Return differences from the reference after swapping answers."""
         stay = (signs > 0).astype(np.int64)
         differences = np.zeros((len(signs), len(self._columns)))
-        for i, differing in enumerate(self.count_differing(reference)):
-            if differing:
-                own = self._evaluate(stay, i, 1 - stay, reference)
-                differences[:, i] = np.subtract(own, self._evaluate(1 - stay, i, stay, reference))
+        differing = self.differing(reference)
+        for i in range(len(self._columns)):
+            if differing[:, i].any():
+                own = self.pooled(stay, i, 1 - stay, reference)
+                differences[:, i] = own - self.pooled(1 - stay, i, stay, reference)
         return differences
 
-    def count_differing(self, reference: int) -> npt.NDArray[np.int64]:
-        """Return how many documents differ from the reference."""
-        counts: npt.NDArray[np.int64] = (self._codes != self._codes[reference]).sum(axis=1)
-        return counts
+    def differing(self, reference: int) -> npt.NDArray[np.bool_]:
+        """Return which documents differ from the reference."""
+        differing: npt.NDArray[np.bool_] = (self._codes != self._codes[reference]).T
+        return differing
 
-    def _evaluate(
-        self, counts: Counts, column: int, other_counts: Counts, other: int
-    ) -> list[float]:
+    def pooled(self, counts: Counts, column: int, other_counts: Counts, other: int) -> Array:
         """Return the metric on documents of one column pooled with documents of another."""
         if self._items is not None:
             item_counts = counts @ self._one_hot[column] + other_counts @ self._one_hot[other]
-            return [self._evaluate_item_counts(row) for row in item_counts]
+            return np.array([self._evaluate_item_counts(row) for row in item_counts])
         a, b = self._columns[column], self._columns[other]
         documents = np.arange(self.documents)
-        return [
-            self._evaluate_items(
-                [a[i] for i in np.repeat(documents, own).tolist()]
-                + [b[i] for i in np.repeat(documents, others).tolist()]
-            )
-            for own, others in zip(counts, other_counts, strict=True)
-        ]
+        return np.array(
+            [
+                self._evaluate_items(
+                    [a[i] for i in np.repeat(documents, own).tolist()]
+                    + [b[i] for i in np.repeat(documents, others).tolist()]
+                )
+                for own, others in zip(counts, other_counts, strict=True)
+            ]
+        )
 
     def _evaluate_item_counts(self, item_counts: Counts) -> float:
         key = item_counts.tobytes()

@@ -9,6 +9,7 @@ import numpy as np
 
 from .bootstrap import bootstrap
 from .statistic import Statistic
+from .units import Units
 
 Effect = dict[str, float | None]
 
@@ -21,6 +22,7 @@ def layer_effects(
     *,
     dropped: bool,
     higher_is_better: bool,
+    units: Units | None = None,
 ) -> list[Effect]:
     """Return how much each layer improves the metric; positive if the layer helps.
 
@@ -37,6 +39,7 @@ def layer_effects(
         dropped: Whether a column drops its layer from the whole adapter (the effect is reference
             minus column), or keeps its layer alone (column minus reference).
         higher_is_better: Whether large values are good.
+        units: What is exchanged; by default, documents.
 
     Returns:
         For each layer ``effect``, ``ci_low``, ``ci_high`` and ``p_value``, each None where it is
@@ -49,7 +52,7 @@ def layer_effects(
     if statistic is None or not comparable or not math.isfinite(values[reference]):
         return effects
     taken = [reference, *(column for column in comparable if column != reference)]
-    resampled = bootstrap(statistic.take(taken), higher_is_better=higher_is_better)
+    resampled = bootstrap(statistic.take(taken), units)
     if resampled is None:
         return effects
     # a metric that is undefined in some draws has no interval

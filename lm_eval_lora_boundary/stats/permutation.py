@@ -23,7 +23,6 @@ excludes zero where the test rejects. In two cases it is wider:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,6 +51,7 @@ class PermutationTest:
         simultaneous_low: Lower end of the 95 % interval that holds for all columns at once.
         simultaneous_high: Upper end of it.
         p_simultaneous: Two-sided, corrected for all columns (max-T).
+        stderr: The standard error that the intervals use, NaN where there is none.
     """
 
     low: Array
@@ -60,39 +60,17 @@ class PermutationTest:
     simultaneous_low: Array
     simultaneous_high: Array
     p_simultaneous: Array
-
-
-def sign_flips(documents: int, draws: int, seed: int) -> Iterator[npt.NDArray[np.int8]]:
-    """Yield all ways of swapping documents if there are at most ``draws``, else a random sample.
-
-    Args:
-        documents: Number of documents.
-        draws: Size of the sample.
-        seed: Seed of the sample.
-
-    Yields:
-        Arrays of shape (permutations, documents): -1 for a document whose answers are swapped,
-        else 1. The very first row swaps none. If all ways are listed, the first document is never
-        swapped, since swapping the complement only changes the sign of the difference.
-    """
-    if documents <= 30 and 2 ** (documents - 1) <= draws:
-        swapped = np.arange(2 ** (documents - 1))[:, None] >> np.arange(documents - 1) & 1
-        yield np.hstack([np.ones((len(swapped), 1)), 1 - 2 * swapped]).astype(np.int8)
-        return
-    yield np.ones((1, documents), dtype=np.int8)
-    generator = np.random.default_rng([seed, documents])
-    for start in range(0, draws, 250):
-        size = (min(250, draws - start), documents)
-        yield 1 - 2 * generator.integers(0, 2, size, dtype=np.int8)
+    stderr: Array
 
 
 def sign_flip_test(
     differences: Array, permuted: Array, scale: float, exact: Array | None
 ) -> PermutationTest:
-    """Test means over documents.
+    """Test means over documents, or over clusters of them.
 
     Args:
-        differences: Difference from the reference on every document, shape (documents, columns).
+        differences: Difference from the reference on every document, or cluster, shape
+            (documents, columns).
         permuted: Their means after sign flips, shape (permutations, columns); the first row is
             the observed one.
         scale: Range of the metric.
@@ -127,8 +105,9 @@ def approximate_randomisation(
         stderr: Their bootstrap standard errors, shape (columns,).
         permuted: The differences after swapping answers, shape (permutations, columns); the first
             row is the observed one.
-        differing: Number of documents that differ from the reference, shape (columns,).
-        documents: Number of documents.
+        differing: Number of documents, or clusters, that differ from the reference, shape
+            (columns,).
+        documents: Number of documents, or clusters.
     """
     size = np.abs(np.nan_to_num(permuted, nan=np.inf))  # undefined counts as extreme
     finite = np.where(np.isfinite(size), size, 0)
@@ -159,6 +138,7 @@ def _result(
         p_value,
         *_interval(centre, np.where(has_interval, max_critical, np.nan), stderr, p_simultaneous),
         p_simultaneous,
+        np.where(has_interval, stderr, np.nan),
     )
 
 

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from .aggregates import Array
 from .betting import Bets
-from .selection import Name
+from .scores import Name
 
 # the clearest losers among 31 boundaries are dropped after 5 to 10 documents
 FIRST_ROUND = 6

@@ -1,14 +1,14 @@
-"""The best cut, how sure that is, and the smallest boundary that is not significantly worse.
+"""The statistics of every cut, and the best cut.
 
-A cut is known by its name: an integer if it is a boundary, else its notation. In all functions,
-``full`` is the boundary that keeps the whole adapter, and ``base`` the one that keeps none of it.
+In all functions, ``full`` is the boundary that keeps the whole adapter, and ``base`` the one that
+keeps none of it.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,9 +16,13 @@ import numpy.typing as npt
 
 from ..errors import TaskError
 from .aggregates import Array
-from .bootstrap import Bootstrap, Difference, bootstrap, holm
+from .bootstrap import Bootstrap, Difference, bootstrap
+from .halves import split_halves
+from .margin import Margin
+from .noninferiority import kept
 from .permutation import LEVEL
-from .statistic import Statistic
+from .scores import Name, Scores
+from .sequences import fixed_sequence
 
 # the statistics of a row, by the attribute of `Difference` that holds each
 _TO_FULL = {
@@ -27,53 +31,32 @@ _TO_FULL = {
     "p_value": "p_value",
     "simultaneous_low": "simultaneous_low",
     "simultaneous_high": "simultaneous_high",
-    "loss_risk": "loss_risk",
+    "p_simultaneous": "p_simultaneous",
+    "delta_full_stderr": "stderr",
+    "differing": "differing",
+    "spread": "spread",
 }
-_TO_BASE = {"base_ci_low": "low", "base_ci_high": "high", "base_p_value": "p_value"}
+# the base model is compared with every cut, so its intervals hold for all of them at once
+_TO_BASE = {
+    "base_ci_low": "simultaneous_low",
+    "base_ci_high": "simultaneous_high",
+    "base_p_simultaneous": "p_simultaneous",
+}
+_KEPT = {
+    "gain_kept": "share",
+    "gain_kept_low": "low",
+    "gain_kept_high": "high",
+    "difference_low": "difference_low",
+    "difference_high": "difference_high",
+    "p_noninferior": "p_value",
+}
 # what a boundary's row says besides its value; None where it is not available
 STATISTICS = (
-    *("delta_full", "ci_low", "ci_high", "p_value", "p_holm"),
-    *("simultaneous_low", "simultaneous_high", "loss_risk"),
-    *("delta_base", "base_ci_low", "base_ci_high", "base_p_value", "win_rate"),
+    *("value_low", "value_high", "delta_full", *_TO_FULL),
+    *("delta_base", *_TO_BASE, *_KEPT, "selection_share"),
 )
 
 Row = dict[str, Any]
-Name = int | str
-
-
-@dataclass(frozen=True)
-class Scores:
-    """A metric of a task under several cuts, over the same documents.
-
-    Attributes:
-        cuts: The names of the cuts, from the smallest to the largest; boundaries ascend.
-        values: The metric under each of them; NaN or infinite where it could not be computed.
-        statistic: The same in a form that can be resampled, with columns in the order of the
-            cuts; None if that is not possible.
-        higher_is_better: Whether large values are good.
-        metric: What to call it.
-    """
-
-    cuts: Sequence[Name]
-    values: Sequence[float]
-    statistic: Statistic | None
-    higher_is_better: bool
-    metric: str = "the metric"
-
-    @property
-    def sign(self) -> int:
-        """1 if large values are good, -1 if small ones are."""
-        return 1 if self.higher_is_better else -1
-
-    def take(self, cuts: Sequence[Name]) -> Scores:
-        """Return the same for some of the cuts, in this order."""
-        places = [list(self.cuts).index(cut) for cut in cuts]
-        return replace(
-            self,
-            cuts=cuts,
-            values=[self.values[place] for place in places],
-            statistic=None if self.statistic is None else self.statistic.take(places),
-        )
 
 
 @dataclass(frozen=True)
@@ -83,10 +66,9 @@ class Selection:
     Attributes:
         rows: For each cut, in order, the keys ``STATISTICS``.
         best: The best cut, the smallest in a tie.
-        smallest_equivalent: The smallest boundary that the best is not significantly better than
-            (at 5 %, one at a time); None where statistics are not available.
         collapse: The highest boundary up to which all scored boundaries, from 0 on, are
-            significantly worse than the whole adapter (after Holm); None if there is none.
+            significantly worse than the whole adapter, tested in this order until one is not; None
+            if there is none.
         optimism: How much better the best looks than it is, because it was chosen and judged on
             the same documents: ``value``, never negative; the ``corrected`` value of the best; and
             the ``p_value`` of its difference to the whole adapter, corrected for the choice.
@@ -94,7 +76,6 @@ class Selection:
 
     rows: list[Row]
     best: Name
-    smallest_equivalent: int | None
     collapse: int | None
     optimism: dict[str, float | None] | None
 
@@ -112,12 +93,13 @@ class _Resampled:
     places: npt.NDArray[np.int64]
 
     def column(self, place: int) -> int | None:
-        """Return the column of a cut; None if it has none."""
-        return next((i for i, each in enumerate(self.places) if each == place), None)
+        """Return the column of a cut, given by its place; None if it was not resampled."""
+        found = np.flatnonzero(self.places == place)
+        return int(found[0]) if len(found) else None
 
 
-def select(scores: Scores, full: int, base: int = -1) -> Selection:
-    """Find the best cut.
+def select(scores: Scores, full: int, margin: Margin | None = None, base: int = -1) -> Selection:
+    """Choose the best cut.
 
     Raises:
         TaskError: No cut has a finite value.
@@ -133,23 +115,34 @@ def select(scores: Scores, full: int, base: int = -1) -> Selection:
     # max takes the first of equals: the smallest cut
     best = max(finite, key=lambda i: scores.sign * values[i])
     resampled = _resample(scores)
-    rows = _rows(scores, resampled, full, base)
-    collapse = _collapse(scores, rows)
-    column = None if resampled is None else resampled.column(best)
-    if resampled is None or column is None:
-        return Selection(rows, cuts[best], None, collapse, None)
-    not_worse = (cuts[place] for place in resampled.places[resampled.bootstrap.not_worse()])
-    smallest = min((cut for cut in not_worse if isinstance(cut, int)), default=None)
-    optimism = _optimism(scores, resampled, full, column)
-    return Selection(rows, cuts[best], smallest, collapse, optimism)
+    rows = _rows(scores, resampled, full, base, margin)
+    optimism = None
+    if resampled is not None and resampled.column(best) is not None:
+        halves = split_halves(
+            resampled.bootstrap.statistic,
+            resampled.bootstrap.units,
+            higher_is_better=scores.higher_is_better,
+        )
+        assert halves is not None  # there were enough documents to resample
+        for place, share in zip(resampled.places.tolist(), halves.selected.tolist(), strict=True):
+            rows[place]["selection_share"] = share
+        optimism = {
+            "value": halves.optimism,
+            "corrected": values[best] - scores.sign * halves.optimism,
+            "p_value": rows[best]["p_simultaneous"],
+        }
+    return Selection(rows, cuts[best], _collapse(scores, rows), optimism)
 
 
-def describe(scores: Scores, full: Name, base: Name = -1) -> list[Row]:
+def describe(
+    scores: Scores, full: Name, base: Name = -1, margin: Margin | None = None
+) -> list[Row]:
     """Return the statistics of each cut, in order, without choosing one.
 
-    ``full`` and ``base`` may be any cuts to compare the others with.
+    ``full`` and ``base`` may be any cuts to compare the others with. Without a margin, it is not
+    tested whether cuts keep the gain.
     """
-    return _rows(scores, _resample(scores), full, base)
+    return _rows(scores, _resample(scores), full, base, margin)
 
 
 def _resample(scores: Scores) -> _Resampled | None:
@@ -158,10 +151,8 @@ def _resample(scores: Scores) -> _Resampled | None:
     if scores.statistic is None or not len(finite):
         return None
     some = len(finite) < len(scores.values)
-    drawn = bootstrap(
-        scores.statistic.take(finite.tolist()) if some else scores.statistic,
-        higher_is_better=scores.higher_is_better,
-    )
+    statistic = scores.statistic.take(finite.tolist()) if some else scores.statistic
+    drawn = bootstrap(statistic, scores.units)
     if drawn is None:
         return None
     # a metric that is undefined in some draws has no interval
@@ -173,19 +164,34 @@ def _resample(scores: Scores) -> _Resampled | None:
     return _Resampled(drawn, finite[defined])
 
 
-def _rows(scores: Scores, resampled: _Resampled | None, full: Name, base: Name) -> list[Row]:
+def _rows(
+    scores: Scores, resampled: _Resampled | None, full: Name, base: Name, margin: Margin | None
+) -> list[Row]:
     columns = {name: np.full(len(scores.cuts), np.nan) for name in STATISTICS}
     columns["delta_full"] = _delta(scores, full)
     columns["delta_base"] = _delta(scores, base)
     if resampled is not None:
         places = resampled.places
-        columns["win_rate"][places] = resampled.bootstrap.win_rate()
+        columns["value_low"][places], columns["value_high"][places] = resampled.bootstrap.interval()
         for reference, names in ((full, _TO_FULL), (base, _TO_BASE)):
             difference = _difference(scores, resampled, reference)
             if difference is not None:
                 for name, attribute in names.items():
                     columns[name][places] = getattr(difference, attribute)
-        columns["p_holm"] = _corrected(scores, columns["p_value"], full)
+        ends = [_column(scores, resampled, end) for end in (full, base)]
+        others = [i for i in range(len(places)) if i != ends[0]]
+        testable = ends[0] is not None and (ends[1] is not None or not _is_share(margin))
+        if margin is not None and ends[0] is not None and testable and others:
+            tested = kept(
+                resampled.bootstrap,
+                ends[0],
+                ends[1],
+                others,
+                margin,
+                higher_is_better=scores.higher_is_better,
+            )
+            for name, attribute in _KEPT.items():
+                columns[name][places[others]] = getattr(tested, attribute)
     return [
         {
             name: float(column[i]) if math.isfinite(column[i]) else None
@@ -195,6 +201,10 @@ def _rows(scores: Scores, resampled: _Resampled | None, full: Name, base: Name) 
     ]
 
 
+def _is_share(margin: Margin | None) -> bool:
+    return margin is not None and margin.is_share
+
+
 def _delta(scores: Scores, reference: Name) -> Array:
     """Return differences to a cut; NaN where one is not available."""
     values = np.where(np.isfinite(scores.values), scores.values, np.nan)
@@ -202,42 +212,34 @@ def _delta(scores: Scores, reference: Name) -> Array:
     return values - (values[at[0]] if at else np.nan)
 
 
-def _corrected(scores: Scores, p_values: Array, full: Name) -> Array:
-    """Return p-values corrected for their number; the whole adapter's own is 1."""
-    corrected = np.where(np.isfinite(p_values), 1.0, np.nan)
-    others = np.isfinite(p_values) & np.array([cut != full for cut in scores.cuts])
-    corrected[others] = holm(p_values[others])
-    return corrected
+def _column(scores: Scores, resampled: _Resampled, name: Name) -> int | None:
+    """Return the column of a cut; None if it was not scored or not resampled."""
+    if name not in scores.cuts:
+        return None
+    return resampled.column(list(scores.cuts).index(name))
 
 
 def _difference(scores: Scores, resampled: _Resampled, reference: Name) -> Difference | None:
     """Return the differences to a cut; None if it was not resampled."""
-    if reference not in scores.cuts:
-        return None
-    column = resampled.column(list(scores.cuts).index(reference))
+    column = _column(scores, resampled, reference)
     return None if column is None else resampled.bootstrap.difference(column)
 
 
 def _collapse(scores: Scores, rows: Sequence[Row]) -> int | None:
-    """Return the highest boundary up to which all scored ones are significantly worse."""
-    highest = None
-    for boundary, row in zip(scores.cuts, rows, strict=True):
-        if not isinstance(boundary, int) or boundary < 0:
-            continue
-        p_value = row["p_holm"]
-        if p_value is None or p_value > 1 - LEVEL or scores.sign * row["delta_full"] >= 0:
-            break
-        highest = boundary
-    return highest
+    """Return the highest boundary up to which all scored ones are significantly worse.
 
-
-def _optimism(
-    scores: Scores, resampled: _Resampled, full: int, best: int
-) -> dict[str, float | None]:
-    value = resampled.bootstrap.optimism()
-    difference = _difference(scores, resampled, full)
-    return {
-        "value": value,
-        "corrected": scores.values[resampled.places[best]] - scores.sign * value,
-        "p_value": None if difference is None else float(difference.p_simultaneous[best]),
-    }
+    The order is fixed, so that each is tested at the full level (see :func:`.fixed_sequence`).
+    """
+    boundaries = [
+        (name, row)
+        for name, row in zip(scores.cuts, rows, strict=True)
+        if isinstance(name, int) and name >= 0
+    ]
+    worse = [
+        row["p_value"]
+        if row["p_value"] is not None and scores.sign * row["delta_full"] < 0
+        else 1.0
+        for _, row in boundaries
+    ]
+    number = fixed_sequence(worse, 1 - LEVEL)
+    return boundaries[number - 1][0] if number else None

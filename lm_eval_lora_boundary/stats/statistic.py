@@ -16,7 +16,7 @@ import numpy.typing as npt
 from sacrebleu import BLEU, CHRF, TER
 from sacrebleu.metrics.base import Metric
 
-from .aggregates import NUMBER_TYPES, Aggregates, Array
+from .aggregates import NUMBER_TYPES, Aggregates, Array, Counts
 
 
 class Statistic(Protocol):
@@ -42,7 +42,7 @@ class Statistic(Protocol):
     def costly(self) -> bool:
         """Whether the metric is so slow that fewer bootstrap draws should be made."""
 
-    def resample(self, counts: npt.NDArray[np.int64]) -> Array:
+    def resample(self, counts: Counts) -> Array:
         """Return the metric on bootstrap samples, shape (draws, columns).
 
         Args:
@@ -57,14 +57,39 @@ class Statistic(Protocol):
             reference: The column to compare with and to swap answers with.
         """
 
-    def count_differing(self, reference: int) -> npt.NDArray[np.int64]:
-        """Return how many documents differ from the reference column, shape (columns,)."""
+    def pooled(
+        self,
+        counts: Counts,
+        column: int,
+        other_counts: Counts,
+        other: int,
+    ) -> Array:
+        """Return the metric on documents of one column pooled with documents of another.
+
+        Args:
+            counts: How often each document of the column is counted, shape (draws, documents).
+            column: A column.
+            other_counts: The same for the documents of the other column.
+            other: Another column.
+
+        Returns:
+            Shape (draws,).
+        """
+
+    def differing(self, reference: int) -> npt.NDArray[np.bool_]:
+        """Return which documents differ from the reference column, shape (documents, columns)."""
 
     def take(self, columns: Sequence[int]) -> Statistic:
         """Return the statistic for some of the columns."""
 
     def estimate_seconds(self, draws: int) -> float:
         """Estimate how long it takes to compare the columns."""
+
+
+def scale(values: Array) -> float:
+    """Return how far apart two values may be: 1 for values within [0, 1], else their range."""
+    within_unit = 0 <= values.min() <= values.max() <= 1
+    return 1.0 if within_unit else float(np.ptp(values))
 
 
 def statistic(
@@ -94,7 +119,7 @@ def statistic(
 def _candidates(
     metric: str,
     columns: Sequence[Sequence[Any]],
-    finite: npt.NDArray[np.int64],
+    finite: Counts,
     aggregate: Callable[[Sequence[Any]], float] | None,
 ) -> Iterator[Statistic]:
     """Yield the statistics that may be the metric, the fastest first."""
@@ -124,7 +149,7 @@ class Means:
         self.binary = values if np.isin(values, (0, 1)).all() else None
         self.values: Array = values
 
-    def resample(self, counts: npt.NDArray[np.int64]) -> Array:
+    def resample(self, counts: Counts) -> Array:
         """Return the means on bootstrap samples."""
         means: Array = (counts @ self.values) / counts.sum(axis=1, keepdims=True)
         return means
@@ -135,10 +160,16 @@ class Means:
         means: Array = (signs.astype(np.float64) @ differences) / self.documents
         return means
 
-    def count_differing(self, reference: int) -> npt.NDArray[np.int64]:
-        """Return how many documents differ from the reference."""
-        counts: npt.NDArray[np.int64] = (self.values != self.values[:, [reference]]).sum(axis=0)
-        return counts
+    def pooled(self, counts: Counts, column: int, other_counts: Counts, other: int) -> Array:
+        """Return the means over documents of one column pooled with documents of another."""
+        sums = counts @ self.values[:, column] + other_counts @ self.values[:, other]
+        means: Array = sums / (counts + other_counts).sum(axis=1)
+        return means
+
+    def differing(self, reference: int) -> npt.NDArray[np.bool_]:
+        """Return which documents differ from the reference."""
+        differing: npt.NDArray[np.bool_] = self.values != self.values[:, [reference]]
+        return differing
 
     def take(self, columns: Sequence[int]) -> Means:
         """Return the statistic for some of the columns."""
@@ -177,7 +208,7 @@ class CorpusScores:
         extracted: list[list[Any]] = self._scorer._extract_corpus_statistics(responses, by_number)
         return extracted
 
-    def resample(self, counts: npt.NDArray[np.int64]) -> Array:
+    def resample(self, counts: Counts) -> Array:
         """Return the corpus scores of bootstrap samples."""
         scores: Array = np.array([self._scores(counts @ column) for column in self._statistics]).T
         return scores
@@ -194,10 +225,18 @@ class CorpusScores:
                 differences[:, i] = np.subtract(self._scores(own_sums), self._scores(other_sums))
         return differences
 
-    def count_differing(self, reference: int) -> npt.NDArray[np.int64]:
-        """Return how many documents differ from the reference."""
+    def pooled(self, counts: Counts, column: int, other_counts: Counts, other: int) -> Array:
+        """Return the corpus scores of documents of one column pooled with those of another."""
+        own, others = self._statistics[column], self._statistics[other]
+        return np.array(self._scores(counts @ own + other_counts @ others))
+
+    def differing(self, reference: int) -> npt.NDArray[np.bool_]:
+        """Return which documents differ from the reference."""
         other = self._statistics[reference]
-        return np.array([(own != other).any(axis=1).sum() for own in self._statistics])
+        differing: npt.NDArray[np.bool_] = np.array(
+            [(own != other).any(axis=1) for own in self._statistics]
+        ).T
+        return differing
 
     def take(self, columns: Sequence[int]) -> CorpusScores:
         """Return the statistic for some of the columns."""
@@ -207,7 +246,7 @@ class CorpusScores:
         """Return 0: a score takes microseconds."""
         return 0.0
 
-    def _scores(self, sums: npt.NDArray[np.int64]) -> list[float]:
+    def _scores(self, sums: Counts) -> list[float]:
         """Return the corpus scores of summed statistics, shape (samples, statistics)."""
         score = self._scorer._compute_score_from_stats
         return [score(row).score for row in sums.tolist()]

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from ..cuts.families import DEFAULT
 from ..harness.settings import as_names, settings_from_python
 from .run import run
-from .settings import SweepSettings
+from .settings import MARGIN, SweepSettings
 
 
 def sweep(
@@ -22,6 +22,8 @@ def sweep(
     *,
     boundaries: str | Sequence[int] = "all",
     family: str | Sequence[str] = DEFAULT,
+    control: str | Sequence[str] = (),
+    margin: str | float = MARGIN,
     model_args: str | Mapping[str, Any] = "",
     gen_kwargs: str | Mapping[str, Any] = "",
     **settings: Any,
@@ -44,6 +46,9 @@ def sweep(
             model and the whole adapter are always scored, too.
         family: Families of cuts to score, as text with commas or a list: ``upper`` (the
             boundaries), ``lower``, ``random:SEED``, …; see :mod:`..cuts.families`.
+        control: Names of further tasks to score under the same cuts, as for ``tasks``.
+        margin: How much a cut may lose and still count as keeping the gain: a share such as
+            ``"10%"``, or a loss in the metric's unit such as ``0.02``.
         model_args: Further arguments of lm-eval's ``hf`` model; text as for ``lm_eval``.
         gen_kwargs: Generation arguments that override those of the tasks; text as for
             ``lm_eval``.
@@ -62,6 +67,8 @@ def sweep(
         tasks,
         boundaries=boundaries,
         family=as_names(family),
+        control=as_names(control),
+        margin=str(margin),
         model_args=model_args,
         gen_kwargs=gen_kwargs,
         **settings,

@@ -13,6 +13,7 @@ from ..harness.evaluation import Evaluation
 from ..harness.sweep_lm import SweepLM
 from ..harness.tasks import LoadedTasks
 from .cuts_to_score import usable
+from .decision import to_test
 from .output_folder import remove_others
 from .scheduler import Scheduler
 from .scores import score
@@ -30,9 +31,9 @@ def confirm(
     output: Path,
     summaries: Mapping[str, dict[str, Any]],
 ) -> dict[str, dict[str, Any]]:
-    """Evaluate each task's best cut, the whole adapter and the base model on the test split.
+    """Evaluate what may be recommended on the test split, and the two ends to compare it with.
 
-    If the best cut is no boundary, the best boundary is evaluated too.
+    These are the best cut, the best boundary, and a few of the cuts that keep the gain.
 
     Returns:
         The summaries, with these scores for tasks on which a cut was chosen on another
@@ -44,7 +45,8 @@ def confirm(
         if summaries[name]["not_chosen"]:
             logger.info("%s: nothing was chosen, so there is no test run", name)
             continue
-        chosen = [summaries[name]["best"], summaries[name]["best_boundary"]]
+        summary = summaries[name]
+        chosen = [summary["best"], summary["best_boundary"], *to_test(summary["keeping"]["cuts"])]
         cuts = usable(
             lm, {as_cut(each, lm.layers) for each in (-1, *chosen, full) if each is not None}
         )
@@ -54,5 +56,6 @@ def confirm(
         folder.mkdir(parents=True, exist_ok=True)
         scored = score(evaluation, scheduler, cuts, folder, summaries[name]["metric"])
         remove_others(folder, cuts)
-        tested[name] = confirmed(summaries[name], scored.tasks[name], full)
+        field = tasks.clusters.get(name)
+        tested[name] = confirmed(summaries[name], scored.tasks[name], full, field)
     return {**summaries, **tested}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,11 @@ from ..cuts.families import Family
 from ..cuts.keep import Cut
 from ..stats.bootstrap import holm
 from ..stats.layer_map import layer_effects
+from ..stats.margin import Margin
 from ..stats.permutation import LEVEL
-from ..stats.selection import Name, Row, Scores, describe
+from ..stats.scores import Name, Scores
+from ..stats.selection import Row, describe
+from ..stats.sequences import Order
 
 logger = logging.getLogger("lm_eval.lora_boundary")
 
@@ -83,12 +86,45 @@ def layer_maps(families: Sequence[Family], scores: Scores, full: int) -> dict[st
             [names.index(cut) for cut in cuts],
             dropped=family.kind == "each",
             higher_is_better=scores.higher_is_better,
+            units=scores.units,
         )
         layers = [
             {"layer": layer, **effect} for layer, effect in zip(family.layers, effects, strict=True)
         ]
         maps[family.kind] = {"layers": layers}
     return maps
+
+
+def orders(
+    families: Sequence[Family], names: Container[Name], full: int, margin: Margin
+) -> list[Order]:
+    """Return the cuts to test for keeping the gain, a list for the boundaries and each family.
+
+    The base model keeps no share of a gain, so that it is tested only with a margin in the unit of
+    the metric. The order `map` was found on the same documents, so that it is no order for a test.
+
+    Args:
+        families: The families other than the boundaries.
+        names: What was to be scored. What was dropped on the way is among them: it has no score,
+            and in a nested list that ends the tests.
+        full: The boundary that keeps the whole adapter.
+        margin: How much a cut may lose.
+    """
+    ends: set[Name] = {full, BASE} if margin.is_share else {full}
+    found = [Order([boundary for boundary in range(full, -2, -1) if boundary in names], True)]
+    for family in families:
+        cuts = family.cuts
+        if family.kind == "scale":  # from the whole adapter down
+            cuts = sorted(cuts, key=lambda cut: -cut.strengths[0])
+            cuts = [cut for cut in cuts if 0 <= cut.strengths[0] < 1]
+        nested = family.kind in ("order", "scale") and family.name != "map"
+        found.append(Order([cut.name for cut in cuts], nested))
+    tested = [Order([n for n in order.cuts if n not in ends], order.nested) for order in found]
+    # boundaries that were scored for the sake of families are no list of their own
+    others = {name for order in tested[1:] for name in order.cuts}
+    if set(tested[0].cuts) <= others and families:
+        tested = tested[1:]
+    return [order for order in tested if order.cuts]
 
 
 def best_boundary(scores: Scores) -> int | None:
@@ -122,16 +158,23 @@ def controls(families: Sequence[Family], scores: Scores, full: int) -> list[dict
         if best is not None:
             _, row = describe(scores.take([paper, best]), full=paper, base=paper)
             compared.append((family, best, row))
-    tested = [row for *_, row in compared if row["p_value"] is not None]
-    corrected = holm(np.array([row["p_value"] for row in tested])).tolist() if tested else []
-    for row, p_value in zip(tested, corrected, strict=True):
-        row["p_holm"] = p_value
-    return [_control(family, best, paper, row, scores) for family, best, row in compared]
+    tested = [row["p_value"] for *_, row in compared if row["p_value"] is not None]
+    corrected = iter(holm(np.array(tested)).tolist())
+    return [
+        _control(
+            *(family, best, paper, row),
+            None if row["p_value"] is None else next(corrected),
+            scores,
+        )
+        for family, best, row in compared
+    ]
 
 
-def _control(family: Family, name: Name, paper: int, row: Row, scores: Scores) -> dict[str, Any]:
+def _control(
+    family: Family, name: Name, paper: int, row: Row, p_value: float | None, scores: Scores
+) -> dict[str, Any]:
     values = dict(zip(scores.cuts, scores.values, strict=True))
-    difference, p_value = row["delta_full"], row["p_holm"]
+    difference = row["delta_full"]
     gain = scores.sign * difference
     significant = p_value is not None and p_value <= 1 - LEVEL
     cut = next(cut for cut in family.cuts if cut.name == name)

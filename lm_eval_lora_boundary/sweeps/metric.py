@@ -71,6 +71,14 @@ def check_metric(task: Task, requested: str | None) -> None:
         )
 
 
+def is_mean(task: Task, requested: str | None) -> bool:
+    """Return whether the metric to choose by is a mean over documents; nothing is scored yet."""
+    name = (requested or "").partition(",")[0]
+    directions, aggregations = task.higher_is_better(), task.aggregation()
+    known = [each for each in aggregations if directions.get(each) is not None]
+    return aggregations.get(name or known[0]) is mean
+
+
 def choose_metric(task: Task, results: Mapping[str, Any], requested: str | None) -> Metric:
     """Return the metric to choose boundaries by.
 

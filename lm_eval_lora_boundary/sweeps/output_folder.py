@@ -29,4 +29,9 @@ def remove_other_confirmations(output: Path, tasks: Iterable[str]) -> None:
     for other in set((output / CONFIRMED).glob("*")) - kept:
         shutil.rmtree(other, ignore_errors=True)
     if not kept:
-        shutil.rmtree(output / CONFIRMED, ignore_errors=True)
+        remove_folder(output / CONFIRMED)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder of an earlier run, if there is one."""
+    shutil.rmtree(folder, ignore_errors=True)

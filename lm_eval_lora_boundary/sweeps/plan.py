@@ -13,12 +13,16 @@ from ..harness import processes
 from ..harness.evaluation import Evaluation
 from ..harness.sweep_lm import SweepLM, made_up_answers
 from ..harness.tasks import find_tasks, task_manager
+from ..stats.margin import Margin
 from ..traces.layer_map import EVALUATIONS
 from .cuts_to_score import find_cuts
 from .engines import Engines, find_engines, load_model
 from .measures import made_up_measures
+from .metric import is_mean
+from .race import documents_of
+from .resolution import resolution, seen_so_far
 from .settings import SweepSettings
-from .tasks import load_tasks
+from .tasks import load_controls, load_tasks
 
 
 def plan(settings: SweepSettings, output: Path) -> str:
@@ -37,13 +41,19 @@ def _lines(settings: SweepSettings, output: Path) -> Iterator[str]:
     engines = find_engines(lm, settings.engine)
     tasks = load_tasks(manager, names, settings)
     cuts = find_cuts(lm, settings, None, made_up_measures(lm)).cuts
+    margin = Margin.read(settings.margin)
     distinct: dict[str, dict[Request, None]] = defaultdict(dict)
 
     def note(requests: Sequence[Request], task: str) -> list[Answer]:
         distinct[task] |= dict.fromkeys(requests)
         return made_up_answers(requests, task)
 
+    # first: predict_only takes the metrics out of the tasks
+    means = {name: is_mean(task, settings.metric) for name, task in tasks.tasks.items()}
     Evaluation(lm, tasks, settings).at(cuts[0], note, predict_only=True)
+    controls = load_controls(manager, tasks, settings)
+    if controls is not None:
+        Evaluation(lm, controls, settings).at(cuts[0], note, predict_only=True)
     if settings.candidates == "trace":
         yield (
             "first traces the gold answers, and then scores only boundaries around the one that "
@@ -60,11 +70,20 @@ def _lines(settings: SweepSettings, output: Path) -> Iterator[str]:
     yield f"{len(cuts)} cuts of {lm.layers} layers, engine {engines.name}{why}"
     for task, requests in distinct.items():
         yield from _work(task, list(requests), lm, engines, cuts, settings.batch_size)
+        if task in tasks.tasks:
+            documents = documents_of(tasks.tasks[task], settings)
+            seen = seen_so_far(output, task)
+            yield from resolution(documents, margin, seen, binary=means[task])
+        else:
+            yield "  a control task"
     if settings.race:
         yield "a race drops some of the cuts on the way, if the metric is a mean"
     if tasks.to_confirm and settings.confirm:
         confirmed = ", ".join(tasks.to_confirm)
-        yield f"then the best, the whole adapter and the base on the test split: {confirmed}"
+        yield (
+            "then the best, the smallest that keeps the gain, the whole adapter and the base on "
+            f"the test split: {confirmed}"
+        )
     yield f"would write to {output}"
 
 

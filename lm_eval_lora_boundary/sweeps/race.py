@@ -15,7 +15,7 @@ from ..cuts.keep import Cut
 from ..errors import TaskError
 from ..harness.evaluation import Evaluation
 from ..stats.race import Dropped, Race
-from ..stats.selection import Name
+from ..stats.scores import Name
 from .metric import Metric, choose_metric
 from .scheduler import Scheduler
 from .scores import measure
@@ -60,7 +60,7 @@ def run_race(
     by_name = {cut.name: cut for cut in cuts}
     race = Race(
         list(by_name),
-        _documents(task, settings),
+        documents_of(task, settings),
         error_rate=settings.error_rate,
         higher_is_better=metric.higher_is_better,
     )
@@ -100,7 +100,7 @@ def run_race(
     return race
 
 
-def _documents(task: Task, settings: SweepSettings) -> int:
+def documents_of(task: Task, settings: SweepSettings) -> int:
     """Return how many documents a sweep without a race would use."""
     total = len(task.eval_docs)
     limit = get_sample_size(task, settings.documents)
@@ -156,9 +156,9 @@ def race_summary(race: Race, settings: SweepSettings, references: Sequence[Name]
         "note": "intervals of cuts that stayed, of the whole adapter and of the base model "
         "are over all documents; other cuts that were dropped have none, and which of them "
         "stayed was decided on the same documents; optimism is null, since what cuts that "
-        "were dropped score on other draws of the documents is not known; "
-        "smallest_equivalent leaves dropped cuts out; the error rate is exact for metrics "
-        "within 0 and 1, nominal for others",
+        "were dropped score on other draws of the documents is not known; a cut that was dropped "
+        "ends the search for the smallest cut that keeps the gain; the error rate is exact for "
+        "metrics within 0 and 1, nominal for others",
     }
 
 

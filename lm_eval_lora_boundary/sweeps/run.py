@@ -20,9 +20,12 @@ from ..harness.evaluation import Evaluation
 from ..harness.signature import describe_run, identity, signature
 from ..harness.tasks import find_tasks, task_manager
 from ..report.write import write_report
+from ..stats.margin import Margin
 from .candidates import traced_boundaries
 from .confirmation import confirm
+from .control_tasks import score_controls, with_controls
 from .cuts_to_score import find_cuts
+from .decision import decide
 from .engines import find_engines, load_model
 from .measures import measures
 from .output_folder import clean_up, remove_other_confirmations, remove_others
@@ -33,8 +36,8 @@ from .scheduler import Scheduler
 from .scores import score
 from .settings import SweepSettings
 from .store import AnswerStore
-from .summary import decide, summarise_tasks
-from .tasks import load_tasks
+from .summary import summarise_tasks
+from .tasks import load_controls, load_tasks
 from .worker import Load, Worker
 
 
@@ -77,6 +80,7 @@ def _run(
         lm = processes.command(Load(), lambda _: load_model(settings, model))
         full = lm.layers - 1
         tasks = load_tasks(manager, names, settings)
+        control_tasks = load_controls(manager, tasks, settings)
         evaluation = Evaluation(lm, tasks, settings)
         engines = scope.enter_context(closing(find_engines(lm, settings.engine)))
         facts = describe_run(lm, settings)
@@ -95,11 +99,16 @@ def _run(
             race = run_race(evaluation, scheduler, wanted.cuts, settings, references)
         in_full = finalists(race, wanted.cuts, references) if race else wanted.cuts
         scored = score(evaluation, scheduler, in_full, output, settings.metric)
+        controls = score_controls(lm, control_tasks, settings, scheduler, in_full, output)
 
-        # Decision: the best cut, unless the test split speaks against it.
-        summaries = summarise_tasks(tasks, scored, wanted.families, full, race)
+        # Decision: the whole adapter, unless the documents show that a cut is better, or enough.
+        margin = Margin.read(settings.margin)
+        summaries = summarise_tasks(tasks, scored, wanted.families, full, race, margin)
         confirmed = confirm(lm, tasks, settings, scheduler, output, summaries)
-        decided = {task: decide(summary, full) for task, summary in confirmed.items()}
+        decided = {}
+        for task, summary in confirmed.items():
+            choice = decide(summary, full, scored.tasks[task].paired.scale)
+            decided[task] = with_controls(choice, controls, full)
 
         # Files
         summary = {
@@ -114,6 +123,8 @@ def _run(
         if scored.groups:
             groups = scored.groups.items()
             summary["groups"] = {name: {"boundaries": rows} for name, rows in groups}
+        if controls:
+            summary["control_tasks"] = controls
         if race:
             summary["race"] = race_summary(race, settings, references)
         remove_others(output, in_full)
@@ -121,5 +132,5 @@ def _run(
         write_text(output / SWEEP, json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
         write_report(output)
         if settings.save:
-            save(lm, summary, settings)
+            save(lm, summary, settings, has_test_split=bool(tasks.to_confirm))
     return summary

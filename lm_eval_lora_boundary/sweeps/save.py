@@ -11,25 +11,47 @@ from ..cuts.adapter_folder import RECORD
 from ..cuts.keep import as_cut
 from ..files import write_text
 from ..harness.sweep_lm import SweepLM
+from .decision import row_of
 from .settings import SweepSettings
-from .summary import row_of
 
 logger = logging.getLogger("lm_eval.lora_boundary")
 
-_STATISTICS = ("value", "stderr", "delta_full", "ci_low", "ci_high", "p_value")
+_STATISTICS = (
+    *("value", "stderr", "delta_full", "ci_low", "ci_high", "p_value"),
+    *("gain_kept", "gain_kept_low", "gain_kept_high", "p_noninferior"),
+)
 
 
-def save(lm: SweepLM, summary: Mapping[str, Any], settings: SweepSettings) -> None:
+def save(
+    lm: SweepLM,
+    summary: Mapping[str, Any],
+    settings: SweepSettings,
+    *,
+    has_test_split: bool = False,
+) -> None:
     """Record the choice of a sweep of one task, unless it had no reason to choose.
+
+    A cut is the choice only if the documents show that it is better than the whole adapter, or that
+    it keeps the gain; these are those of the test split, if the task has one. Otherwise the whole
+    adapter is recorded, with the reason.
+
+    Args:
+        lm: The model.
+        summary: The content of ``sweep.json``.
+        settings: The sweep.
+        has_test_split: Whether the task has documents that could confirm the choice.
 
     Raises:
         OutputError: The folder cannot be written.
     """
     ((task, entry),) = summary["tasks"].items()
     path = lm.adapter.path / RECORD
-    if entry["not_chosen"]:
+    why = entry["not_chosen"]
+    if has_test_split and entry["test"] is None and entry["choice_basis"]:
+        why = why or "the choice was not scored on the test split; leave out --no-confirm"
+    if why:
         stays = f"; the earlier record in {path} stays" if path.exists() else ""
-        logger.warning("nothing is recorded: %s%s", entry["not_chosen"], stays)
+        logger.warning("nothing is recorded: %s%s", why, stays)
         return
     choice, reason = entry["choice"], entry["choice_reason"]
     judged = entry["test"] or entry  # on documents that were not used to choose, if possible
@@ -40,6 +62,7 @@ def save(lm: SweepLM, summary: Mapping[str, Any], settings: SweepSettings) -> No
         "boundary": cut.boundary,
         "cut": cut.notation,
         "best": entry["best"],
+        "basis": entry["choice_basis"],
         "reason": reason,
         "adapter_sha256": lm.adapter.sha256,
         "adapter_config_sha256": lm.adapter.config_sha256,
@@ -51,8 +74,9 @@ def save(lm: SweepLM, summary: Mapping[str, Any], settings: SweepSettings) -> No
         "documents": judged["documents"],
         "selection": entry["selection"],
         **{name: row[name] for name in _STATISTICS},
-        "smallest_equivalent": entry["smallest_equivalent"],
+        "margin": entry["margin"],
+        "smallest_noninferior": entry["smallest_noninferior"],
         "signature": summary["signature"],
     }
     write_text(path, json.dumps(record, indent=2) + "\n")
-    logger.info("%s recorded in %s%s", cut, path, f": {reason}" if reason else "")
+    logger.info("%s recorded in %s: %s", cut, path, reason or entry["choice_basis"])

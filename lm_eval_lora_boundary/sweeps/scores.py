@@ -14,7 +14,7 @@ from lm_eval.api.task import Task
 
 from ..cuts.keep import Cut
 from ..harness.evaluation import Evaluation
-from ..stats.selection import Scores
+from ..stats.scores import Scores
 from ..stats.statistic import statistic
 from .metric import Metric, choose_metric
 from .scheduler import Scheduler
@@ -86,21 +86,33 @@ def score(
     metrics: dict[str, Metric] = {}
     measured: dict[str, list[Measured]] = defaultdict(list)
     groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    clusters: dict[str, dict[int, str]] = {}
     for cut in cuts:
         results = evaluation.at(cut, scheduler.at(cut, cuts))
         if not metrics:
             metrics = {name: choose_metric(task, results, metric) for name, task in tasks.items()}
         for name in tasks:
             measured[name].append(measure(name, metrics[name], cut, results))
+            field = evaluation.tasks.clusters.get(name)
+            if field is not None and name not in clusters:
+                clusters[name] = _clusters(results["samples"][name], field)
         for group, values in results.get("groups", {}).items():
             if cut.boundary is not None:
                 row = {"boundary": cut.boundary, "metrics": _numbers(values)}
                 groups[group].append(row)
         evaluation.write(output, cut, results)
     return Scored(
-        {name: task_scores(task, metrics[name], measured[name]) for name, task in tasks.items()},
+        {
+            name: task_scores(task, metrics[name], measured[name], clusters.get(name))
+            for name, task in tasks.items()
+        },
         groups,
     )
+
+
+def _clusters(samples: Sequence[Mapping[str, Any]], field: str) -> dict[int, str]:
+    """Return what each document belongs to."""
+    return {sample["doc_id"]: repr(sample["doc"].get(field)) for sample in samples}
 
 
 def measure(task: str, metric: Metric, cut: Cut, results: Mapping[str, Any]) -> Measured:
@@ -121,8 +133,20 @@ def measure(task: str, metric: Metric, cut: Cut, results: Mapping[str, Any]) -> 
     )
 
 
-def task_scores(task: Task, metric: Metric, measured: Sequence[Measured]) -> TaskScores:
-    """Return what a task scored, and how to resample it."""
+def task_scores(
+    task: Task,
+    metric: Metric,
+    measured: Sequence[Measured],
+    clusters: Mapping[int, str] | None = None,
+) -> TaskScores:
+    """Return what a task scored, and how to resample it.
+
+    Args:
+        task: The task.
+        metric: The metric to choose by.
+        measured: The values under each cut, from the smallest to the largest.
+        clusters: What each document belongs to, by ``doc_id``; None if each stands alone.
+    """
     values = [each.value for each in measured]
     documents = sorted(measured[0].items)
     resampled = None
@@ -132,7 +156,8 @@ def task_scores(task: Task, metric: Metric, measured: Sequence[Measured]) -> Tas
         resampled = statistic(metric.name, columns, values, aggregate)
     cuts = [each.cut.name for each in measured]
     name = f"{metric.key} of {task.task_name}"
-    paired = Scores(cuts, values, resampled, metric.higher_is_better, name)
+    together = None if clusters is None else [clusters[document] for document in documents]
+    paired = Scores(cuts, values, resampled, metric.higher_is_better, name, together)
     return TaskScores(metric, measured, paired)
 
 

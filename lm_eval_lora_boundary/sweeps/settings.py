@@ -11,9 +11,11 @@ from ..cuts.families import DEFAULT, check_family
 from ..errors import AdapterError, LoraBoundaryError, ModelError
 from ..harness import processes
 from ..harness.settings import EvaluationSettings, Rule
+from ..stats.margin import Margin
 
 ENGINES = ("auto", "fork", "toggle", "vllm")
 CANDIDATES = ("all", "trace", "gradient")
+MARGIN = "10%"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +33,11 @@ class SweepSettings(EvaluationSettings):
         candidates: ``all`` of these boundaries, or only those around the one that a ``trace`` or
             its ``gradient`` suggests.
         metric: The metric to choose by, or ``metric,filter``; None for each task's first.
+        margin: How much a cut may lose and still count as keeping the gain: a share of the whole
+            adapter's gain, such as ``10%``, or a loss in the metric's unit, such as ``0.02``.
+        cluster: The field of a document that says what it belongs to; documents that belong
+            together are drawn together. None for the task's own field, ``none`` for no field.
+        control: Names of further tasks to score under the same cuts, as for ``tasks``.
         engine: ``auto``, ``fork``, ``toggle`` or ``vllm``.
         race: Drop cuts that have statistically lost before all documents are answered.
         error_rate: How often the race may drop the cut that would have won.
@@ -45,6 +52,9 @@ class SweepSettings(EvaluationSettings):
     family: tuple[str, ...] = (DEFAULT,)
     candidates: str = "all"
     metric: str | None = None
+    margin: str = MARGIN
+    cluster: str | None = None
+    control: tuple[str, ...] = ()
     engine: str = "auto"
     race: bool = False
     error_rate: float = 0.2
@@ -59,6 +69,7 @@ class SweepSettings(EvaluationSettings):
                 f"candidates={self.candidates} chooses the boundaries, and "
                 f"boundaries={self.boundaries} was given; leave out one of them"
             )
+        Margin.read(self.margin)
         for name in self.family:
             check_family(name)
         chosen = self.boundaries.strip() != "all" or self.candidates != "all"
@@ -110,6 +121,9 @@ class SweepSettings(EvaluationSettings):
         window = f" ({traced})" if traced else ""
         return {
             "metric": self.metric,
+            "margin": self.margin if self.margin != MARGIN else None,
+            "cluster": self.cluster,
+            "control": ",".join(self.control),
             "boundaries": self.boundaries if self.boundaries.strip() != "all" else None,
             "family": ",".join(self.family) if self.family != (DEFAULT,) else None,
             "candidates": f"{self.candidates}{window}" if self.candidates != "all" else None,

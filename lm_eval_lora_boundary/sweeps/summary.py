@@ -1,4 +1,4 @@
-"""What ``sweep.json`` says about a task: its statistics, and the decision.
+"""What ``sweep.json`` says about a task: its statistics.
 
 In all functions, ``full`` is the boundary that keeps the whole adapter.
 """
@@ -11,15 +11,18 @@ from typing import Any
 
 from ..cuts.families import Family
 from ..harness.tasks import LoadedTasks
-from ..stats.permutation import LEVEL
+from ..stats.margin import Margin
 from ..stats.race import Race
-from ..stats.selection import STATISTICS, Name, Row, describe, select
+from ..stats.scores import Name, Scores
+from ..stats.selection import STATISTICS, Row, describe, select
+from ..stats.sequences import Keeping, Order, keeping
 from .family_summary import (
     best_boundary,
     controls,
     family_rows,
     kept_by_boundaries,
     layer_maps,
+    orders,
 )
 from .scores import Measured, Scored, TaskScores
 
@@ -30,45 +33,72 @@ def summarise_tasks(
     families: Sequence[Family],
     full: int,
     race: Race | None,
+    margin: Margin,
 ) -> dict[str, dict[str, Any]]:
     """Return what ``sweep.json`` says about every task, without the decision.
 
     Raises:
         TaskError: A task has no finite value under any cut.
     """
-    summaries = {
-        name: summarise(scores, families, full, tasks.splits[name])
+    dropped = [out.cut for out in race.dropped] if race else []
+    return {
+        name: summarise(
+            *(scores, families, full, tasks.splits[name], margin),
+            cluster=tasks.clusters.get(name),
+            dropped=dropped,
+        )
         for name, scores in scored.tasks.items()
     }
-    if race and race.dropped:  # what they would score on resampled documents is unknown
-        summaries = {name: entry | {"optimism": None} for name, entry in summaries.items()}
-    return summaries
 
 
 def summarise(
-    scores: TaskScores, families: Sequence[Family], full: int, split: str
+    scores: TaskScores,
+    families: Sequence[Family],
+    full: int,
+    split: str,
+    margin: Margin,
+    *,
+    cluster: str | None = None,
+    dropped: Sequence[Name] = (),
 ) -> dict[str, Any]:
     """Return what ``sweep.json`` says about a task, without the decision.
+
+    Args:
+        scores: What the task scored.
+        families: The families other than the boundaries.
+        full: The boundary that keeps the whole adapter.
+        split: The split of the documents.
+        margin: How much of the gain a cut may lose.
+        cluster: The field that says which documents belong together.
+        dropped: The cuts that a race dropped.
 
     Raises:
         TaskError: No cut has a finite value.
     """
-    selection = select(scores.paired, full)
+    selection = select(scores.paired, full, margin)
     rows = _rows(scores.measured, selection.rows, full)
     boundaries = [row for name, row in rows.items() if isinstance(name, int)]
     if families:
         boundaries = kept_by_boundaries(families[0], boundaries)
+    if dropped:  # what they would score on other documents is unknown
+        for row in rows.values():
+            row["selection_share"] = None
+    asked = orders(families, {*rows, *dropped}, full, margin)
+    kept = keeping(list(rows), [row["p_noninferior"] for row in rows.values()], asked)
     summary = {
         "metric": scores.metric.key,
         "higher_is_better": scores.metric.higher_is_better,
+        "margin": str(margin),
         "split": split,
         "documents": _documents(scores.measured),
+        "clusters": _clusters(scores.paired, cluster),
         "boundaries": boundaries,
         "best": selection.best,
         "best_boundary": best_boundary(scores.paired),
-        "smallest_equivalent": selection.smallest_equivalent,
+        "keeping": _kept(kept, asked, dropped),
+        "smallest_noninferior": kept.cuts[0] if kept.cuts else None,
         "collapse": selection.collapse,
-        "optimism": selection.optimism,
+        "optimism": None if dropped else selection.optimism,
         "selection": "same documents",
         "test": None,
         "not_chosen": None,
@@ -85,18 +115,52 @@ def summarise(
     return summary | _nothing_chosen(why, full) if why else summary
 
 
-def confirmed(summary: Mapping[str, Any], scores: TaskScores, full: int) -> dict[str, Any]:
-    """Return the summary of a task with its scores on the test split."""
-    rows = _rows(scores.measured, describe(scores.paired, full), full)
-    test = {
-        "split": "test",
-        "documents": _documents(scores.measured),
-        "boundaries": [row for name, row in rows.items() if isinstance(name, int)],
-        "cuts": [{"cut": name, **row} for name, row in rows.items() if isinstance(name, str)],
+def _kept(kept: Keeping, asked: Sequence[Order], dropped: Sequence[Name]) -> dict[str, Any]:
+    """Return which cuts are shown to keep the gain, and how that was tested."""
+    return {
+        "cuts": kept.cuts,
+        "level": kept.level,
+        "families": len(asked),
+        "stopped_at": kept.stopped_at,
+        "dropped": len(dropped),
+        "stopped_by_race": kept.stopped_at in dropped,
     }
+
+
+def confirmed(
+    summary: Mapping[str, Any], scores: TaskScores, full: int, cluster: str | None = None
+) -> dict[str, Any]:
+    """Return the summary of a task with its scores on the test split."""
+    test = described(scores, full, "test", cluster, Margin.read(summary["margin"]))
     found = {**summary, "selection": "other documents", "test": test}
     why = _different_documents(scores.measured, "test")
     return found | _nothing_chosen(why, full) if why else found
+
+
+def described(
+    scores: TaskScores,
+    full: int,
+    split: str,
+    cluster: str | None,
+    margin: Margin | None = None,
+) -> dict[str, Any]:
+    """Return what ``sweep.json`` says about scores that nothing is chosen by."""
+    rows = _rows(scores.measured, describe(scores.paired, full, margin=margin), full)
+    return {
+        "split": split,
+        "documents": _documents(scores.measured),
+        "clusters": _clusters(scores.paired, cluster),
+        "boundaries": [row for name, row in rows.items() if isinstance(name, int)],
+        "cuts": [{"cut": name, **row} for name, row in rows.items() if isinstance(name, str)],
+    }
+
+
+def _clusters(scores: Scores, field: str | None) -> dict[str, Any] | None:
+    """Return what was drawn instead of documents; None if documents were."""
+    units = scores.units
+    if field is None or units is None or units.of is None:
+        return None
+    return {"field": field, "count": units.count}
 
 
 def _nothing_chosen(why: str, full: int) -> dict[str, Any]:
@@ -104,48 +168,8 @@ def _nothing_chosen(why: str, full: int) -> dict[str, Any]:
 
     The whole adapter stands for the best, and nothing is said about a choice.
     """
-    nothing = dict.fromkeys(("smallest_equivalent", "collapse", "optimism"))
+    nothing = dict.fromkeys(("keeping", "smallest_noninferior", "collapse", "optimism"))
     return {**nothing, "best": full, "best_boundary": full, "not_chosen": why}
-
-
-def decide(summary: Mapping[str, Any], full: int) -> dict[str, Any]:
-    """Return the summary of a task with the recommended cut, and why it is not the best.
-
-    This is the only place where it is decided: the terminal, the report and ``--save`` read
-    ``choice`` and ``choice_reason``.
-    """
-    reason = summary["not_chosen"] or _worse_on_test(summary)
-    choice = full if reason else summary["best"]
-    return {**summary, "choice": choice, "choice_reason": reason}
-
-
-def _worse_on_test(summary: Mapping[str, Any]) -> str | None:
-    """Return how the best cut is significantly worse on the test split; None if it is not."""
-    best, test = summary["best"], summary["test"]
-    row = row_of(test, best) if test else None
-    if row is None or row["delta_full"] is None or row["p_value"] is None:
-        return None
-    gain = row["delta_full"] if summary["higher_is_better"] else -row["delta_full"]
-    if row["p_value"] > 1 - LEVEL or gain >= 0:
-        return None
-    return (
-        f"{_called(best)}, the best on the {summary['split']} split, is significantly worse than "
-        f"the whole adapter on the {test['split']} split ({row['delta_full']:+.4g}, "
-        f"p = {row['p_value']:.2g})"
-    )
-
-
-def _called(name: Name) -> str:
-    return f"boundary {name}" if isinstance(name, int) else f"keep={name}"
-
-
-def row_of(entry: Mapping[str, Any], name: Name) -> dict[str, Any] | None:
-    """Return the row of a cut, from what ``sweep.json`` says about a task or its test split."""
-    if isinstance(name, int):
-        return next((row for row in entry["boundaries"] if row["boundary"] == name), None)
-    families = entry.get("families", {}).values()
-    others = [row for family in families for row in family["cuts"]] + entry.get("cuts", [])
-    return next((row for row in others if row["cut"] == name), None)
 
 
 def _documents(measured: Sequence[Measured]) -> int:

@@ -107,9 +107,9 @@ def boundaries_to_try(found: Mapping[str, Any], evaluations: int = EVALUATIONS) 
     """Return the boundaries that are worth scoring, ascending.
 
     These are the base model and the whole adapter, the boundary that the map suggests, the one
-    that the curve suggests, and then neighbours of the first: one step below and above it, two steps,
-    and so on, until there are enough. A step is one layer for every 15 layers of the model, because
-    neighbouring boundaries differ little in deep models.
+    that the curve suggests, and then neighbours of the first: one step below and above it, two
+    steps, and so on, until there are enough. A step is one layer for every 15 layers of the model,
+    because neighbouring boundaries differ little in deep models.
 
     Args:
         found: What :func:`layer_map` returned.

@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import Any
 
 import numpy as np
-from made_sweeps import statistics
+from made_sweeps import decided, statistics
 
 Strengths = Sequence[float]
 
@@ -91,8 +91,8 @@ def add_families(
         old |= {key: value for key, value in row.items() if key != "metrics"}
         old["metrics"] = old["metrics"] | {task["metric"]: old["value"]}
     best = max(task["boundaries"], key=lambda row: row["value"])["boundary"]
-    task |= {"best": best, "choice": best, "smallest_equivalent": None, "collapse": None}
-    task["documents"] = documents
+    task |= {"best": best, "collapse": None, "documents": documents}
+    task |= decided(task, full)
     for row, cut in zip(rows, cuts, strict=True):
         kept = [each for each in cut if each]
         row |= {"boundary": boundary(cut), "cut": notation(cut), "kept": len(kept)}
@@ -150,6 +150,6 @@ def make_best(task: dict[str, Any], name: str) -> dict[str, Any]:
     """Let the best cut of a family be the best and the choice of the task, and return its row."""
     best = max(task["families"][name]["cuts"], key=lambda row: row["value"])
     called = best["boundary"] if best["boundary"] is not None else best["cut"]
-    task |= {"best": called, "choice": called, "smallest_equivalent": None}
+    task |= {"best": called, "choice": called, "choice_basis": "better than the whole adapter"}
     found: dict[str, Any] = best
     return found

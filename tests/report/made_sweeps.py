@@ -11,6 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from lm_eval_lora_boundary.stats.margin import Margin
+from lm_eval_lora_boundary.stats.scores import Scores
+from lm_eval_lora_boundary.stats.selection import select
+from lm_eval_lora_boundary.stats.sequences import Order, keeping
+from lm_eval_lora_boundary.stats.statistic import Means
+from lm_eval_lora_boundary.sweeps.decision import decide
+
+TENTH = Margin(0.1, is_share=True)
 SIGNATURE = "base 0123456789ab | adapter ba9876543210 | torch.float32 | lm-eval=0.4.13"
 DATE = "2026-01-02T03-04-05.678901"
 VOCABULARY = re.findall(
@@ -26,35 +34,31 @@ def sentence(source: random.Random, words: int) -> str:
 
 
 def statistics(values: np.ndarray, boundaries: Sequence[int], full: int) -> list[dict[str, Any]]:
-    """Return paired bootstrap statistics of values with shape (documents, boundaries)."""
-    source = np.random.default_rng(0)
+    """Return the statistics of values with shape (documents, boundaries)."""
     documents = len(values)
-    draws = source.multinomial(documents, np.full(documents, 1 / documents), size=400)
-    means = draws @ values / documents
-    rows: list[dict[str, Any]] = [{"boundary": boundary} for boundary in boundaries]
-    wins = np.bincount(means.argmax(axis=1), minlength=len(boundaries)) / len(means)
-    whole, base = boundaries.index(full), boundaries.index(-1) if -1 in boundaries else None
-    for i, row in enumerate(rows):
-        row |= {"value": float(values[:, i].mean()), "win_rate": float(wins[i])}
-        row["stderr"] = float(values[:, i].std(ddof=1) / documents**0.5) if documents > 1 else None
-        row["loss_risk"] = float((means[:, i] < means[:, whole]).mean())
-        for reference, names in (
-            (whole, ("delta_full", "ci_low", "ci_high", "p_value")),
-            (base, ("delta_base", "base_ci_low", "base_ci_high", "base_p_value")),
-        ):
-            if reference is None:
-                row |= dict.fromkeys(names)
-                continue
-            drawn = means[:, i] - means[:, reference]
-            delta = float(values[:, i].mean() - values[:, reference].mean())
-            far = float((abs(drawn - delta) >= abs(delta) - 1e-12).mean())
-            low, high = (float(each) for each in np.percentile(drawn, [2.5, 97.5]))
-            row |= dict(zip(names, (delta, low, high, max(far, 1e-4)), strict=True))
-        row["p_holm"] = min(1.0, row["p_value"] * (len(boundaries) - 1))
-        half = 1.6 * (row["ci_high"] - row["ci_low"]) / 2
-        row["simultaneous_low"] = row["delta_full"] - half
-        row["simultaneous_high"] = row["delta_full"] + half
-    return rows
+    means = values.mean(axis=0).tolist()
+    found = select(Scores(boundaries, means, Means(values), True), full, TENTH)
+    stderr = values.std(axis=0, ddof=1) / documents**0.5 if documents > 1 else [None] * len(means)
+    return [
+        {"boundary": boundary, "value": mean, "stderr": error, **row}
+        for boundary, mean, error, row in zip(boundaries, means, stderr, found.rows, strict=True)
+    ]
+
+
+def decided(task: dict[str, Any], full: int) -> dict[str, Any]:
+    """Return a task's entry in ``sweep.json`` with the decision that follows from its rows."""
+    rows = {row["boundary"]: row for row in task["boundaries"]}
+    order = Order([boundary for boundary in reversed(rows) if boundary not in (-1, full)], True)
+    kept = keeping(list(rows), [row["p_noninferior"] for row in rows.values()], [order])
+    task["keeping"] = {
+        "cuts": kept.cuts,
+        "level": kept.level,
+        "families": 1,
+        "stopped_at": kept.stopped_at,
+        "dropped": 0,
+        "stopped_by_race": False,
+    }
+    return task | decide(task, full)
 
 
 def generated(
@@ -158,17 +162,17 @@ def made_task(
             "length_ratio,none": 1.0 + 3.0 * (1 - i / len(rows)) ** 2,
         }
     best = max(rows, key=lambda row: row["value"])["boundary"]
-    worse = [row["boundary"] for row in rows if row["p_holm"] < 0.05 and row["delta_full"] < 0]
-    equal = [row["boundary"] for row in rows if row["value"] > rows[best + 1]["ci_low"] + 0.5]
-    return {
+    worse = [row["boundary"] for row in rows if row["p_value"] and row["p_value"] < 0.05]
+    entry = {
         "metric": f"{metric},none",
         "higher_is_better": True,
         "split": split,
         "documents": documents,
         "boundaries": rows,
         "best": best,
-        "choice": best,
-        "smallest_equivalent": min([*equal, best]),
+        "margin": str(TENTH),
+        "clusters": None,
+        "not_chosen": None,
         "collapse": max(
             (b for b in range(layers) if set(range(b + 1)) <= set(worse)), default=None
         ),
@@ -176,12 +180,13 @@ def made_task(
         "optimism": {"value": 0.012, "corrected": rows[best + 1]["value"] - 0.012, "p_value": 0.21},
         "test": None,
     }
+    return decided(entry, full)
 
 
 def made_test(folder: Path, name: str, task: dict[str, Any], documents: int = 30) -> None:
     """Add the confirmation of a task's choice on a test split."""
     full = task["boundaries"][-1]["boundary"]
-    boundaries = sorted({-1, task["best"], full})
+    boundaries = sorted({-1, task["best"], full, task["smallest_noninferior"] or full})
     everything = list(range(-1, full + 1))
     found, values = generated(documents, everything, seed=77)
     columns = [everything.index(boundary) for boundary in boundaries]
@@ -202,11 +207,9 @@ def made_test(folder: Path, name: str, task: dict[str, Any], documents: int = 30
     rows = statistics(values, boundaries, full)
     for row in rows:
         row["metrics"] = {task["metric"]: row["value"]}
-    chosen = rows[boundaries.index(task["best"])]
-    if chosen["delta_full"] < 0 and chosen["p_value"] < 0.05:
-        task["choice"] = full
     task["selection"] = "other documents"
-    task["test"] = {"split": "test", "documents": documents, "boundaries": rows}
+    task["test"] = {"split": "test", "documents": documents, "boundaries": rows, "clusters": None}
+    task |= decided(task, full)
 
 
 def made_trace(layers: int) -> dict[str, Any]:
@@ -236,6 +239,7 @@ def write_sweep(folder: Path, tasks: dict[str, dict[str, Any]], **more: Any) -> 
         "signature": SIGNATURE,
         "settings": {"pretrained": "some/model", "peft": "some/adapter", "limit": None},
         "engine": "fork",
+        "layers": 32,
         "tasks": tasks,
         **more,
     }

@@ -152,11 +152,11 @@ def test_the_oldest_sweeps_recommend_their_best_boundary(copied: Path) -> None:
 def test_values_that_are_not_finite_numbers_are_not_available(copied: Path) -> None:
     def change(content: dict[str, Any]) -> None:
         content["tasks"]["summaries"]["boundaries"][0] |= {"p_value": float("nan"), "stderr": None}
-        content["tasks"]["summaries"]["boundaries"][1] |= {"value": True, "win_rate": "0.5"}
+        content["tasks"]["summaries"]["boundaries"][1] |= {"value": True, "selection_share": "0.5"}
 
     rewrite(copied / "sweep.json", change)
     first, second, *_ = read_sweep(copied).tasks[0].rows
-    assert (first.p_value, first.stderr, second.value, second.win_rate) == (None,) * 4
+    assert (first.p_value, first.stderr, second.value, second.selection_share) == (None,) * 4
     assert first.value is not None
 
 

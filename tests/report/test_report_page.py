@@ -74,7 +74,7 @@ def label(folder: Path, task: str, boundary: int) -> str:
     found = sweep(folder, task)
     if boundary == found["best"]:
         return f"{name} · best"
-    return f"{name} · smallest equivalent" if boundary == found["smallest_equivalent"] else name
+    return f"{name} · keeps the gain" if boundary == found["smallest_noninferior"] else name
 
 
 def found_count(page: Browser) -> int:

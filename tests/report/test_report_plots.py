@@ -27,7 +27,7 @@ from lm_eval_lora_boundary.report.style import Plot
 from lm_eval_lora_boundary.report.write import write_report
 
 LAYERS = 6
-NAMES = ["metric", "difference", "wins", "metrics", "length_ratio", "trace_and_sweep"]
+NAMES = ["metric", "difference", "gain_kept", "metrics", "length_ratio", "trace_and_sweep"]
 
 
 @pytest.fixture(scope="module")
@@ -62,9 +62,12 @@ def test_plots_show_the_numbers_of_the_sweep(task: TaskFound) -> None:
     assert (xs, [row.metrics["length_ratio,none"] for row in task.rows]) in lines(
         plots["length_ratio"]
     )
-    bars = plots["wins"].figure.axes[0].patches
-    assert [bar.get_height() / 100 for bar in bars] == pytest.approx(
-        [row.win_rate for row in task.rows]
+    kept = [(row.boundary, row.gain_kept) for row in task.rows if row.gain_kept is not None]
+    curves = [dict(zip(xs, ys, strict=True)) for xs, ys in lines(plots["gain_kept"])]
+    assert any(
+        curve == pytest.approx({float(b or 0): 100 * share for b, share in kept})
+        for curve in curves
+        if len(curve) == len(kept)
     )
     assert task.trace is not None
     means = [layer.mean for layer in task.trace.layers]
@@ -154,7 +157,7 @@ def test_plots_without_numbers_are_left_out(task: TaskFound) -> None:
     assert list(drawn(replace(task, rows=empty, trace=None), None)) == ["metric"]
     last = replace(task, rows=task.rows[-1:], best=LAYERS - 1, trace=None)
     assert "metric" in drawn(last)
-    assert "wins" not in drawn(last)
+    assert "gain_kept" not in drawn(last)
 
 
 def test_missing_values_are_gaps_not_zeros(task: TaskFound) -> None:
@@ -166,13 +169,9 @@ def test_missing_values_are_gaps_not_zeros(task: TaskFound) -> None:
         assert curves
         for ys in curves:
             assert [i for i, y in enumerate(ys) if math.isnan(y)] == [missing]
-    for name in ("difference", "wins"):
-        drawn_at = (
-            [xs for xs, _ in lines(plots[name])]
-            if name == "difference"
-            else [[bar.get_x() + 0.4 for bar in plots[name].figure.axes[0].patches]]
-        )
-        assert max(map(len, drawn_at)) == len(rows) - 1
+    for name, absent in (("difference", 1), ("gain_kept", 2)):  # also the whole adapter's own
+        drawn_at = [xs for xs, _ in lines(plots[name])]
+        assert max(map(len, drawn_at)) == len(rows) - absent
 
 
 def test_metrics_of_different_scales_are_relative_to_the_whole_adapter(task: TaskFound) -> None:

@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 
 from lm_eval_lora_boundary.errors import TaskError
-from lm_eval_lora_boundary.stats.selection import STATISTICS, Scores, Selection, describe, select
+from lm_eval_lora_boundary.stats.margin import Margin
+from lm_eval_lora_boundary.stats.scores import Scores
+from lm_eval_lora_boundary.stats.selection import STATISTICS, Selection, describe, select
 from lm_eval_lora_boundary.stats.statistic import Means, statistic
 
 BOUNDARIES = list(range(-1, 6))
 FULL = 5
+TENTH = Margin(0.1, is_share=True)
 
 
 def scores(values: np.ndarray, *, higher_is_better: bool = True) -> Scores:
@@ -24,54 +27,48 @@ def right(rates: list[float], documents: int = 200) -> np.ndarray:
 
 
 def found(rates: list[float], **options: bool) -> Selection:
-    return select(scores(right(rates), **options), FULL)
+    return select(scores(right(rates), **options), FULL, TENTH)
 
 
 def test_the_smallest_of_the_best_is_chosen_and_low_boundaries_collapse() -> None:
     selection = found([0.3, 0.05, 0.1, 0.5, 0.6, 0.6, 0.6])
     assert selection.best == 3
     assert selection.collapse == 2
-    assert selection.smallest_equivalent == 3
     row = selection.rows[BOUNDARIES.index(3)]
     # as good on these documents, which does not prove it on all
     assert row["delta_full"] == 0
     assert -0.03 < row["ci_low"] < -0.005 and row["ci_high"] == -row["ci_low"]
     whole = selection.rows[BOUNDARIES.index(FULL)]
     assert whole["delta_full"] == whole["ci_low"] == whole["ci_high"] == 0
-    assert row["p_value"] == row["p_holm"] == 1
+    assert row["p_value"] == row["p_simultaneous"] == 1
     assert row["delta_base"] == pytest.approx(0.3)
     assert row["base_ci_low"] < 0.3 < row["base_ci_high"]
-    assert row["win_rate"] == 1
+    assert row["value_low"] < 0.6 < row["value_high"]
+    assert row["gain_kept"] == pytest.approx(1)
+    # three share the best value of every half, and none ever has all of it
+    assert row["selection_share"] == pytest.approx(1 / 3, abs=0.01)
     low = selection.rows[BOUNDARIES.index(0)]
-    assert low["loss_risk"] == 1 and low["win_rate"] == 0
-    assert low["p_value"] <= low["p_holm"] < 1e-6
+    assert 0 < low["selection_share"] < 0.2
+    assert low["p_value"] < 1e-6 and low["p_simultaneous"] < 0.001
+    assert low["gain_kept"] == pytest.approx(-0.25 / 0.3)
+    assert low["p_noninferior"] == 1
     assert low["simultaneous_low"] < low["ci_low"] < low["ci_high"] < low["simultaneous_high"] < 0
-
-
-def test_the_smallest_equivalent_is_not_significantly_worse() -> None:
-    rates = [0.3, 0.3, 0.3, 0.595, 0.6, 0.605, 0.6]
-    selection = found(rates)
-    assert selection.best == 4
-    assert selection.smallest_equivalent == 2
-    assert selection.optimism is not None
-    assert selection.optimism["corrected"] < 0.605
-    assert selection.optimism["value"] > 0
-    assert selection.optimism["p_value"] > 0.05
 
 
 def test_lower_can_be_better() -> None:
     selection = found([0.6, 0.5, 0.2, 0.1, 0.1, 0.3, 0.4], higher_is_better=False)
     assert selection.best == 2
     assert selection.collapse == 0
-    assert selection.rows[1]["loss_risk"] == 1
-    assert selection.rows[3]["loss_risk"] == 0
+    assert selection.rows[1]["selection_share"] < 0.2
+    assert selection.rows[3]["gain_kept"] == pytest.approx(0.5 / 0.2)
+    assert selection.rows[3]["p_noninferior"] < 0.001
     assert selection.optimism is not None and selection.optimism["corrected"] >= 0.1
 
 
 def test_one_document_gives_values_and_nothing_else() -> None:
     selection = select(scores(right([0.0, 0, 0, 1, 1, 0, 1], documents=1)), FULL)
     assert selection.best == 2
-    assert selection.smallest_equivalent is selection.collapse is selection.optimism is None
+    assert selection.collapse is selection.optimism is None
     for row in selection.rows:
         assert row.keys() == set(STATISTICS)
         assert all(row[name] is None for name in STATISTICS if not name.startswith("delta"))
@@ -82,8 +79,8 @@ def test_statistics_that_need_whole_adapter_or_base_may_be_missing() -> None:
     selection = select(Scores([1, 2, 3], values.mean(axis=0).tolist(), Means(values), True), FULL)
     assert selection.best == 2
     for row in selection.rows:
-        assert row["delta_full"] is row["ci_low"] is row["p_holm"] is row["delta_base"] is None
-        assert row["win_rate"] is not None
+        assert row["delta_full"] is row["ci_low"] is row["p_value"] is row["delta_base"] is None
+        assert row["selection_share"] is not None
     assert selection.optimism is not None and selection.optimism["p_value"] is None
 
 
@@ -104,13 +101,16 @@ def test_a_boundary_without_a_finite_value_does_not_affect_the_others(
     values[3, 1] = bad
     reported = values.mean(axis=0).tolist()
     made = statistic("loss", [list(column) for column in values.T], reported, np.mean)  # type: ignore[arg-type]
-    selection = select(Scores(BOUNDARIES, reported, made, higher_is_better), FULL)
+    selection = select(Scores(BOUNDARIES, reported, made, higher_is_better), FULL, TENTH)
     assert selection.best != 0 and selection.optimism is not None
-    assert selection.smallest_equivalent not in (0, None)
     assert all(selection.rows[1][name] is None for name in STATISTICS)
     others = [i for i in range(7) if i != 1]
     for i in others:
-        assert all(selection.rows[i][name] is not None for name in STATISTICS)
+        # the ends of the interval of the gain kept are not finite if there may be no gain
+        certain = {name for name in STATISTICS if not name.startswith("gain_kept_")}
+        if BOUNDARIES[i] == FULL:  # it is not asked how much of its own gain it keeps
+            certain -= {"gain_kept", "p_noninferior", "difference_low", "difference_high"}
+        assert {name for name in certain if selection.rows[i][name] is not None} == certain
     # as if it had never been scored
     without = select(
         Scores(
@@ -120,6 +120,7 @@ def test_a_boundary_without_a_finite_value_does_not_affect_the_others(
             higher_is_better,
         ),
         FULL,
+        TENTH,
     )
     assert without.rows == [selection.rows[i] for i in others]
     assert without.optimism == selection.optimism
@@ -143,8 +144,12 @@ def test_a_boundary_that_is_undefined_in_some_draws_has_no_statistics() -> None:
     made = statistic("rate", columns, reported, rate)  # type: ignore[arg-type]
     selection = select(Scores([0, 1, 2, 3], reported, made, True), 2)
     assert selection.best == 0
-    assert selection.rows[0]["ci_low"] is not None and selection.rows[0]["win_rate"] is not None
-    assert selection.rows[3]["delta_full"] is not None and selection.rows[3]["win_rate"] is None
+    assert (
+        selection.rows[0]["ci_low"] is not None and selection.rows[0]["selection_share"] is not None
+    )
+    assert (
+        selection.rows[3]["delta_full"] is not None and selection.rows[3]["selection_share"] is None
+    )
 
 
 def test_collapse_considers_only_scored_boundaries() -> None:

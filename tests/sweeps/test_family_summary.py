@@ -11,7 +11,8 @@ import pytest
 
 from lm_eval_lora_boundary.cuts.families import Adapted, Family, make_family
 from lm_eval_lora_boundary.cuts.keep import Cut
-from lm_eval_lora_boundary.stats.selection import Scores
+from lm_eval_lora_boundary.stats.margin import Margin
+from lm_eval_lora_boundary.stats.scores import Scores
 from lm_eval_lora_boundary.stats.statistic import Means
 from lm_eval_lora_boundary.sweeps.family_summary import controls, described, layer_maps
 from lm_eval_lora_boundary.sweeps.metric import Metric
@@ -27,6 +28,7 @@ def scores(columns: dict[int | str, list[float]]) -> Scores:
 MODEL = Adapted(3, range(3), {})
 ACC = Metric("acc", "none", higher_is_better=True, mean=True)
 TASK: Any = SimpleNamespace(task_name="t", aggregation=lambda: {"acc": None})
+TENTH = Margin(0.1, is_share=True)
 RIGHT = [1.0] * 30 + [0.0] * 10
 
 
@@ -74,7 +76,7 @@ def test_p_values_of_controls_are_corrected_for_their_number() -> None:
     alone = controls(halves[:1], scores(columns), full=2)
     together = controls(halves, scores(columns), full=2)
     assert [said["p_value"] for said in together] == [alone[0]["p_value"]] * 3
-    assert [said["p_holm"] for said in together] == [3 * alone[0]["p_value"]] * 3
+    assert [said["p_holm"] for said in together] == pytest.approx([3 * alone[0]["p_value"]] * 3)
     assert not alone[0]["as_good"]
 
 
@@ -120,7 +122,7 @@ def test_cuts_scored_on_different_documents_have_no_map_and_no_controls() -> Non
     for documents, found in ((8, {"only"}), (7, set())):
         columns = [measured(cut, 8) for cut in (ends[0], *family.cuts[:2])]
         columns += [measured(family.cuts[2], documents), measured(ends[1], 8)]
-        entry = summarise(task_scores(TASK, ACC, columns), [family], 2, "validation")
+        entry = summarise(task_scores(TASK, ACC, columns), [family], 2, "validation", TENTH)
         assert set(entry["layer_map"]) == found
         assert len(entry["families"]["only"]["cuts"]) == 3
         assert entry["controls"] == []

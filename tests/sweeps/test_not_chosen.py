@@ -20,11 +20,14 @@ from lm_eval_lora_boundary.errors import TaskError
 from lm_eval_lora_boundary.report.read import read_sweep as for_report
 from lm_eval_lora_boundary.report.sentences import advice, caveats, finding
 from lm_eval_lora_boundary.report.terminal import tables
+from lm_eval_lora_boundary.stats.margin import Margin
+from lm_eval_lora_boundary.sweeps.decision import decide
 from lm_eval_lora_boundary.sweeps.metric import Metric, choose_metric
 from lm_eval_lora_boundary.sweeps.scores import Measured, measure, task_scores
-from lm_eval_lora_boundary.sweeps.summary import confirmed, decide, summarise
+from lm_eval_lora_boundary.sweeps.summary import confirmed, summarise
 
 FULL = LAYERS - 1
+TENTH = Margin(0.1, is_share=True)
 SCORE = """
 import zlib
 
@@ -86,7 +89,7 @@ def check_texts(found: dict[str, Any], folder: Path, sentence: str) -> None:
         assert not any("*" in str(cell) for cell in table.columns[0].cells)
     (task,) = for_report(folder).tasks
     assert advice(task, FULL) == f"Keep the whole adapter (boundary {FULL})"
-    assert sentence in finding(task, FULL)
+    assert sentence in finding(task)
     assert "looks better" not in " ".join(caveats(task, FULL, {}))
     page = (folder / "report.html").read_text("utf-8")
     assert sentence in page
@@ -116,9 +119,9 @@ def test_boundaries_scored_on_different_documents_are_not_ranked(
         for name, reference in (("delta_full", FULL), ("delta_base", -1)):
             same = scored[row["boundary"]] == scored[reference]
             assert (row[name] is not None) == same
-        assert row["ci_low"] is row["p_value"] is row["win_rate"] is None
+        assert row["ci_low"] is row["p_value"] is row["selection_share"] is None
     assert entry["best"] == FULL
-    assert entry["smallest_equivalent"] is entry["collapse"] is entry["optimism"] is None
+    assert entry["smallest_noninferior"] is entry["collapse"] is entry["optimism"] is None
     check_texts(found, tmp_path / "out", "the cuts were scored on different validation documents")
     assert not (adapter / "lora_boundary.json").exists()
     columns = {str(c.header): list(c.cells) for table in tables(found) for c in table.columns}
@@ -153,7 +156,7 @@ def test_a_sweep_that_measured_nothing_recommends_the_whole_adapter(
     entry = found["tasks"]["wrong"]
     assert {row["value"] for row in entry["boundaries"]} == {0.0}
     assert entry["best"] == FULL
-    assert entry["smallest_equivalent"] is entry["collapse"] is entry["optimism"] is None
+    assert entry["smallest_noninferior"] is entry["collapse"] is entry["optimism"] is None
     assert entry["test"] is None  # there is no choice to test
     assert not (tmp_path / "out/test").exists()
     check_texts(
@@ -199,7 +202,7 @@ def measured(boundary: int, items: dict[int, float]) -> Measured:
 
 
 def summary(*found: Measured, split: str = "validation") -> dict[str, Any]:
-    return decide(summarise(task_scores(TASK, ACC, found), (), FULL, split), FULL)
+    return decide(summarise(task_scores(TASK, ACC, found), (), FULL, split, TENTH), FULL)
 
 
 def test_documents_missing_at_all_boundaries_do_no_harm() -> None:
@@ -221,11 +224,11 @@ def test_different_documents_or_none_cannot_be_compared(other: dict[int, float])
 
 def test_a_confirmation_on_different_documents_rules_the_choice_out() -> None:
     chosen = summary(measured(-1, {0: 1.0, 1: 1.0}), measured(FULL, {0: 1.0, 1: 0.0}))
-    assert chosen["choice"] == -1
+    assert (chosen["best"], chosen["choice"]) == (-1, FULL)  # two documents show nothing
     test = [measured(-1, {0: 1.0}), measured(FULL, {0: 1.0, 1: 0.0})]
     entry = decide(confirmed(chosen, task_scores(TASK, ACC, test), FULL), FULL)
     assert entry["best"] == entry["choice"] == FULL
-    assert entry["smallest_equivalent"] is entry["collapse"] is entry["optimism"] is None
+    assert entry["smallest_noninferior"] is entry["collapse"] is entry["optimism"] is None
     assert "scored on different test documents (1 to 2 each)" in entry["not_chosen"]
 
 
@@ -233,7 +236,8 @@ def test_a_tie_of_some_boundaries_still_allows_a_choice() -> None:
     rows = [measured(-1, {0: 1.0, 1: 1.0}), measured(1, {0: 0.0, 1: 1.0})]
     entry = summary(*rows, measured(FULL, {0: 1.0, 1: 1.0}))
     assert entry["not_chosen"] is None
-    assert entry["choice"] == entry["best"] == -1
+    assert (entry["best"], entry["choice"]) == (-1, FULL)
+    assert "no cut is shown to be better" in entry["choice_reason"]
 
 
 @pytest.mark.parametrize("asked", [None, "acc", "acc,none"])

@@ -1,0 +1,130 @@
+"""Control tasks: what the same cuts do elsewhere.
+
+An adapter that was trained for one task may cost something on others, and a cut may give some of
+that back. Edits of adapters are judged by it (LiNeS, arXiv 2410.17146; WiSE-FT, arXiv 2109.01903).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..cuts.keep import Cut
+from ..files import CONTROL
+from ..harness.evaluation import Evaluation
+from ..harness.sweep_lm import SweepLM
+from ..harness.tasks import LoadedTasks
+from ..report.formatting import count, number
+from ..stats.permutation import LEVEL
+from ..stats.scores import Name
+from .decision import rows_of
+from .output_folder import remove_folder, remove_others
+from .phrases import compared, plain, the
+from .scheduler import Scheduler
+from .scores import score
+from .settings import SweepSettings
+from .summary import described
+
+BEST_ON_CONTROL = "best_on_control"
+_QUESTION = "Which cut is best on {task} among those that keep the gain?"
+
+
+def score_controls(
+    lm: SweepLM,
+    controls: LoadedTasks | None,
+    settings: SweepSettings,
+    scheduler: Scheduler,
+    cuts: Sequence[Cut],
+    output: Path,
+) -> dict[str, Any]:
+    """Score the control tasks under the cuts of a sweep.
+
+    Returns:
+        What ``sweep.json`` says about each of them.
+    """
+    folder = output / CONTROL
+    if controls is None:
+        remove_folder(folder)
+        return {}
+    folder.mkdir(parents=True, exist_ok=True)
+    scored = score(Evaluation(lm, controls, settings), scheduler, cuts, folder, None)
+    remove_others(folder, cuts)
+    return {
+        name: {
+            "metric": scores.metric.key,
+            "higher_is_better": scores.metric.higher_is_better,
+            **described(scores, lm.layers - 1, controls.splits[name], controls.clusters[name]),
+        }
+        for name, scores in scored.tasks.items()
+    }
+
+
+def with_controls(
+    decided: Mapping[str, Any], controls: Mapping[str, Any], full: int
+) -> dict[str, Any]:
+    """Return what ``sweep.json`` says about a task, with an answer for each control task.
+
+    Args:
+        decided: What it says without.
+        controls: What :func:`score_controls` returned.
+        full: The boundary that keeps the whole adapter.
+    """
+    if decided["not_chosen"] or not controls:
+        return dict(decided)
+    keeping: list[Name] = [*decided["noninferior"], full]  # what is shown on the test split
+    more = {
+        f"{BEST_ON_CONTROL}:{task}": _answer(task, entry, keeping, full)
+        for task, entry in controls.items()
+    }
+    return {**decided, "answers": {**decided["answers"], **more}}
+
+
+def _answer(
+    task: str, entry: Mapping[str, Any], keeping: Sequence[Name], full: int
+) -> dict[str, Any]:
+    """Return which of the cuts that keep the gain is the best on a control task."""
+    rows = dict(rows_of(entry))
+    sign = 1 if entry["higher_is_better"] else -1
+    known = [name for name in keeping if name in rows and rows[name]["value"] is not None]
+    answer = {
+        "question": _QUESTION.format(task=task),
+        "shown": False,
+        "cut": None,
+        "documents": entry["documents"],
+        **dict.fromkeys(("value", "ci_low", "ci_high", "p_value")),
+    }
+    if full not in known:
+        return {**answer, "sentence": f"The whole adapter has no score on {task}."}
+    best = max(known, key=lambda name: sign * rows[name]["value"])
+    documents = count(entry["documents"], entry["split"])
+    metric = entry["metric"].removesuffix(",none")
+    whole, base = rows[full], rows.get(-1)
+    ends = f"{metric} {number(whole['value'])} with the whole adapter"
+    if base is not None:
+        ends += f" and {number(base['value'])} with the base model"
+    if best == full:
+        others = len(known) - 1
+        why = (
+            "no smaller cut is shown to keep the gain"
+            if not others
+            else f"no smaller cut that keeps the gain scores better ({others} compared)"
+        )
+        return {**answer, "cut": full, "sentence": plain(f"The whole adapter: {why}; {ends}.")}
+    row = rows[best]
+    low, high, p = row["simultaneous_low"], row["simultaneous_high"], row["p_simultaneous"]
+    shown = p is not None and p <= 1 - LEVEL
+    scores = (
+        f"{the(best, full)} has {number(row['value'])} on {documents}, against {ends}: "
+        f"{compared(row['delta_full'], low, high, p)}, corrected for all cuts"
+    )
+    return {
+        **answer,
+        "sentence": plain(f"{'' if shown else f'Not shown with {documents}: '}{scores}."),
+        "shown": shown,
+        "cut": best,
+        "value": row["delta_full"],
+        "ci_low": low,
+        "ci_high": high,
+        "p_value": p,
+    }

@@ -1,0 +1,89 @@
+"""``--dry-run``: what a number of documents can show."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..files import SWEEP
+from ..stats.margin import Margin
+from ..stats.power import detectable, documents_to_keep, spread
+from .questions import COULD_TELL
+
+_ASSUMED = (0.1, 0.2)  # shares of documents on which a cut and the whole adapter disagree
+_GAINS = (0.2, 0.4, 0.8)
+
+
+def seen_so_far(output: Path, task: str) -> Mapping[str, Any] | None:
+    """Return what an earlier sweep in the folder says about a task; None if there is none."""
+    try:
+        found = json.loads((output / SWEEP).read_text("utf-8"))["tasks"][task]
+        return found if isinstance(found, dict) and COULD_TELL in found["answers"] else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # this is a help for planning, and the sweep itself will read the folder
+
+
+def resolution(
+    documents: int, margin: Margin, seen: Mapping[str, Any] | None, *, binary: bool
+) -> Iterator[str]:
+    """Yield how small a difference documents show, and how many the margin needs.
+
+    Args:
+        documents: Number of documents that would be scored.
+        margin: How much of the gain a cut may lose.
+        seen: What an earlier sweep says about the task, which tells how often cuts disagree.
+        binary: Whether the metric may be right or wrong, so that a disagreement can be assumed.
+    """
+    known = None if seen is None else seen["answers"][COULD_TELL]
+    if seen is not None and known is not None and known.get("spread") is not None:
+        difference = detectable(documents, known["spread"], known["scale"])
+        yield (
+            f"  {documents} documents show a difference of {difference:.2g} in {seen['metric']} 4 "
+            f"times in 5, by the disagreement seen on {known['documents']} documents"
+        )
+        if (needed := _by_what_was_seen(margin, known)) is not None:
+            yield (
+                f"  to show that an equal cut loses less than {margin}: about {needed:,} documents"
+            )
+        return
+    if not binary:
+        yield (
+            "  how small a difference so many documents show depends on how much cuts disagree: "
+            "sweep some documents first, and ask again"
+        )
+        return
+    shown = " and ".join(
+        f"{detectable(documents, spread(share)):.2g} if {share:.0%} of the answers differ"
+        for share in _ASSUMED
+    )
+    yield f"  {documents} documents show a difference 4 times in 5 of {shown} (right or wrong)"
+    if margin.is_share:
+        needed_for = " and ".join(
+            f"{_needed(margin.value * gain, margin.value, gain):,} for a gain of {gain:g}"
+            for gain in _GAINS
+        )
+    else:
+        needed_for = f"{_needed(margin.value, 0.0, 0.0):,}"
+    yield (
+        f"  to show that an equal cut loses less than {margin}: about {needed_for} documents, if "
+        f"{_ASSUMED[0]:.0%} of the answers differ"
+    )
+
+
+def _by_what_was_seen(margin: Margin, known: Mapping[str, Any]) -> int | None:
+    """Return how many documents the margin needs; None if there is no gain to keep a share of."""
+    variance, loss = known["spread"] ** 2, margin.value
+    if margin.is_share:
+        if known["gain"] is None or known["base_spread"] is None:
+            return None
+        loss *= known["gain"]
+        variance += (margin.value * known["base_spread"]) ** 2
+    return documents_to_keep(loss, variance**0.5, known["scale"])
+
+
+def _needed(loss: float, share: float, gain: float) -> int:
+    """Return the documents to show a loss below ``loss``, for answers that are right or wrong."""
+    variance = _ASSUMED[0] + share**2 * gain * (1 - gain)
+    return documents_to_keep(loss, variance**0.5)
