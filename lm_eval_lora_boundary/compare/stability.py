@@ -18,7 +18,7 @@ from .seeds import seed_averages
 from .sweeps import Sweep, nothing_chosen
 
 _NONE = "–"
-_MIN_SHARE = 0.05  # boundaries that are chosen less often are not listed
+_MIN_SHARE = 0.05  # boundaries that are chosen again less often are not listed
 _LEGEND = (
     "best: boundary with the best value, the smallest if several are equal; depth: share of the "
     "layers that keep LoRA at that boundary",
@@ -153,10 +153,12 @@ def _chosen_table(groups: Sequence[Sequence[BestBoundary]]) -> Table:
             boundary: _mean_share(group, boundary)
             for boundary in {boundary for entry in group for boundary in entry.tested}
         }
+        # a boundary that is never the best is said to be the best as often as any, by chance
+        least = max(_MIN_SHARE, 1 / len(shares) + 1e-9)
         for boundary, share in sorted(
             shares.items(), key=lambda pair: (-(pair[1] or 0), -best[pair[0]], pair[0])
         ):
-            if boundary not in best and (share or 0) < _MIN_SHARE:
+            if boundary not in best and (share or 0) < least:
                 continue
             cells = _cells(boundary, f"{best[boundary]} of {len(group)}", _percent(share))
             rows.append((text_cell(_task_label(group)), *cells))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from ..errors import AdapterError, first_line
 from .base_model import local_folder
+from .config_types import check_types
 from .fingerprint import json_sha256
 from .kinds import check_supported
 
@@ -22,13 +23,13 @@ WEIGHTS = "adapter_model.safetensors"
 RECORD = "lora_boundary.json"
 PREFIX = "base_model.model."  # of all names in the file
 _ALL_WEIGHTS = (WEIGHTS, "adapter_model.bin")
-# the part of a config that decides, with the tensors, what the adapter computes
-_DECIDING = (
-    *("r", "lora_alpha", "use_rslora", "use_dora", "rank_pattern", "alpha_pattern", "bias"),
-    *("lora_bias", "fan_in_fan_out", "init_lora_weights", "target_modules", "exclude_modules"),
-    *("target_parameters", "modules_to_save", "layers_to_transform", "layers_pattern"),
-    *("layer_replication", "trainable_token_indices", "use_qalora", "alora_invocation_tokens"),
-)
+# What does not decide what the adapter computes: names, training, and how it is loaded. Everything
+# else does, also options that a later PEFT adds.
+_NOT_DECIDING = {
+    *("task_type", "peft_type", "auto_mapping", "peft_version", "base_model_name_or_path"),
+    *("revision", "inference_mode", "lora_dropout", "megatron_config", "megatron_core"),
+    *("runtime_config", "loftq_config", "eva_config", "corda_config", "lora_ga_config"),
+}
 
 
 @dataclass(frozen=True)
@@ -52,14 +53,16 @@ class AdapterFolder:
     def config_sha256(self) -> str:
         """SHA-256 over the part of the config that decides what the adapter computes.
 
-        Unset options are left out, so that other versions of PEFT give the same hash.
+        Options with PEFT's defaults are left out, so that a version of PEFT with more options gives
+        the same hash.
         """
-        values = {name: getattr(self.config, name, None) for name in _DECIDING}
+        usual, config = LoraConfig(), self.config
         return json_sha256(
             {
-                name: sorted(value) if isinstance(value, set) else value
-                for name, value in values.items()
-                if value
+                each.name: _plain(getattr(config, each.name))
+                for each in fields(LoraConfig)
+                if each.name not in _NOT_DECIDING
+                and getattr(config, each.name) != getattr(usual, each.name)
             }
         )
 
@@ -84,6 +87,17 @@ class AdapterFolder:
         """Return the base tensors that PEFT saved although it trained a copy of them."""
         part = ".original_module."
         return {name.replace(part, ".") for name in self.shapes if part in name}
+
+
+def _plain(value: Any) -> Any:
+    """Return a value of a config as JSON has it."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {each.name: _plain(getattr(value, each.name)) for each in fields(value)}
+    if isinstance(value, dict):
+        return {str(name): _plain(each) for name, each in value.items()}
+    if isinstance(value, (set, frozenset)):
+        return sorted(map(_plain, value))
+    return [_plain(each) for each in value] if isinstance(value, (list, tuple)) else value
 
 
 def base_name(name: str) -> str:
@@ -133,6 +147,12 @@ def _local(source: str | Path, revision: str | None) -> Path:
     files = [CONFIG, RECORD, "adapter_model.*"]
     folder = local_folder("peft", source, revision, files, AdapterError)
     if not (folder / CONFIG).is_file():
+        below = sorted(path.parent.name for path in folder.glob(f"*/{CONFIG}"))
+        if below:
+            raise AdapterError(
+                f"peft={source} holds no {CONFIG}, but folders below it do: {', '.join(below)}; "
+                f"give one of them, such as peft={folder / below[-1]}"
+            )
         raise AdapterError(
             f"peft={source} comes without {CONFIG}, so it is not a PEFT adapter; expected what "
             "save_pretrained() writes"
@@ -151,10 +171,13 @@ def _read_config(path: Path) -> LoraConfig:
             f"{path} is an adapter with peft_type={kind}; a boundary needs LoRA modules in the "
             "decoder layers (peft_type=LORA). Use --model hf for other adapters."
         )
+    check_types(raw, path / CONFIG)
     try:
         config = LoraConfig.from_pretrained(str(path))
-    except (TypeError, ValueError) as error:
-        raise AdapterError(f"{path / CONFIG} is not a LoRA config of this PEFT: {error}") from error
+    except (TypeError, ValueError, RecursionError) as error:
+        raise AdapterError(
+            f"{path / CONFIG} is not a LoRA config of this PEFT: {first_line(error)}"
+        ) from error
     check_supported(config)
     return config
 

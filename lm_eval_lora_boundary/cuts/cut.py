@@ -7,7 +7,7 @@ base tensors: each goes with the layer at its depth.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from peft import PeftModel
@@ -19,7 +19,7 @@ from torch import nn
 from ..errors import AdapterError
 from .keep import Cut
 from .kinds import only_lora_config, rewrites_base
-from .layers import DecoderStack, depths, find_decoder_stack
+from .layers import DecoderStack, depths, find_decoder_stack, idle
 from .modules import AdaptedModule, Overwrite, merge_modules, replace_module
 from .strengths import obstacle, refuse_strengths
 
@@ -108,6 +108,7 @@ class LoraCut:
                 found[name] = module
                 inside = f"{name}."
         where = depths(self._base, self.stack, found)
+        self._refuse_unused(found)
         for name, module in found.items():
             if getattr(module, "merged", False):
                 raise AdapterError(f"{name} is merged; unmerge the adapter before cutting it")
@@ -121,6 +122,18 @@ class LoraCut:
                 yield AdaptedModule(
                     overwrite.name, overwrite.depth, size, None, overwrite.owner, overwrite
                 )
+
+    def _refuse_unused(self, names: Collection[str]) -> None:
+        """Refuse an adapter none of whose modules runs when the model reads text."""
+        if self._overwrites or any(self.stack.layer_of(name) is not None for name in names):
+            return
+        unused = idle(self._base, self.stack, names)
+        if unused and unused == set(names):
+            raise AdapterError(
+                f"none of the {len(unused)} modules that the adapter changes (such as "
+                f"{min(unused)}) runs when the model reads text; expected LoRA in the decoder "
+                "layers. An adapter of images or sound cannot be evaluated here"
+            )
 
     def cut(self, cut: Cut | int | None = None) -> Cut:
         """Return a cut of this model; a boundary becomes the cut that it stands for.

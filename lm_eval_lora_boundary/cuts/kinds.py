@@ -35,6 +35,11 @@ def check_supported(config: LoraConfig) -> None:
             "layer_replication repeats layers of the base model, so its modules have no single "
             "depth; boundaries are not defined for this adapter"
         )
+    if config.megatron_config:
+        raise AdapterError(
+            "megatron_config is for layers of Megatron-LM, which transformers does not run; "
+            "convert the model and the adapter first"
+        )
     if getattr(config, "arrow_config", None) is not None:
         raise AdapterError(
             "arrow_config routes tokens between several adapters, and a boundary needs one "

@@ -119,12 +119,39 @@ def depths(model: nn.Module, stack: DecoderStack, names: Iterable[str]) -> dict[
 def _run_after_decoder(model: nn.Module, stack: DecoderStack, names: set[str]) -> set[str]:
     """Return the modules among ``names`` that run after the last decoder layer."""
     modules: Mapping[str, nn.Module] = dict(model.named_modules())
-    embedding: nn.Module = model.get_input_embeddings()  # type: ignore[operator]
     head: nn.Module | None = model.get_output_embeddings()  # type: ignore[operator]
     late = {name for name in names if modules[name] is head}
-    observed = {name for name in names - late if modules[name] is not embedding}
+    after, _ = _watch(model, stack, names - late - _embeddings(model, names))
+    return late | after
+
+
+def idle(model: nn.Module, stack: DecoderStack, names: Iterable[str]) -> set[str]:
+    """Return the modules that do not run when the model reads text, such as a vision tower's.
+
+    Raises:
+        ModelError: The model would have to run, and has no weights.
+    """
+    head: nn.Module | None = model.get_output_embeddings()  # type: ignore[operator]
+    modules = dict(model.named_modules())
+    outside = {name for name in names if stack.layer_of(name) is None}
+    outside -= _embeddings(model, outside) | {name for name in outside if modules[name] is head}
+    _, ran = _watch(model, stack, outside)
+    return outside - ran
+
+
+def _embeddings(model: nn.Module, names: Iterable[str]) -> set[str]:
+    embedding: nn.Module = model.get_input_embeddings()  # type: ignore[operator]
+    modules = dict(model.named_modules())
+    return {name for name in names if modules[name] is embedding}
+
+
+def _watch(model: nn.Module, stack: DecoderStack, observed: set[str]) -> tuple[set[str], set[str]]:
+    """Run one token; return which modules run after the last layer, and which run at all."""
+    modules: Mapping[str, nn.Module] = dict(model.named_modules())
+    late: set[str] = set()
+    ran: set[str] = set()
     if not observed:
-        return late
+        return late, ran
     if weightless(model):
         raise ModelError(
             f"{min(observed)} is outside the decoder layers, and only running the model shows on "
@@ -134,6 +161,7 @@ def _run_after_decoder(model: nn.Module, stack: DecoderStack, names: set[str]) -
     finished: list[bool] = []
 
     def note(name: str, *_: Any) -> None:
+        ran.add(name)
         if finished:
             late.add(name)
 
@@ -149,7 +177,7 @@ def _run_after_decoder(model: nn.Module, stack: DecoderStack, names: set[str]) -
             model(input_ids=tokens, use_cache=False)
     finally:
         model.train(training)
-    return late
+    return late, ran
 
 
 def input_device(model: Any) -> torch.device:

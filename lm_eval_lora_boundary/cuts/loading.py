@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Collection
 
 import torch
 from peft import PeftModel, get_peft_model_state_dict
@@ -142,6 +143,12 @@ def check_fits(model: nn.Module, adapter: AdapterFolder) -> None:
     # experts fused into 3-D parameters have other names in older adapters
     fused = any(parameter.ndim == 3 for parameter in model.parameters())
     if names and not present and not fused:
+        if prefix := _foreign_prefix(names, modules.keys()):
+            raise AdapterError(
+                f"the tensors of {adapter.path} have names that begin with {PREFIX}{prefix}, and "
+                f"{base} has the same modules without {prefix}; a wrapper of the model left that "
+                "there: save the adapter of the unwrapped model, or take it out of the names"
+            )
         raise AdapterError(
             f"{other}: none of its {len(names)} modules (such as {min(names)}) is in {base}"
         )
@@ -159,6 +166,16 @@ def check_fits(model: nn.Module, adapter: AdapterFolder) -> None:
                 f"{other}: its LoRA for {name} is {shape[0]}×{shape[1]}, and the weight in {base} "
                 f"is {weight.shape[0]}×{weight.shape[1]}"
             )
+
+
+def _foreign_prefix(names: Collection[str], known: Collection[str]) -> str:
+    """Return what all names begin with that are otherwise those of modules; empty if nothing."""
+    parts = min(names).split(".")
+    for number in range(1, len(parts)):
+        prefix = ".".join(parts[:number]) + "."
+        if all(name.startswith(prefix) and name[len(prefix) :] in known for name in names):
+            return prefix
+    return ""
 
 
 def _delta_shape(adapter: AdapterFolder, name: str) -> tuple[int, int] | None:

@@ -73,6 +73,11 @@ def completed(arguments: Mapping[str, Any], max_gen_toks: int, max_length: int) 
         TaskError: The arguments cannot be used.
     """
     _check_until(arguments.get("until"))
+    if (number := arguments.get("num_return_sequences") or 1) != 1:
+        raise TaskError(
+            f"num_return_sequences={number}: lm-eval takes one response for each request; leave it "
+            "out, and set `repeats` in the task's YAML for several"
+        )
     try:
         options = dict(normalize_gen_kwargs(dict(arguments), max_gen_toks))
     except (TypeError, ValueError) as error:

@@ -59,6 +59,13 @@ class SweepLM(SweepModel):
         finally:
             self._answers = None
 
+    @property
+    def vocabulary(self) -> int | None:
+        """Number of rows of the model's embedding; None if it is not known here."""
+        embedding = self.cut.model.get_base_model().get_input_embeddings()
+        rows = getattr(embedding, "num_embeddings", None)
+        return rows if isinstance(rows, int) else None
+
     def check_options(self, options: Mapping[str, Any]) -> None:
         """Raise a TaskError if a generation argument is unknown."""
         check_names(options, self.cut.model.get_base_model())
@@ -106,7 +113,19 @@ class SweepLM(SweepModel):
                 f"{self._task}: a continuation of {len(continuation)} tokens cannot be scored "
                 f"with max_length={self.max_length}; expected 1 to {self.max_length} tokens"
             )
+        self._check_rows([*context, *continuation], f"{self._task}: ")
         return Score(tuple(context[-room:]), tuple(continuation))
+
+    def _check_rows(self, tokens: Sequence[int], start: str = "") -> None:
+        """Raise a TaskError, which begins with ``start``, if a token has no embedding."""
+        rows = self.vocabulary
+        if rows is not None and tokens and max(tokens) >= rows:
+            token = max(tokens)
+            raise TaskError(
+                f"{start}the text has token {token} "
+                f"({self.tok_decode([token], skip_special_tokens=False)!r}), and the model's "
+                f"embedding has {rows} rows; give the tokenizer that the model was trained with"
+            )
 
     def _generate_task(self, requests: list[Instance]) -> list[str]:
         repeats: dict[Generate, int] = {}
@@ -141,6 +160,12 @@ class SweepLM(SweepModel):
         tokens, _ = self.tok_batch_encode(
             [text], left_truncate_len=self.max_length - limit, truncation=self.truncation
         )
+        if not tokens.shape[1]:
+            raise TaskError(
+                "the prompt of a document is empty, and a model needs at least one token to "
+                "continue from; leave out add_bos_token=False, or change the task's doc_to_text"
+            )
+        self._check_rows(tokens[0].tolist())
         check_max_length(options, tokens.shape[1])
         rest = json.dumps(options, sort_keys=True)
         return Generate(tuple(tokens[0].tolist()), tuple(until), limit, rest, text, as_given)

@@ -63,6 +63,11 @@ def _helps(found: Found) -> Answer:
         sentence = f"No, it does harm: {scores}, on {judge.counted}."
     else:
         sentence = f"Not shown with {judge.counted}: {scores}."
+    if found.same_as_base:
+        sentence += (
+            " Both gave the same answers to all documents that the choice was made on; check that "
+            "the adapter is trained, and applied to this base model."
+        )
     return {
         "sentence": plain(sentence),
         "shown": shown,

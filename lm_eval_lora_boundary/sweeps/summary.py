@@ -95,6 +95,7 @@ def summarise(
         "boundaries": boundaries,
         "best": selection.best,
         "best_boundary": best_boundary(scores.paired),
+        "same_as_base": _same_as_base(scores.measured, full),
         "keeping": _kept(kept, asked, dropped),
         "smallest_noninferior": kept.cuts[0] if kept.cuts else None,
         "collapse": selection.collapse,
@@ -190,13 +191,20 @@ def _different_documents(measured: Sequence[Measured], split: str) -> str | None
     )
 
 
+def _same_as_base(measured: Sequence[Measured], full: int) -> bool:
+    """Return whether whole adapter and base model answered every document in the same way."""
+    responses = {each.cut.name: each.responses for each in measured}
+    return full in responses and responses[full] == responses.get(-1)
+
+
 def _no_difference(measured: Sequence[Measured]) -> str | None:
     """Return what is the same under all cuts; None if a value differs or there is only one."""
     values = [each.value for each in measured]
     if len(measured) == 1 or any(value != values[0] for value in values):
         return None
     alike = len({each.responses for each in measured}) == 1
-    how = f"all cuts {'gave the same answers' if alike else f'score {values[0]:.4g}'}"
+    same = "gave the same answers, as if the adapter were not applied"
+    how = f"all cuts {same if alike else f'score {values[0]:.4g}'}"
     documents = _documents(measured)
     kind = "document" if documents == 1 else "documents"
     return f"no difference between cuts was measured on {documents} {kind}; {how}"

@@ -173,6 +173,7 @@ def made_task(
         "margin": str(TENTH),
         "clusters": None,
         "not_chosen": None,
+        "same_as_base": False,
         "collapse": max(
             (b for b in range(layers) if set(range(b + 1)) <= set(worse)), default=None
         ),

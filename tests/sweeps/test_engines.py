@@ -163,7 +163,7 @@ def test_anything_but_greedy_decoding_is_toggled(
 def test_penalties_in_the_models_own_config_are_toggled(
     tiny: Tiny, store: AnswerStore, tmp_path: Path
 ) -> None:
-    base, adapter = tiny("qwen2")
+    base, adapter = tiny()
     sweep = answering(base, adapter, store, cuts=EVERY)
     sweep.lm.model.generation_config.repetition_penalty = 1.3
     (work,) = generations({"until": [], "max_gen_toks": 8}, 1)
