@@ -33,7 +33,6 @@ from .style import Plot
 _OF_SOME = {
     *("families", "layer_map", "layer_map_each", "layer_map_only"),
     *("gain_kept", "control"),
-    "wins",  # of an earlier version
 }
 
 

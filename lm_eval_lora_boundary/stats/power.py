@@ -1,4 +1,4 @@
-"""How small a difference documents can show, and how many documents a difference needs.
+"""How small a difference documents can show, and how many a margin needs.
 
 All differences are paired, and their spread is the standard deviation of the difference on a
 document. For answers that are right or wrong, it follows from the disagreement: the share of
@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import scipy.stats
 from scipy.optimize import brentq
-from statsmodels.stats.power import normal_sample_size_one_tail
 
 from .permutation import LEVEL
 
@@ -59,22 +57,6 @@ def ends_of_detectable(
         for end in (ends.low, ends.high)
     )
     return low, high
-
-
-def documents_to_see(difference: float, spread: float, *, binary: bool = False) -> int:
-    """Return how many documents it takes to find a difference 4 times in 5.
-
-    Args:
-        difference: The true difference.
-        spread: Its spread if there were no difference.
-        binary: Whether answers are right or wrong. Then a difference makes the spread smaller
-            (Connor 1987, Biometrics 43, 207-211).
-    """
-    alternative = math.sqrt(max(spread**2 - difference**2, 0)) if binary else spread
-    size = normal_sample_size_one_tail(
-        abs(difference), POWER, _TWO_SIDED, std_null=spread, std_alternative=alternative
-    )
-    return math.ceil(float(np.asarray(size).item()))
 
 
 def documents_to_keep(

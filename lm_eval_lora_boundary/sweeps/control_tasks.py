@@ -15,16 +15,16 @@ from ..files import CONTROL
 from ..harness.evaluation import Evaluation
 from ..harness.sweep_lm import SweepLM
 from ..harness.tasks import LoadedTasks
-from ..report.formatting import count, number
+from ..report.formatting import number
 from ..stats.permutation import LEVEL
 from ..stats.scores import Name
-from .decision import rows_of
+from .found import Split
 from .output_folder import remove_folder, remove_others
-from .phrases import compared, plain, the
+from .phrases import answer, compared, the
 from .scheduler import Scheduler
 from .scores import score
 from .settings import SweepSettings
-from .summary import described
+from .summary import described, rows_of
 
 BEST_ON_CONTROL = "best_on_control"
 _QUESTION = "Which cut is best on {task} among those that keep the gain?"
@@ -85,19 +85,14 @@ def _answer(
 ) -> dict[str, Any]:
     """Return which of the cuts that keep the gain is the best on a control task."""
     rows = dict(rows_of(entry))
+    split = Split(entry["split"], entry["documents"], entry["documents"], rows)
     sign = 1 if entry["higher_is_better"] else -1
+    question = _QUESTION.format(task=task)
     known = [name for name in keeping if name in rows and rows[name]["value"] is not None]
-    answer = {
-        "question": _QUESTION.format(task=task),
-        "shown": False,
-        "cut": None,
-        "documents": entry["documents"],
-        **dict.fromkeys(("value", "ci_low", "ci_high", "p_value")),
-    }
     if full not in known:
-        return {**answer, "sentence": f"The whole adapter has no score on {task}."}
+        why = f"the whole adapter has no score on {task}."
+        return {"question": question, **answer(split, why, cut=None)}
     best = max(known, key=lambda name: sign * rows[name]["value"])
-    documents = count(entry["documents"], entry["split"])
     metric = entry["metric"].removesuffix(",none")
     whole, base = rows[full], rows.get(-1)
     ends = f"{metric} {number(whole['value'])} with the whole adapter"
@@ -110,21 +105,15 @@ def _answer(
             if not others
             else f"no smaller cut that keeps the gain scores better ({others} compared)"
         )
-        return {**answer, "cut": full, "sentence": plain(f"The whole adapter: {why}; {ends}.")}
+        sentence = f"The whole adapter: {why}; {ends}."
+        return {"question": question, **answer(split, sentence, cut=full)}
     row = rows[best]
-    low, high, p = row["simultaneous_low"], row["simultaneous_high"], row["p_simultaneous"]
+    interval, p = (row["simultaneous_low"], row["simultaneous_high"]), row["p_simultaneous"]
     shown = p is not None and p <= 1 - LEVEL
     scores = (
-        f"{the(best, full)} has {number(row['value'])} on {documents}, against {ends}: "
-        f"{compared(row['delta_full'], low, high, p)}, corrected for all cuts"
+        f"{the(best, full)} has {number(row['value'])} on {split.counted}, against {ends}: "
+        f"{compared(row['delta_full'], *interval, p)}, corrected for all cuts"
     )
-    return {
-        **answer,
-        "sentence": plain(f"{'' if shown else f'Not shown with {documents}: '}{scores}."),
-        "shown": shown,
-        "cut": best,
-        "value": row["delta_full"],
-        "ci_low": low,
-        "ci_high": high,
-        "p_value": p,
-    }
+    sentence = f"{'' if shown else f'Not shown with {split.counted}: '}{scores}."
+    found = answer(split, sentence, row["delta_full"], interval, p, shown=shown, cut=best)
+    return {"question": question, **found}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..stats.margin import Margin
@@ -11,8 +11,7 @@ from ..stats.scores import Name
 from ..stats.sequences import fixed_sequence
 from .found import BASE, Found, Split
 from .questions import BETTER, HELPS, KEEPS, answers
-
-Row = dict[str, Any]
+from .summary import rows_of
 
 # why a cut is recommended
 IS_BETTER = "better than the whole adapter"
@@ -34,14 +33,21 @@ def decide(summary: Mapping[str, Any], full: int, scale: float = 1.0) -> dict[st
         scale: How much one document can lose, in the unit of the metric.
     """
     if summary["not_chosen"]:
-        choice = {"noninferior": [], "answers": {}, "choice": full, "choice_basis": None}
-        return {**summary, **choice, "choice_reason": summary["not_chosen"]}
+        return {
+            **summary,
+            "noninferior": [],
+            "smallest_noninferior": None,
+            "answers": {},
+            "choice": full,
+            "choice_basis": None,
+            "choice_reason": summary["not_chosen"],
+        }
     found = _found(summary, full, scale)
     answered = answers(found)
     shown = list(found.keeping) if answered[KEEPS]["shown"] else []
     cut: Name = full
     basis = None
-    if answered[HELPS].get("harm"):
+    if answered[HELPS].get("worse"):
         cut, basis = BASE, DOES_HARM
     elif answered[BETTER]["shown"]:
         cut, basis = summary["best"], IS_BETTER
@@ -110,18 +116,3 @@ def _split(entry: Mapping[str, Any]) -> Split:
     clusters = entry["clusters"]
     units = documents if clusters is None else clusters["count"]
     return Split(entry["split"], documents, units, dict(rows_of(entry)))
-
-
-def rows_of(entry: Mapping[str, Any]) -> Iterator[tuple[Name, Row]]:
-    """Yield name and row of every cut, from what ``sweep.json`` says about a task or its test."""
-    for row in entry["boundaries"]:
-        yield row["boundary"], row
-    families = entry.get("families", {}).values()
-    for row in [*(row for family in families for row in family["cuts"]), *entry.get("cuts", ())]:
-        if row.get("boundary") is None:
-            yield row["cut"], row
-
-
-def row_of(entry: Mapping[str, Any], name: Name) -> Row | None:
-    """Return the row of a cut; None if it was not scored."""
-    return dict(rows_of(entry)).get(name)

@@ -7,8 +7,10 @@ from typing import Any
 from ..report.formatting import interval, signed
 from ..stats.noninferiority import ALPHA
 from ..stats.scores import Name
-from .found import Found, Row
-from .phrases import kept, numbers, plain, the, unknown
+from .found import Found, Row, Split
+from .phrases import answer, kept, the
+
+_NOT_TESTED = "whether a smaller cut keeps the gain cannot be tested here."
 
 
 def keeps(found: Found) -> dict[str, Any]:
@@ -19,7 +21,7 @@ def keeps(found: Found) -> dict[str, Any]:
             f"Not shown with {judge.counted}: a share of the gain means nothing as long as no gain "
             "is shown."
         )
-        return _answer(found, sentence, None, None)
+        return _answer(found, judge, sentence)
     if found.keeping:
         name = found.keeping[0]
         row = judge.rows[name]
@@ -27,18 +29,18 @@ def keeps(found: Found) -> dict[str, Any]:
             f"{the(name, found.full, start=True)} keeps {_allowed(found)}: {_number(found, row)}, "
             f"on {judge.counted}."
         )
-        return _answer(found, sentence, row, name)
+        return _answer(found, judge, sentence, row, name)
     if found.tested_on is not None and found.tested:
         largest = found.tested[0]
         again = judge.rows.get(largest)
         if again is None or again["p_noninferior"] is None:
-            return unknown("whether a smaller cut keeps the gain cannot be tested here", judge)
+            return _answer(found, judge, _NOT_TESTED)
         sentence = (
             f"Not shown with {judge.counted}: {the(largest, found.full)}, which "
             f"{found.chosen_on.counted} show to keep {_allowed(found)}, "
             f"{_says(found, again)}{_needed(found, again)}."
         )
-        return _answer(found, sentence, again, None)
+        return _answer(found, judge, sentence, again)
     return _none_found(found)
 
 
@@ -46,17 +48,17 @@ def _none_found(found: Found) -> dict[str, Any]:
     """Say where the tests ended on the documents that were chosen on."""
     split, name = found.chosen_on, found.stopped_at
     if name is None:
-        return unknown("no smaller cut was scored", split)
+        return _answer(found, split, "no smaller cut was scored.")
     cut = the(name, found.full)
     if found.dropped:
         sentence = (
             f"Not shown with {split.counted}: a race dropped {cut}, and that ends the search from "
             "the whole adapter down."
         )
-        return _answer(found, sentence, None, None)
+        return _answer(found, split, sentence)
     row = split.rows.get(name)
     if row is None or row["p_noninferior"] is None:
-        return unknown("whether a smaller cut keeps the gain cannot be tested here", split)
+        return _answer(found, split, _NOT_TESTED)
     among = (
         f" at {100 * found.level:.2g} %, for {found.orders} families," if found.orders > 1 else ""
     )
@@ -64,28 +66,27 @@ def _none_found(found: Found) -> dict[str, Any]:
         f"Not shown with {split.counted}: {cut} is the first that is not shown{among} to keep "
         f"{_allowed(found)}; it {_says(found, row)}{_needed(found, row)}."
     )
-    return _answer(found, sentence, row, None)
+    return _answer(found, split, sentence, row)
 
 
-def _answer(found: Found, sentence: str, row: Row | None, cut: Name | None) -> dict[str, Any]:
-    """Return an answer; the cut is the one shown to keep the gain."""
-    value: dict[str, float | None] = numbers()
-    if row is not None and found.margin.is_share:
-        value = numbers(
-            row["gain_kept"], row["gain_kept_low"], row["gain_kept_high"], row["p_noninferior"]
-        )
-    elif row is not None:
-        value = numbers(
-            row["delta_full"], row["difference_low"], row["difference_high"], row["p_noninferior"]
-        )
-    return {
-        "sentence": plain(sentence),
-        "shown": cut is not None,
-        "cut": cut,
-        "documents_needed": found.documents_needed,
-        "documents": found.judge.documents,
-        **value,
-    }
+def _answer(
+    found: Found, split: Split, sentence: str, row: Row | None = None, cut: Name | None = None
+) -> dict[str, Any]:
+    """Return an answer about some documents; the cut is the one shown to keep the gain."""
+    keys = ("gain_kept", "gain_kept_low", "gain_kept_high")
+    if not found.margin.is_share:
+        keys = ("delta_full", "difference_low", "difference_high")
+    value, low, high = (None if row is None else row[key] for key in keys)
+    return answer(
+        split,
+        sentence,
+        value,
+        (low, high),
+        None if row is None else row["p_noninferior"],
+        shown=cut is not None,
+        cut=cut,
+        documents_needed=found.documents_needed,
+    )
 
 
 def _allowed(found: Found) -> str:

@@ -35,25 +35,26 @@ def compared(value: float, low: float | None, high: float | None, p: float | Non
     return text if p is None else f"{text}, {p_value(p)}"
 
 
-def numbers(
+def answer(
+    split: Split,
+    sentence: str,
     value: float | None = None,
-    low: float | None = None,
-    high: float | None = None,
+    ends: tuple[float | None, float | None] = (None, None),
     p: float | None = None,
-) -> dict[str, float | None]:
-    """Return the number of an answer, its interval and its p-value."""
-    return {"value": value, "ci_low": low, "ci_high": high, "p_value": p}
-
-
-def unknown(why: str, split: Split) -> dict[str, Any]:
-    """Return an answer that could not be tested."""
-    sentence = f"{why[:1].upper()}{why[1:]}."
+    *,
+    shown: bool = False,
+    **more: Any,
+) -> dict[str, Any]:
+    """Return an answer: its sentence, and its number with interval and p-value."""
     return {
-        "sentence": sentence,
-        "shown": False,
-        "cut": None,
+        "sentence": plain(sentence),
+        "shown": shown,
         "documents": split.documents,
-        **numbers(),
+        "value": value,
+        "ci_low": ends[0],
+        "ci_high": ends[1],
+        "p_value": p,
+        **more,
     }
 
 

@@ -18,7 +18,7 @@ from ..stats.permutation import LEVEL
 from ..stats.power import POWER
 from .found import BASE, Found
 from .gain_kept import keeps
-from .phrases import compared, numbers, plain, the, unknown
+from .phrases import answer, compared, the
 
 Answer = dict[str, Any]
 
@@ -48,33 +48,17 @@ def _helps(found: Found) -> Answer:
     judge = found.judge
     whole, base = judge.rows.get(found.full), judge.rows.get(BASE)
     if whole is None or base is None or base["p_value"] is None:
-        return unknown("whether the adapter helps cannot be tested here", judge)
-    difference = -base["delta_full"]
-    low, high = _negated(base["ci_low"], base["ci_high"])
-    significant = base["p_value"] <= _ALPHA
-    shown = significant and found.sign * difference > 0
-    scores = (
-        f"{found.metric} {number(whole['value'])} against {number(base['value'])} with the base "
-        f"model, {compared(difference, low, high, base['p_value'])}"
-    )
-    if shown:
-        sentence = f"Yes: {scores}, on {judge.counted}."
-    elif significant:
-        sentence = f"No, it does harm: {scores}, on {judge.counted}."
-    else:
-        sentence = f"Not shown with {judge.counted}: {scores}."
+        return answer(judge, "whether the adapter helps cannot be tested here.")
+    ends = tuple(None if end is None else -end for end in (base["ci_high"], base["ci_low"]))
+    against = f"{number(base['value'])} with the base model"
+    scores = f"{found.metric} {number(whole['value'])} against {against}"
+    helps = _tested(found, scores, -base["delta_full"], ends, base["p_value"], no="it does harm")
     if found.same_as_base:
-        sentence += (
+        helps["sentence"] += (
             " Both gave the same answers to all documents that the choice was made on; check that "
             "the adapter is trained, and applied to this base model."
         )
-    return {
-        "sentence": plain(sentence),
-        "shown": shown,
-        "harm": significant and not shown,
-        "documents": judge.documents,
-        **numbers(difference, low, high, base["p_value"]),
-    }
+    return helps
 
 
 def _better(found: Found) -> Answer:
@@ -83,41 +67,58 @@ def _better(found: Found) -> Answer:
     if name == found.full:
         return _none_better(found)
     row, whole = judge.rows.get(name), judge.rows.get(found.full)
-    again = found.tested_on is not None
     if row is None or whole is None or row["p_value"] is None:
-        return unknown(
-            "whether a cut is better than the whole adapter cannot be tested here", judge
+        return answer(
+            judge, "whether a cut is better than the whole adapter cannot be tested here."
         )
-    difference = row["delta_full"]
-    if again:
-        low, high, p = row["ci_low"], row["ci_high"], row["p_value"]
+    ends, p = (row["ci_low"], row["ci_high"]), row["p_value"]
+    if found.tested_on is not None:
         how = f"; chosen on {found.chosen_on.counted}"
     elif found.raced:  # what was dropped has no scores to correct with
-        low, high, p = None, None, min(1.0, row["p_value"] * (found.cuts - 1))
+        ends, p = (None, None), min(1.0, p * (found.cuts - 1))
         how = f"; corrected for the choice among {found.cuts} cuts (Bonferroni)"
     else:
-        low, high = row["simultaneous_low"], row["simultaneous_high"]
+        ends = (row["simultaneous_low"], row["simultaneous_high"])
         p = row["p_simultaneous"]
         how = f"; corrected for the choice among {found.cuts} cuts"
+    against = f"{number(whole['value'])} with the whole adapter"
+    scores = f"{the(name, found.full)} scores {number(row['value'])} against {against}"
+    found_better = _tested(found, scores, row["delta_full"], ends, p, no="it is worse", how=how)
+    return {**found_better, "cut": name}
+
+
+def _tested(
+    found: Found,
+    scores: str,
+    difference: float,
+    ends: tuple[float | None, ...],
+    p: float,
+    *,
+    no: str,
+    how: str = "",
+) -> Answer:
+    """Return the answer that a two-sided test gives.
+
+    Args:
+        found: What was found.
+        scores: What is compared, in words.
+        difference: How much larger the first value is.
+        ends: The ends of its interval.
+        p: Its p-value.
+        no: What to say if it is significantly worse.
+        how: How it was tested, in words.
+    """
+    judge, (low, high) = found.judge, ends
     significant = p <= _ALPHA
     shown = significant and found.sign * difference > 0
-    scores = (
-        f"{the(name, found.full)} scores {number(row['value'])} against "
-        f"{number(whole['value'])} with the whole adapter, {compared(difference, low, high, p)}"
-    )
-    if shown:
-        sentence = f"Yes: {scores}, on {judge.counted}{how}."
-    elif significant:
-        sentence = f"No, it is worse: {scores}, on {judge.counted}{how}."
+    says = f"{scores}, {compared(difference, low, high, p)}"
+    if significant:
+        sentence = f"{'Yes' if shown else f'No, {no}'}: {says}, on {judge.counted}{how}."
     else:
-        sentence = f"Not shown with {judge.counted}: {scores}{how}."
-    return {
-        "sentence": plain(sentence),
-        "shown": shown,
-        "cut": name,
-        "documents": judge.documents,
-        **numbers(difference, low, high, p),
-    }
+        sentence = f"Not shown with {judge.counted}: {says}{how}."
+    return answer(
+        judge, sentence, difference, (low, high), p, shown=shown, worse=significant and not shown
+    )
 
 
 def _none_better(found: Found) -> Answer:
@@ -129,33 +130,26 @@ def _none_better(found: Found) -> Answer:
         if name != found.full and row["delta_full"] is not None
     ]
     if not known:
-        return unknown("no other cut was scored", split)
+        return answer(split, "no other cut was scored.")
     next_best = max(known, key=lambda name: found.sign * split.rows[name]["delta_full"])
     row = split.rows[next_best]
-    low, high, p = row["simultaneous_low"], row["simultaneous_high"], row["p_simultaneous"]
+    ends = (row["simultaneous_low"], row["simultaneous_high"])
     others = found.cuts - 1
     none = (
         "the other cut does not score" if others == 1 else f"none of the {others} other cuts scores"
     )
     sentence = (
         f"Not shown with {split.counted}: {none} better; the next is {the(next_best, found.full)}, "
-        f"{compared(row['delta_full'], low, high, None)}."
+        f"{compared(row['delta_full'], *ends, None)}."
     )
-    return {
-        "sentence": plain(sentence),
-        "shown": False,
-        "cut": None,
-        "documents": split.documents,
-        **numbers(row["delta_full"], low, high, p),
-    }
+    return answer(split, sentence, row["delta_full"], ends, row["p_simultaneous"], cut=None)
 
 
 def _could_tell(found: Found) -> Answer:
     """Say how small a difference the documents show."""
     seen, judge = found.seen, found.judge
     if seen is None:
-        return unknown("how small a difference would be seen is not known here", judge)
-    low, high = found.seen_ends
+        return answer(judge, "how small a difference would be seen is not known here.")
     needed, loss = found.documents_needed, found.loss
     if seen < found.scale:
         sentence = (
@@ -173,19 +167,16 @@ def _could_tell(found: Found) -> Answer:
             f"about {needed:,} documents."
         )
     base, row = judge.rows.get(BASE), found.typical
-    return {
-        "sentence": plain(sentence),
-        "shown": needed is not None and needed <= judge.documents,
-        "documents_needed": needed,
-        "documents": judge.documents,
+    return answer(
+        judge,
+        sentence,
+        seen,
+        found.seen_ends,
+        shown=needed is not None and needed <= judge.documents,
+        documents_needed=needed,
         # with which a dry run plans for another number of documents or another margin
-        "spread": None if row is None else row["spread"],
-        "base_spread": None if base is None else base["spread"],
-        "gain": found.gain,
-        "scale": found.scale,
-        **numbers(seen, low, high),
-    }
-
-
-def _negated(low: float | None, high: float | None) -> tuple[float | None, float | None]:
-    return (None if high is None else -high), (None if low is None else -low)
+        spread=None if row is None else row["spread"],
+        base_spread=None if base is None else base["spread"],
+        gain=found.gain,
+        scale=found.scale,
+    )

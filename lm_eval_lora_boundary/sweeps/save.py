@@ -11,8 +11,8 @@ from ..cuts.adapter_folder import RECORD
 from ..cuts.keep import as_cut
 from ..files import write_text
 from ..harness.sweep_lm import SweepLM
-from .decision import row_of
 from .settings import SweepSettings
+from .summary import row_of
 
 logger = logging.getLogger("lm_eval.lora_boundary")
 

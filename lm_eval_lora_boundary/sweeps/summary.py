@@ -6,7 +6,7 @@ In all functions, ``full`` is the boundary that keeps the whole adapter.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..cuts.families import Family
@@ -97,7 +97,6 @@ def summarise(
         "best_boundary": best_boundary(scores.paired),
         "same_as_base": _same_as_base(scores.measured, full),
         "keeping": _kept(kept, asked, dropped),
-        "smallest_noninferior": kept.cuts[0] if kept.cuts else None,
         "collapse": selection.collapse,
         "optimism": None if dropped else selection.optimism,
         "selection": "same documents",
@@ -169,8 +168,23 @@ def _nothing_chosen(why: str, full: int) -> dict[str, Any]:
 
     The whole adapter stands for the best, and nothing is said about a choice.
     """
-    nothing = dict.fromkeys(("keeping", "smallest_noninferior", "collapse", "optimism"))
+    nothing = dict.fromkeys(("keeping", "collapse", "optimism"))
     return {**nothing, "best": full, "best_boundary": full, "not_chosen": why}
+
+
+def rows_of(entry: Mapping[str, Any]) -> Iterator[tuple[Name, Row]]:
+    """Yield name and row of every cut, from what ``sweep.json`` says about a task or its test."""
+    for row in entry["boundaries"]:
+        yield row["boundary"], row
+    families = entry.get("families", {}).values()
+    for row in [*(row for family in families for row in family["cuts"]), *entry.get("cuts", ())]:
+        if row.get("boundary") is None:
+            yield row["cut"], row
+
+
+def row_of(entry: Mapping[str, Any], name: Name) -> Row | None:
+    """Return the row of a cut; None if it was not scored."""
+    return dict(rows_of(entry)).get(name)
 
 
 def _documents(measured: Sequence[Measured]) -> int:

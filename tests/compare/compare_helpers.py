@@ -12,6 +12,8 @@ import numpy as np
 from lm_eval.loggers import EvaluationTracker
 from lm_eval.utils import hash_string
 
+from lm_eval_lora_boundary.compare import Comparison
+
 Items = Mapping[str, Sequence[Any]]  # by lm-eval's key
 
 
@@ -206,3 +208,9 @@ def sweep_folder(
     content = {"signature": "", "settings": {"peft": adapter}, "tasks": tasks}
     (folder / "sweep.json").write_text(json.dumps(content))
     return folder
+
+
+def record(comparison: Comparison, label: str, task: str = "task") -> dict[str, Any]:
+    """Return the numbers of a model on a task."""
+    (only,) = (r for r in comparison.records if r["label"] == label and r["task"] == task)
+    return only

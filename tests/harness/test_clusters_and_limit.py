@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from lm_eval.api.instance import Instance
 from lm_eval.api.task import Task
 from lm_eval.evaluator_utils import get_sample_size
-from tiny_tasks import made_row, write_rows
+from tiny_tasks import COMMON, made_row, write_rows
 
 from lm_eval_lora_boundary.errors import TaskError
 from lm_eval_lora_boundary.harness.clusters import (
@@ -28,26 +28,18 @@ from lm_eval_lora_boundary.harness.clusters import (
 from lm_eval_lora_boundary.harness.tasks import LoadedTasks, task_manager
 
 STORIES = {"train": "aabbbccc", "validation": "aabbbbc", "test": "aaabbcdd"}
-TASK = """
-task: tiny_{name}
-dataset_path: json
-dataset_kwargs:
-  data_files:
-    train: {folder}/train.jsonl
-    validation: {folder}/validation.jsonl
-    test: {folder}/test.jsonl
-training_split: train
-validation_split: validation
-test_split: test
-fewshot_split: train
+TASK = (
+    "task: tiny_{name}\n"
+    + COMMON.replace("first_n", "default")  # examples are drawn document by document
+    + """
 num_fewshot: 2
 output_type: generate_until
 doc_to_text: "{{{{question}}}}"
-doc_to_target: "{{{{answer}}}}"
 generation_kwargs: {{max_gen_toks: 2}}
 metric_list: [{{metric: exact_match}}]
 {more}
 """
+)
 
 
 class InPython(Task):

@@ -156,7 +156,7 @@ def test_an_adapter_that_does_harm_leaves_the_base_model(tmp_path: Path) -> None
     harm = {-1: 0.6, 0: 0.5, 1: 0.3, 2: 0.3, 3: 0.3}
     found = summary(harm, harm)
     answers = entry(found)["answers"]
-    assert answers["adapter_helps"]["harm"] and not answers["adapter_helps"]["shown"]
+    assert answers["adapter_helps"]["worse"] and not answers["adapter_helps"]["shown"]
     assert answers["adapter_helps"]["sentence"].startswith("No, it does harm: acc 0.300 against")
     assert "a share of the gain means nothing" in answers["keeps_gain"]["sentence"]
     record = recorded(tmp_path, found)

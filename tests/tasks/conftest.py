@@ -55,3 +55,17 @@ def official(official_root, monkeypatch):
     root = official_root
     use_data(monkeypatch, SHARED / "hub", root / "sacrebleu", root / "datasets_cache")
     return root
+
+
+@pytest.fixture
+def wmt_reads(monkeypatch):
+    """Return a list that gets the name of every WMT test set that is read."""
+    read = []
+    original = type(DATASETS["wmt22"]).get_files
+
+    def get_files(self, langpair):
+        read.append(self.name)
+        return original(self, langpair)
+
+    monkeypatch.setattr(type(DATASETS["wmt22"]), "get_files", get_files)
+    return read

@@ -85,17 +85,9 @@ def test_lm_eval_answers_whole_documents(made_up):
     assert results["results"][name]["length_ratio_corpus,none"] == 1
 
 
-def test_a_limit_does_not_read_wmt22(made_up, monkeypatch):
-    read = []
-    original = type(DATASETS["wmt22"]).get_files
-
-    def get_files(self, langpair):
-        read.append(self.name)
-        return original(self, langpair)
-
-    monkeypatch.setattr(type(DATASETS["wmt22"]), "get_files", get_files)
+def test_a_limit_does_not_read_wmt22(made_up, wmt_reads):
     assert rows("en-zh", limit=9)
-    assert set(read) == {"wmt23"}
+    assert set(wmt_reads) == {"wmt23"}
 
 
 @pytest.mark.parametrize("limit", [3, 0.1])
