@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 QUICK = $(shell sed '/^\#/d' tests/quick.txt)
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test quick test-ready test-vllm check format clean
+.PHONY: demo test test-all quick test-ready test-vllm check format clean
 
 demo: $(VENV)/demo-ready
 	$(BIN)/lora-boundary demo --output demo-sweep
@@ -17,11 +17,15 @@ test-vllm: $(VENV)-vllm/ready
 
 # One thread per process: torch's threads block each other if there are more of them than cores.
 test: $(VENV)/test-ready
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m 'not slow'
+
+# everything, the long suites included
+test-all: $(VENV)/test-ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 # a part of every room's tests, in under three minutes; CONTRIBUTING.md says what else to run
 quick: $(VENV)/test-ready tests/quick.txt
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile $(QUICK)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m 'not slow' $(QUICK)
 
 test-ready: $(VENV)/test-ready
 
