@@ -30,9 +30,9 @@ class Difference(PermutationTest):
     """Differences of all columns from a reference column; every array has shape (columns,).
 
     ``p_value`` is that of McNemar's mid-p test if documents are right or wrong and stand alone, of
-    a sign-flip test for other means, and of approximate randomisation for all other metrics. An
-    interval excludes zero only where the corresponding test, single or simultaneous, rejects at
-    5 %.
+    a sign-flip test for other means, and of approximate randomisation for all other metrics, raised
+    where the interval is more careful than the test. An interval excludes zero exactly where the
+    corresponding test, single or simultaneous, rejects at 5 %; it may end at zero.
 
     Attributes:
         value: The difference.

@@ -9,7 +9,7 @@ for all columns, so that the largest statistic among them tests all columns at o
 & Young 1993, Resampling-Based Multiple Testing, section 2.6).
 
 An interval extends by the test's critical value, in standard errors, to either side, and so it
-excludes zero where the test rejects. In two cases it is wider:
+excludes zero exactly where the test rejects. In two cases it is wider:
 
 - Columns that agree on most documents. A spread estimated from a few documents says little about
   others, and no difference at all does not prove equality. For 0/1 metrics the interval is Bonett
@@ -19,6 +19,10 @@ excludes zero where the test rejects. In two cases it is wider:
   than ``MIN_DIFFERING`` documents differ. Other metrics have no interval then.
 - Fewer than ``FEW_DOCUMENTS`` documents. Except for 0/1 metrics, the critical value is then at
   least that of Student's t.
+
+Where the two would contradict each other, the more careful one decides: the p-value is then that of
+the interval. Only for 0/1 metrics, whose test is exact for any number of documents, does the test
+decide, and the interval ends at zero.
 """
 
 from __future__ import annotations
@@ -91,6 +95,8 @@ def sign_flip_test(
     critical = np.where(added, _NORMAL, _critical_value(t))
     if exact is None:
         critical = np.maximum(critical, _min_critical_value(documents))
+        p_added = np.where(added, 2 * scipy.stats.norm.sf(t[0]), 0.0)
+        p_value = np.maximum(p_value, np.maximum(p_added, _p_of_few(t[0], documents)))
     has_interval = (scale > 0) | (differing > 0)
     return _result(means[0], stderr[0], t, critical, p_value, has_interval)
 
@@ -118,7 +124,11 @@ def approximate_randomisation(
     t = np.sqrt((documents - 1) * share / (1 - share))
     critical = np.maximum(_critical_value(t), _min_critical_value(documents))
     has_interval = differing >= min(documents, MIN_DIFFERING)
-    return _result(value, stderr, t, critical, _p_values(size), has_interval)
+    # the bootstrap's standard error can be much larger than that of the permutations
+    own = np.where(has_interval, _divide(np.abs(value), stderr), np.inf)
+    t[0] = np.minimum(t[0], own)
+    p_value = np.maximum(_p_values(size), np.maximum(_p_values(t), _p_of_few(t[0], documents)))
+    return _result(value, stderr, t, critical, p_value, has_interval)
 
 
 def _result(
@@ -131,7 +141,7 @@ def _result(
 ) -> PermutationTest:
     """Add the simultaneous test on ``t``, and intervals that agree with both tests."""
     max_t = t.max(axis=1, keepdims=True)
-    p_simultaneous = (max_t >= _threshold(t[0])).mean(axis=0)
+    p_simultaneous = np.maximum((max_t >= _threshold(t[0])).mean(axis=0), p_value)
     max_critical = np.maximum(_critical_value(max_t)[0], critical)
     return PermutationTest(
         *_interval(centre, np.where(has_interval, critical, np.nan), stderr, p_value),
@@ -143,17 +153,27 @@ def _result(
 
 
 def _interval(centre: Array, critical: Array, stderr: Array, p_value: Array) -> tuple[Array, Array]:
-    """Return the ends of intervals, which include zero if the test does not reject it."""
+    """Return the ends of intervals, which reach zero, or end there, as the test says."""
     half = np.where((stderr == 0) & ~np.isnan(critical), 0, critical * stderr)
     low, high = centre - half, centre + half
     kept = p_value > 1 - LEVEL
-    return np.where(kept, np.minimum(low, 0), low), np.where(kept, np.maximum(high, 0), high)
+    low = np.where(kept, np.minimum(low, 0), np.where(centre > 0, np.maximum(low, 0), low))
+    high = np.where(kept, np.maximum(high, 0), np.where(centre < 0, np.minimum(high, 0), high))
+    return low, high
 
 
 def _min_critical_value(documents: int) -> float:
     if documents >= FEW_DOCUMENTS:
         return 0.0
     return float(scipy.stats.t.ppf((1 + LEVEL) / 2, documents - 1))
+
+
+def _p_of_few(t: Array, documents: int) -> Array:
+    """Return the p-values of Student's t if there are few documents, else zeros."""
+    if documents >= FEW_DOCUMENTS:
+        return np.zeros_like(t)
+    p_values: Array = 2 * scipy.stats.t.sf(t, documents - 1)
+    return p_values
 
 
 def _p_values(size: Array) -> Array:

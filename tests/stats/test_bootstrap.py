@@ -66,7 +66,7 @@ def test_p_values_agree_with_scipy() -> None:
         assert result.p_value[column] == pytest.approx(student, abs=0.02)
 
 
-@pytest.mark.parametrize("documents", [2, 3, 7, 11])
+@pytest.mark.parametrize("documents", [10, 11, 13])
 def test_few_documents_are_tested_exactly(documents: int) -> None:
     values = np.random.default_rng(documents).normal(size=(documents, 2)) + np.array([0.7, 0])
     expected = scipy.stats.permutation_test(
