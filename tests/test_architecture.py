@@ -13,12 +13,13 @@ from pathlib import Path
 import pytest
 
 import lm_eval_lora_boundary
+from lm_eval_lora_boundary.discovery import tasks_folder
 
 PACKAGE = Path(lm_eval_lora_boundary.__file__).parent
 MAP = PACKAGE.parent / "docs/architecture.md"
 MOST_LINES = 300
 FLOORS = (
-    {"errors", "discovery"},
+    {"errors", "discovery", "upstream"},
     {"cuts", "forward", "stats", "files"},
     {"harness", "report", "compare"},
     {"exports", "traces", "train"},
@@ -45,6 +46,7 @@ FORBIDDEN_PACKAGES = {
     "errors": _MODELS | _PLOTS | {"lm_eval", "numpy"},
     "files": _MODELS | _PLOTS | {"lm_eval", "numpy"},
     "discovery": _MODELS | _PLOTS | {"numpy"},
+    "upstream": _PLOTS | {"accelerate", "trl", "vllm", "scipy"},
     "cuts": _PLOTS | {"lm_eval", "trl", "vllm", "scipy", "sqlite3"},
     "forward": _PLOTS | {"lm_eval", "accelerate", "tokenizers", "trl", "vllm", "scipy"},
     "stats": _MODELS | _PLOTS | {"lm_eval", "pathlib", "json"},
@@ -56,6 +58,26 @@ FORBIDDEN_PACKAGES = {
     "traces": _PLOTS | {"trl", "vllm", "scipy"},
     "vllm": _PLOTS | {"trl", "scipy"},
     "sweeps": _PLOTS | {"trl", "vllm", "scipy"},
+}
+# what a module of upstream stands for in the contracts above
+STANDS_FOR = {
+    "lm_eval": {"lm_eval"},
+    "lm_eval_models": {"lm_eval", "torch"},
+    "peft": {"peft", "torch"},
+    "transformers": {"transformers", "torch"},
+}
+DEPENDENCIES = ("lm_eval",)
+# what may be imported anywhere: documented names. All else is an inside, for upstream alone.
+PUBLIC = {
+    "lm_eval": {""},
+    "lm_eval.api.filter": {"Filter"},
+    "lm_eval.api.instance": {"Instance"},
+    "lm_eval.api.samplers": {"ContextSampler"},
+    "lm_eval.api.task": {"ConfigurableTask", "Task"},
+    "lm_eval.loggers": {"EvaluationTracker"},
+    "lm_eval.models.huggingface": {"HFLM"},
+    "lm_eval.models.vllm_causallms": {"VLLM"},
+    "lm_eval.tasks": {"TaskManager"},
 }
 # the program, and a public API of its own
 IMPORT_THEIR_MODULES = {"cli", "compare"}
@@ -92,6 +114,14 @@ def imports(module: Module, file: Path) -> Iterator[tuple[bool, Module]]:
 def imported(module: Module, file: Path) -> Iterator[Module]:
     """Yield what a module imports of this package."""
     return (path for ours, path in imports(module, file) if ours and path)
+
+
+def submodules(file: Path) -> Iterator[str]:
+    """Yield the modules below a dependency that are used as attributes of it."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        path = ast.unparse(node).split(".") if isinstance(node, ast.Attribute) else []
+        if len(path) == 3 and path[0] in DEPENDENCIES and path[1].islower():
+            yield ".".join(path)
 
 
 @pytest.mark.parametrize(
@@ -143,6 +173,40 @@ def test_no_room_imports_what_its_contract_forbids() -> None:
         if path and path[0] in (FORBIDDEN_ROOMS if ours else FORBIDDEN_PACKAGES).get(module[0], ())
     ]
     assert not wrong
+
+
+def test_upstream_stands_for_the_packages_behind_it() -> None:
+    wrong = [
+        f"{'/'.join(module)} -> {'.'.join(path)}"
+        for module, file in modules().items()
+        for path in imported(module, file)
+        if path[0] == "upstream"
+        and module[0] != "upstream"
+        and FORBIDDEN_PACKAGES.get(module[0], set()) & STANDS_FOR[path[1]]
+    ]
+    assert not wrong
+    assert {each[1] for each in modules() if each[0] == "upstream"} == {"__init__", *STANDS_FOR}
+
+
+def test_upstream_alone_knows_the_insides_of_dependencies() -> None:
+    files = [(module, file) for module, file in modules().items() if module[0] != "upstream"]
+    files += [(("tasks", file.parent.name), file) for file in tasks_folder().rglob("*.py")]
+    public = {f"{path}.{name}".rstrip(".") for path, names in PUBLIC.items() for name in names}
+    found = {
+        (".".join(path), "/".join(module))
+        for module, file in files
+        for ours, path in imports(module, file)
+        if not ours and path[0] in DEPENDENCIES
+    }
+    found |= {(path, "/".join(module)) for module, file in files for path in submodules(file)}
+    insides = {(path, module) for path, module in found if path not in public}
+    assert insides == {("lm_eval.api.registry", "discovery")}  # which upstream would start too late
+    assert public == {path for path, _ in found} - {"lm_eval.api.registry"}, "not used any more"
+
+
+def test_what_is_known_of_lm_eval_needs_no_torch() -> None:
+    file = PACKAGE / "upstream" / "lm_eval.py"
+    assert {path[0] for _, path in imports(("upstream", "lm_eval"), file)}.isdisjoint(_MODELS)
 
 
 def test_rooms_import_nothing_by_themselves() -> None:

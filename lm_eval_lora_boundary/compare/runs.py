@@ -10,9 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lm_eval.utils import simple_parse_args_string
-
 from ..errors import OutputError
+from ..upstream.lm_eval import simple_parse_args_string
 from .locate import read_json
 
 _DATE = re.compile(r"_(\d{4}-\d\d-\d\dT[\d.-]+)$")

@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lm_eval.utils import hash_string
-
 from ..errors import OutputError
 from ..files import invalid_sample, read_samples
+from ..upstream.lm_eval import hash_string
 
 _REMEDY = "evaluate again"
 # what a line holds besides the metrics, in any version of lm-eval

@@ -11,13 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lm_eval.api.registry import (
-    AGGREGATION_REGISTRY,
-    METRIC_AGGREGATION_REGISTRY,
-    get_aggregation,
-)
 
 from ..stats.statistic import Statistic, statistic
+from ..upstream.lm_eval import own_aggregation
 from .runs import TaskResult
 from .samples import Documents, Sample, SamplesFiles
 
@@ -110,7 +106,8 @@ class Evidence:
                 metric,
                 result.values[key],
                 _with_metric(documents, metric),
-                _aggregation(result, metric),
+                # of a task's own function, the source text is recorded, which is no name
+                own_aggregation(metric, result.aggregations.get(metric)),
             )
         scored = self._scored[place]
         return scored if scored.samples else None
@@ -147,17 +144,3 @@ def _with_metric(documents: Documents, metric: str) -> list[Sample]:
     """Return the documents that have a metric, in the order of ``doc_id``."""
     ordered = (documents[doc_id] for doc_id in sorted(documents))
     return [sample for sample in ordered if sample.items.get(metric) is not None]
-
-
-def _aggregation(result: TaskResult, metric: str) -> Aggregate | None:
-    """Return the aggregation function of a metric if it is one of lm-eval's own."""
-    # fills the registries; for a name that lm-eval does not know, the call would warn
-    get_aggregation("mean")
-    name = result.aggregations.get(metric)
-    # a task's own function is recorded as its source text, which is not in the registry
-    function: Aggregate | None = (
-        METRIC_AGGREGATION_REGISTRY.get(metric, None)
-        if name is None
-        else AGGREGATION_REGISTRY.get(name, None)
-    )
-    return function

@@ -14,9 +14,9 @@ from typing import Any
 
 from datasets import Dataset
 from lm_eval.api.task import Task
-from lm_eval.evaluator_utils import get_sample_size
 
 from ..errors import TaskError
+from ..upstream.lm_eval import sample_size
 
 NO_CLUSTERS = "none"
 logger = logging.getLogger("lm_eval.lora_boundary")
@@ -67,7 +67,7 @@ def documents(task: Task, limit: float | None, field: str | None) -> int | None:
     Returns:
         The number; None for all documents.
     """
-    most: int | None = get_sample_size(task, limit)
+    most: int | None = sample_size(task, limit)
     if most is None or field is None:
         return most
     values = _column(task.eval_docs, field)
@@ -89,7 +89,7 @@ def keep_whole_clusters(task: Task, limit: float | None, field: str | None) -> N
     The task's evaluated split then ends earlier, so whatever applies the limit afterwards, lm-eval
     included, sees the same documents.
     """
-    most, count = get_sample_size(task, limit), documents(task, limit, field)
+    most, count = sample_size(task, limit), documents(task, limit, field)
     if limit is None or most is None or count is None or count >= min(most, len(task.eval_docs)):
         return
     logger.info(

@@ -8,8 +8,9 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from lm_eval.models.utils_hf import MultiTokenEOSCriteria, stop_sequences_criteria
 from transformers import EosTokenCriteria, MaxLengthCriteria
+
+from ..upstream.lm_eval_models import MultiTokenEOSCriteria, stop_sequences_criteria
 
 _SHORT = 6  # tokens; a limit that the responses of the trial reach
 

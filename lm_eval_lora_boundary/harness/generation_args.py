@@ -12,10 +12,10 @@ from difflib import get_close_matches
 from inspect import signature
 from typing import Any
 
-from lm_eval.models.utils import normalize_gen_kwargs
 from transformers import GenerationConfig
 
 from ..errors import TaskError
+from ..upstream.lm_eval_models import normalize_gen_kwargs
 
 # A list that was read as a string. [END] and [/INST] are strings that end responses.
 _LIST = re.compile(r"""\[.*[,"'].*\]""", re.DOTALL)

@@ -28,9 +28,9 @@ def read_key_values(
     if isinstance(given, Mapping):
         return dict(given)
     # This import takes a second, which `--help` should not take.
-    from lm_eval._cli.utils import MergeDictAction
+    from ..upstream.lm_eval import merge_dict_action
 
-    merge = MergeDictAction([option], "arguments", nargs="+")
+    merge = merge_dict_action()([option], "arguments", nargs="+")
     namespace = Namespace(arguments={})
     parser = Namespace(error=_raise)  # a real parser would end the process
     for text in filter(None, [given] if isinstance(given, str) else given or ()):

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 import transformers
-from lm_eval.models.utils import Collator
 from peft import PeftModel
 from tqdm import tqdm
 
@@ -21,6 +20,7 @@ from ..cuts.loading import check_fits, load_adapter
 from ..cuts.vocabulary import growing, refuse_tokens_without_rows
 from ..errors import AdapterError, LoraBoundaryError, ModelError
 from ..forward.loglikelihood import Batch, log_softmax, score, scored_logits
+from ..upstream.lm_eval_models import Collator
 from . import processes
 from .base_loader import BaseLM
 from .data_parallel import DataParallelLM

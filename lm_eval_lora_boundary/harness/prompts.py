@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 from lm_eval.api.task import ConfigurableTask, Task
-from lm_eval.api.utils import maybe_delimit
 from lm_eval.models.huggingface import HFLM
 
 from ..errors import ModelError, TaskError
+from ..upstream.lm_eval import maybe_delimit
 
 logger = logging.getLogger("lm_eval.lora_boundary")
 
@@ -123,7 +123,7 @@ class Prompts:
         if not answer.strip():
             return ""
         if prefix := self._task.doc_to_prefix(doc):
-            return str(maybe_delimit(prefix, answer))[len(prefix) :]
+            return maybe_delimit(prefix, answer)[len(prefix) :]
         # There is no delimiter after a generation prompt, and tasks in Python add their own.
         if self._chat or not isinstance(self._task, ConfigurableTask):
             return answer

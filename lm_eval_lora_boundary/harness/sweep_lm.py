@@ -9,11 +9,11 @@ from functools import partial
 from typing import Any, TypeVar
 
 from lm_eval.api.instance import Instance
-from lm_eval.models.utils import handle_stop_sequences
 
 from ..cuts.keep import Cut
 from ..errors import TaskError
 from ..forward.requests import Answer, Generate, Request, Score
+from ..upstream.lm_eval_models import handle_stop_sequences
 from .generation_args import as_text, check_max_length, check_names, completed
 from .model_info import describe
 from .sweep_model import SweepModel

@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 import torch
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
-from lm_eval.models.utils import postprocess_generated_text
 from transformers import PreTrainedModel
 
 from ..cuts.adapter_folder import AdapterFolder
@@ -21,6 +20,7 @@ from ..cuts.keep import Cut
 from ..cuts.loading import load_adapter
 from ..cuts.vocabulary import growing, refuse_tokens_without_rows
 from ..forward.requests import Generate, Score
+from ..upstream.lm_eval_models import postprocess_generated_text
 from .device import usable_device
 from .endings import Ending
 from .generation_args import unusual_settings

@@ -13,12 +13,10 @@ import numpy as np
 from datasets.exceptions import DatasetsError
 from lm_eval.api.instance import Instance
 from lm_eval.api.task import ConfigurableTask, Task
-from lm_eval.defaults import DEFAULT_OTHER_SEED, DEFAULT_RANDOM_SEED
-from lm_eval.evaluator_utils import get_sample_size
 from lm_eval.tasks import TaskManager
-from lm_eval.utils import set_torch_seed
 
 from ..errors import LoraBoundaryError, TaskError, first_line
+from ..upstream.lm_eval import DEFAULT_OTHER_SEED, DEFAULT_RANDOM_SEED, sample_size, set_torch_seed
 from .clusters import cluster_field, keep_whole_clusters
 
 SPLITS = ("validation", "test")
@@ -206,7 +204,7 @@ def _building_once(task: Task, limit: float | None) -> Callable[..., None]:
 
     def build_all_requests(*, samples: Sequence[int] | None = None, **options: Any) -> None:
         if not built:
-            most = get_sample_size(task, limit)
+            most = sample_size(task, limit)
             try:
                 build(**(options | {"limit": most, "samples": None}))
             except (AssertionError, ValueError) as error:

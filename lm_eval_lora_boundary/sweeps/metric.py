@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lm_eval.api.metrics import mean
 from lm_eval.api.task import Task
 
 from ..errors import TaskError
+from ..upstream.lm_eval import filter_names, is_lm_eval_mean
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def check_metric(task: Task, requested: str | None) -> None:
     """
     directions = task.higher_is_better()
     known = [name for name in task.aggregation() if directions.get(name) is not None]
-    filters = [each.name for each in task._filters]
+    filters = filter_names(task)
     name, _, filter_name = (requested or "").partition(",")
     if not known:
         raise TaskError(
@@ -76,7 +76,7 @@ def is_mean(task: Task, requested: str | None) -> bool:
     name = (requested or "").partition(",")[0]
     directions, aggregations = task.higher_is_better(), task.aggregation()
     known = [each for each in aggregations if directions.get(each) is not None]
-    return aggregations.get(name or known[0]) is mean
+    return is_lm_eval_mean(aggregations.get(name or known[0]))
 
 
 def choose_metric(task: Task, results: Mapping[str, Any], requested: str | None) -> Metric:
@@ -91,7 +91,7 @@ def choose_metric(task: Task, results: Mapping[str, Any], requested: str | None)
     name, _, filter_name = (requested or "").partition(",")
     scored = [key.split(",", 1) for key in results["results"][task.task_name] if "," in key]
     # the task may not have scored any answer under this cut
-    others = [[each, filter_.name] for filter_ in task._filters for each in task.aggregation()]
+    others = [[each, filter_] for filter_ in filter_names(task) for each in task.aggregation()]
     chosen, chosen_filter = next(
         key
         for key in [*scored, *others]
@@ -99,5 +99,5 @@ def choose_metric(task: Task, results: Mapping[str, Any], requested: str | None)
         and name in ("", key[0])
         and filter_name in ("", key[1])
     )
-    higher_is_better = bool(directions[chosen])
-    return Metric(chosen, chosen_filter, higher_is_better, task.aggregation().get(chosen) is mean)
+    average = is_lm_eval_mean(task.aggregation().get(chosen))
+    return Metric(chosen, chosen_filter, bool(directions[chosen]), average)

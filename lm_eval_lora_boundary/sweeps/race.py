@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 from lm_eval.api.task import Task
-from lm_eval.evaluator_utils import get_sample_size
 
 from ..cuts.keep import Cut
 from ..errors import TaskError
 from ..harness.evaluation import Evaluation
 from ..stats.race import Dropped, Race
 from ..stats.scores import Name
+from ..upstream.lm_eval import sample_size
 from .metric import Metric, choose_metric
 from .scheduler import Scheduler
 from .scores import measure
@@ -103,7 +103,7 @@ def run_race(
 def documents_of(task: Task, settings: SweepSettings) -> int:
     """Return how many documents a sweep without a race would use."""
     total = len(task.eval_docs)
-    limit = get_sample_size(task, settings.documents)
+    limit = sample_size(task, settings.documents)
     return total if limit is None else min(total, int(limit))
 
 

@@ -10,10 +10,10 @@ from typing import Any
 
 from lm_eval.api.instance import Instance
 from lm_eval.api.task import ConfigurableTask, Task
-from lm_eval.utils import handle_non_serializable, hash_string
 
 from ..errors import TaskError
 from ..harness.prompts import Prompts
+from ..upstream.lm_eval import handle_non_serializable, hash_string
 from .lm import TraceLM
 
 logger = logging.getLogger("lm_eval.lora_boundary")

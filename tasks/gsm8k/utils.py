@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from lm_eval.api.filter import Filter
-from lm_eval.api.metrics import exact_match_hf_evaluate
 
 from lm_eval_lora_boundary.harness.task_metrics import WholeResponse, length_metrics
+from lm_eval_lora_boundary.upstream.lm_eval import exact_match
 
 # The options in the metric_list of lm-eval's gsm8k 3.0. They are here because lm-eval ignores them
 # in a YAML file that sets process_results.
@@ -34,4 +34,4 @@ def process_results(doc: dict[str, Any], results: list[str]) -> dict[str, Any]:
     response, answer = results[0], doc["answer"]
     if isinstance(response, WholeResponse):
         return length_metrics(response, answer)
-    return exact_match_hf_evaluate(predictions=[response], references=[answer], **_EXACT_MATCH)
+    return {"exact_match": exact_match(response, answer, **_EXACT_MATCH)}

@@ -1,0 +1,105 @@
+"""The insides of lm-eval, but for those of its models: works with 0.4.13 and the 0.5 line.
+
+Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from lm_eval.defaults import DEFAULT_OTHER_SEED, DEFAULT_RANDOM_SEED
+from lm_eval.utils import (
+    handle_non_serializable,
+    hash_string,
+    set_torch_seed,
+    simple_parse_args_string,
+)
+
+__all__ = [
+    "DEFAULT_OTHER_SEED",
+    "DEFAULT_RANDOM_SEED",
+    "exact_match",
+    "filter_names",
+    "handle_non_serializable",
+    "hash_string",
+    "is_lm_eval_mean",
+    "maybe_delimit",
+    "merge_dict_action",
+    "own_aggregation",
+    "sample_size",
+    "set_torch_seed",
+    "simple_parse_args_string",
+]
+
+
+def sample_size(task: Any, limit: float | None) -> int | None:
+    """Return how many documents of a task a limit allows; None for all."""
+    from lm_eval import evaluator_utils
+
+    # private in 0.5
+    count = getattr(evaluator_utils, "get_sample_size", None) or evaluator_utils._get_sample_size
+    size: int | None = count(task, limit)
+    return size
+
+
+def maybe_delimit(prefix: str, suffix: str) -> str:
+    """Join two texts as lm-eval does: with a space unless one of them has white space there."""
+    try:
+        from lm_eval.api.utils import maybe_delimit as join
+    except ModuleNotFoundError:  # 0.5
+        from lm_eval.api._utils import maybe_delimit as join
+    return str(join(prefix, suffix))
+
+
+def filter_names(task: Any) -> list[str]:
+    """Return the names of a task's filters, which are second in the keys of its results."""
+    # 0.5: a scorer has a filter and the metrics after it, and its name
+    return [each.name for each in getattr(task, "scorers", None) or task._filters]
+
+
+def own_aggregation(metric: str, name: str | None) -> Callable[..., float] | None:
+    """Return a function of lm-eval that aggregates documents.
+
+    Args:
+        metric: The metric, whose own aggregation is meant if there is no name.
+        name: Name of the aggregation; anything but a name of lm-eval's, such as the source of a
+            task's function, is unknown.
+
+    Returns:
+        The function; None if lm-eval does not know it.
+    """
+    from lm_eval.api import registry
+
+    registry.get_aggregation("mean")  # fills the registries; for an unknown name, it would warn
+    function: Callable[..., float] | None
+    if name is not None:
+        function = registry.AGGREGATION_REGISTRY.get(name, None)
+    elif hasattr(registry, "METRIC_AGGREGATION_REGISTRY"):
+        function = registry.METRIC_AGGREGATION_REGISTRY.get(metric, None)
+    else:  # 0.5: an attribute of the metric
+        function = getattr(registry.metric_registry.get(metric, None), "aggregation", None)
+    return function
+
+
+def is_lm_eval_mean(aggregation: Any) -> bool:
+    """Return whether an aggregation is lm-eval's mean over documents."""
+    from lm_eval.api.metrics import mean
+
+    return aggregation is mean
+
+
+def exact_match(prediction: str, reference: str, **options: Any) -> Any:
+    """Return what lm-eval's metric ``exact_match`` says of a text: 1 or 0."""
+    import numpy as np
+    from lm_eval.api.metrics import exact_match_fn
+
+    scores = exact_match_fn(predictions=[prediction], references=[reference], **options)
+    return np.mean(scores["exact_match"])  # of one: 0.5 has a list
+
+
+def merge_dict_action() -> Any:
+    """Return the argparse action with which lm-eval reads ``--model_args`` and the like."""
+    from lm_eval._cli.utils import MergeDictAction
+
+    return MergeDictAction

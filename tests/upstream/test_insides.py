@@ -1,0 +1,143 @@
+"""What ``upstream`` finds, in the installed releases and in stand-ins for other ones."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import sys
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import peft
+import pytest
+import torch
+import transformers
+from lm_eval import evaluator_utils
+from lm_eval.api import metrics, registry
+from torch import nn
+
+from lm_eval_lora_boundary.upstream import lm_eval as upstream
+from lm_eval_lora_boundary.upstream.peft import (
+    BaseTunerLayer,
+    LoraLayer,
+    ModulesToSaveWrapper,
+    TrainableTokensWrapper,
+)
+from lm_eval_lora_boundary.upstream.transformers import cache_name
+
+TEXTS = ["", "a", "a ", " a", "\na", "a\n"]
+
+
+@pytest.fixture(params=["installed", "0.4", "0.5"])
+def release(request: Any, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The installed lm-eval, and the places of another release, with its functions in them."""
+    if request.param == "installed":
+        return "installed"
+    old = request.param == "0.4"
+    private = getattr(evaluator_utils, "_get_sample_size", None)
+    count = private or evaluator_utils.get_sample_size
+    for name in ("get_sample_size", "_get_sample_size"):
+        monkeypatch.delattr(evaluator_utils, name, raising=False)
+    monkeypatch.setattr(
+        evaluator_utils, "get_sample_size" if old else "_get_sample_size", count, raising=False
+    )
+    there, gone = ("utils", "_utils") if old else ("_utils", "utils")
+    stand_in: Any = ModuleType(f"lm_eval.api.{there}")
+    stand_in.maybe_delimit = upstream.maybe_delimit
+    monkeypatch.setitem(sys.modules, f"lm_eval.api.{there}", stand_in)
+    monkeypatch.setitem(sys.modules, f"lm_eval.api.{gone}", None)  # type: ignore[arg-type]
+    own = {"acc": metrics.mean}
+    if old:
+        monkeypatch.setattr(registry, "METRIC_AGGREGATION_REGISTRY", own, raising=False)
+    else:
+        monkeypatch.delattr(registry, "METRIC_AGGREGATION_REGISTRY", raising=False)
+        known = {name: SimpleNamespace(aggregation=function) for name, function in own.items()}
+        monkeypatch.setattr(registry, "metric_registry", known)
+    return str(request.param)
+
+
+@pytest.mark.usefixtures("release")
+@pytest.mark.parametrize("limit", [None, 1, 7, 0.01, 0.25, 0.999])
+def test_the_limit_is_a_number_or_a_share_rounded_up(limit: float | None) -> None:
+    task = SimpleNamespace(eval_docs=range(10))
+    expected = None if limit is None else math.ceil(10 * limit) if limit < 1 else limit
+    assert upstream.sample_size(task, limit) == expected
+
+
+def test_texts_are_joined_by_one_space_at_most(release: str) -> None:
+    if release != "installed":
+        module = "utils" if release == "0.4" else "_utils"
+        sys.modules[f"lm_eval.api.{module}"].maybe_delimit = lambda *texts: release + "".join(texts)  # type: ignore[attr-defined]
+        assert upstream.maybe_delimit("a", "b") == f"{release}ab"
+        return
+    for prefix in TEXTS:
+        for suffix in TEXTS:
+            joint = prefix[-1:].isspace() or suffix[:1].isspace() or not prefix or not suffix
+            assert upstream.maybe_delimit(prefix, suffix) == prefix + " " * (not joint) + suffix
+
+
+@pytest.mark.usefixtures("release")
+def test_aggregations_are_found_by_name_and_by_metric(caplog: pytest.LogCaptureFixture) -> None:
+    for function in (upstream.own_aggregation("acc", None), upstream.own_aggregation("?", "mean")):
+        assert upstream.is_lm_eval_mean(function)
+    assert upstream.own_aggregation("?", None) is None
+    assert upstream.own_aggregation("acc", "def mean(items): ...") is None
+    assert not upstream.is_lm_eval_mean(None) and not caplog.records
+
+
+@pytest.mark.parametrize("name", ["_filters", "scorers"])
+def test_filters_have_names(name: str) -> None:
+    task = SimpleNamespace(**{name: [SimpleNamespace(name="strict"), SimpleNamespace(name="none")]})
+    assert upstream.filter_names(task) == ["strict", "none"]
+
+
+def test_exact_match_is_one_or_zero() -> None:
+    assert upstream.exact_match("The 5.", "the 5.", ignore_case=True) == 1
+    assert upstream.exact_match("The 5.", "the 5.", ignore_case=False) == 0
+    assert upstream.exact_match("#### 5", "5", regexes_to_ignore=["#### "]) == 1
+
+
+def test_the_cache_of_a_decoder_is_found() -> None:
+    arguments = inspect.signature(transformers.LlamaModel.forward).parameters
+    assert cache_name(arguments) in arguments
+    assert cache_name(["input_ids"]) is None
+
+
+class _Model(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.tokens = nn.Embedding(4, 3), nn.Embedding(4, 3)
+        self.linear, self.whole = nn.Linear(3, 3), nn.Linear(3, 3)
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        states: torch.Tensor = self.linear(self.embedding(ids) + self.tokens(ids))
+        return states + self.whole(states)
+
+
+def test_the_modules_of_peft_have_the_attributes_that_we_use() -> None:
+    config = peft.LoraConfig(
+        r=2,
+        target_modules=["embedding", "linear"],
+        modules_to_save=["whole"],
+        trainable_token_indices={"tokens": [1]},
+    )
+    model: Any = peft.PeftModel(_Model(), config).base_model.model
+    for layer in (model.linear, model.embedding):
+        assert isinstance(layer, LoraLayer) and isinstance(layer, BaseTunerLayer)
+        assert isinstance(layer.get_base_layer(), (nn.Linear, nn.Embedding))
+        assert layer.base_layer is layer.get_base_layer()
+        assert layer.active_adapters == ["default"] and layer.scaling == {"default": 4.0}
+        assert not layer.lora_variant and not layer.lora_magnitude_vector
+    assert [
+        model.linear.lora_A["default"].weight.shape[0],
+        model.linear.lora_B["default"].bias,
+    ] == [
+        2,
+        None,
+    ]
+    rows = [model.embedding.lora_embedding_A, model.embedding.lora_embedding_B]
+    assert [tuple(each["default"].shape) for each in rows] == [(2, 4), (3, 2)]
+    assert isinstance(model.whole, ModulesToSaveWrapper)
+    assert isinstance(model.whole.original_module, nn.Linear)
+    assert isinstance(model.tokens, TrainableTokensWrapper)
+    assert model.tokens.token_adapter.token_indices == {"default": [1]}
