@@ -66,7 +66,7 @@ STANDS_FOR = {
     "peft": {"peft", "torch"},
     "transformers": {"transformers", "torch"},
 }
-DEPENDENCIES = ("lm_eval",)
+DEPENDENCIES = ("lm_eval", "peft")
 # what may be imported anywhere: documented names. All else is an inside, for upstream alone.
 PUBLIC = {
     "lm_eval": {""},
@@ -78,6 +78,10 @@ PUBLIC = {
     "lm_eval.models.huggingface": {"HFLM"},
     "lm_eval.models.vllm_causallms": {"VLLM"},
     "lm_eval.tasks": {"TaskManager"},
+    "peft": {
+        *("LoraConfig", "PeftModel", "get_peft_model", "get_peft_model_state_dict"),
+        "load_peft_weights",
+    },
 }
 # the program, and a public API of its own
 IMPORT_THEIR_MODULES = {"cli", "compare"}

@@ -12,10 +12,9 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel
-from peft.tuners.lora import LoraLayer
-from peft.tuners.lora.variants import calculate_alora_offsets
 
 from ..errors import AdapterError
+from ..upstream.peft import LoraLayer, calculate_alora_offsets
 from .base_model import weightless
 from .layers import input_device
 

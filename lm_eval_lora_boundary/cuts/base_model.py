@@ -16,13 +16,13 @@ import transformers
 from accelerate.utils.memory import should_reduce_batch_size
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, StrictDataclassError
-from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors import SafetensorError
 from torch import nn
 from transformers import PreTrainedModel
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from ..errors import LoraBoundaryError, ModelError, first_line
+from ..upstream.peft import BaseTunerLayer
 
 # what libraries raise for names, configs, weights and arguments that they cannot use
 _UNUSABLE = (

@@ -12,10 +12,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
-from peft.tuners.lora import LoraLayer
 from torch import nn
 
 from ..errors import AdapterError
+from ..upstream.peft import LoraLayer
 from .adapter_folder import AdapterFolder
 from .base_model import weightless
 from .checksums import checksum

@@ -11,12 +11,10 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from peft import PeftModel
-from peft.tuners.lora import LoraLayer
-from peft.tuners.tuners_utils import BaseTunerLayer
-from peft.utils.other import AuxiliaryTrainingWrapper
 from torch import nn
 
 from ..errors import AdapterError
+from ..upstream.peft import AuxiliaryTrainingWrapper, BaseTunerLayer, LoraLayer
 from .keep import Cut
 from .kinds import only_lora_config, rewrites_base
 from .layers import DecoderStack, depths, find_decoder_stack, idle

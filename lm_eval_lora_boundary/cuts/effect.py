@@ -6,10 +6,9 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from peft.tuners.lora import LoraLayer
-from peft.utils.other import ModulesToSaveWrapper, TrainableTokensWrapper
 
 from ..errors import AdapterError
+from ..upstream.peft import LoraLayer, ModulesToSaveWrapper, TrainableTokensWrapper
 from .cut import LoraCut
 from .keep import Cut
 from .modules import AdaptedModule

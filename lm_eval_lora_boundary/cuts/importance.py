@@ -10,11 +10,10 @@ from functools import partial
 from typing import Any
 
 import torch
-from peft.tuners.lora import LoraLayer
-from peft.tuners.lora.layer import ParamWrapper
 from torch import nn
 
 from ..errors import AdapterError
+from ..upstream.peft import LoraLayer, ParamWrapper
 from .cut import LoraCut
 
 

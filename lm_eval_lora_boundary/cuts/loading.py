@@ -11,8 +11,7 @@ import warnings
 from collections.abc import Collection
 
 import torch
-from peft import PeftModel, get_peft_model_state_dict
-from peft.utils.save_and_load import load_peft_weights
+from peft import PeftModel, get_peft_model_state_dict, load_peft_weights
 from torch import nn
 
 from ..errors import AdapterError

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from peft.tuners.tuners_utils import onload_layer
 from torch import nn
 
 from ..errors import AdapterError, first_line
+from ..upstream.peft import onload_layer
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable
 
-from peft.tuners.lora import LoraLayer
-from peft.tuners.lora.variants import ALoraLinearVariant
-
 from ..errors import AdapterError
+from ..upstream.peft import ALoraLinearVariant, LoraLayer
 from .keep import Cut
 from .modules import AdaptedModule
 

@@ -16,14 +16,20 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from peft import LoraConfig
-from peft.tuners.lora.layer import LoraLayer, ParamWrapper
-from peft.tuners.tuners_utils import _ExcludedModule, check_target_module_exists
-from peft.utils.other import ModulesToSaveWrapper, TrainableTokensWrapper, get_pattern_key
 
 from ..cuts.cut import LoraCut
 from ..cuts.keep import Cut
 from ..cuts.modules import AdaptedModule
 from ..errors import AdapterError
+from ..upstream.peft import (
+    ExcludedModule,
+    LoraLayer,
+    ModulesToSaveWrapper,
+    ParamWrapper,
+    TrainableTokensWrapper,
+    check_target_module_exists,
+    get_pattern_key,
+)
 
 
 def cut_config(
@@ -128,7 +134,7 @@ def _selects(config: LoraConfig, names: Iterable[str], wanted: set[str]) -> bool
     """Return whether PEFT finds exactly the wanted modules with a config."""
     matches = {name: check_target_module_exists(config, name) for name in names}
     return wanted == {
-        name for name, match in matches.items() if match and not isinstance(match, _ExcludedModule)
+        name for name, match in matches.items() if match and not isinstance(match, ExcludedModule)
     }
 
 

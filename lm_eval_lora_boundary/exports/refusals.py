@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 from peft import LoraConfig
-from peft.utils.other import TrainableTokensWrapper
 
 from ..cuts.cut import LoraCut
 from ..cuts.keep import Cut
 from ..cuts.kinds import rewrites_base
 from ..cuts.modules import Overwrite
 from ..errors import AdapterError
+from ..upstream.peft import TrainableTokensWrapper
 
 
 def refuse_base_rewriting(config: LoraConfig, rewritten: Sequence[str] = ()) -> None:

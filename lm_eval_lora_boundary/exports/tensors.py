@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import torch
-from peft.utils.save_and_load import load_peft_weights
+from peft import load_peft_weights
 from safetensors.torch import save_file
 
 from ..cuts.adapter_folder import PREFIX

@@ -15,11 +15,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from peft.tuners.lora import LoraLayer
-from peft.tuners.lora.layer import ParamWrapper
 from torch import nn
 
 from ..errors import ModelError
+from ..upstream.peft import LoraLayer, ParamWrapper
 from .rows import Beginnings, Indices, Rows, Strengths
 
 _Arguments = tuple[tuple[Any, ...], dict[str, Any]]

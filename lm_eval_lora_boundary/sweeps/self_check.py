@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from peft.tuners.lora import LoraLayer
-
 from ..cuts.activated import special_tokens
 from ..cuts.keep import Cut
 from ..errors import AdapterError, LoraBoundaryError, ModelError
@@ -13,6 +11,7 @@ from ..forward.fork import Fork
 from ..forward.loglikelihood import plain_score, scores_agree
 from ..forward.requests import Answer, Answers, Generate, Score
 from ..harness.sweep_model import SweepModel
+from ..upstream.peft import LoraLayer
 from .toggle import Toggle
 
 _SPECIAL = 32  # tokens that the adapter treats unlike others

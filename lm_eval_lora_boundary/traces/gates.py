@@ -14,13 +14,12 @@ from functools import partial
 from typing import Any
 
 import torch
-from peft.tuners.lora import LoraLayer
-from peft.tuners.lora.layer import ParamWrapper
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from ..cuts.cut import LoraCut
 from ..forward.loglikelihood import Batch
+from ..upstream.peft import LoraLayer, ParamWrapper
 from .replaced import replaced_forwards
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 from lm_eval.models.huggingface import HFLM
 from peft import LoraConfig, PeftModel, get_peft_model
-from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
@@ -19,6 +18,7 @@ from ..cuts.fingerprint import config_content, json_sha256, weights_sample
 from ..cuts.layers import DecoderStack, find_decoder_stack
 from ..errors import AdapterError, BoundaryError, first_line
 from ..harness.base_loader import DenseLM
+from ..upstream.peft import BaseTunerLayer
 from .settings import ALL_LINEAR, TrainSettings
 
 
