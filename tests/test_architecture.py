@@ -66,7 +66,7 @@ STANDS_FOR = {
     "peft": {"peft", "torch"},
     "transformers": {"transformers", "torch"},
 }
-DEPENDENCIES = ("lm_eval", "peft")
+DEPENDENCIES = ("lm_eval", "peft", "transformers")
 # what may be imported anywhere: documented names. All else is an inside, for upstream alone.
 PUBLIC = {
     "lm_eval": {""},
@@ -81,6 +81,11 @@ PUBLIC = {
     "peft": {
         *("LoraConfig", "PeftModel", "get_peft_model", "get_peft_model_state_dict"),
         "load_peft_weights",
+    },
+    "transformers": {
+        *("", "DynamicCache", "EosTokenCriteria", "GenerationConfig", "MaxLengthCriteria"),
+        *("PreTrainedModel", "PretrainedConfig", "ProgressCallback", "TrainerCallback"),
+        "set_seed",
     },
 }
 # the program, and a public API of its own

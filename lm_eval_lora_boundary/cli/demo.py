@@ -36,13 +36,12 @@ def demo(
     import logging
     import tempfile
 
-    import transformers
-
     from ..sweeps import demo as bundled
+    from ..upstream.transformers import hide_progress_bars
 
     # The table is the point. Warnings of lm-eval and PEFT concern their developers.
     set_up_logging(logging.ERROR)
-    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    hide_progress_bars()
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "sweep" if output is None else output

@@ -40,10 +40,10 @@ def set_up_logging(lm_eval: int = logging.WARNING) -> None:
     logging.basicConfig(format="%(message)s")
     ours = max(logging.INFO, lm_eval - 10)
     if processes.rank() != 0:
-        from transformers.utils.logging import disable_progress_bar
+        from ..upstream.transformers import hide_progress_bars
 
         lm_eval, ours = logging.ERROR, logging.WARNING
-        disable_progress_bar()  # type: ignore[no-untyped-call]
+        hide_progress_bars()
     logging.getLogger("lm_eval").setLevel(lm_eval)
     logging.getLogger("lm_eval.lora_boundary").setLevel(ours)
     # PEFT's use of transformers: nothing that a user can change

@@ -19,10 +19,10 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, StrictData
 from safetensors import SafetensorError
 from torch import nn
 from transformers import PreTrainedModel
-from transformers.utils.peft_utils import find_adapter_config_file
 
 from ..errors import LoraBoundaryError, ModelError, first_line
 from ..upstream.peft import BaseTunerLayer
+from ..upstream.transformers import find_adapter_config_file
 
 # what libraries raise for names, configs, weights and arguments that they cannot use
 _UNUSABLE = (

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 from transformers import DynamicCache
-from transformers.cache_utils import DynamicLayer
 
+from ..upstream.transformers import DynamicLayer
 from .rows import Indices, Moves
 
 _SPARE = 64  # tokens

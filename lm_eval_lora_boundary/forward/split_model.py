@@ -13,14 +13,11 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from ..errors import ModelError
+from ..upstream.transformers import CACHE_NAMES, BaseModelOutputWithPast, cache_name
 
 _LOGITS_AT_ONCE = 1 << 24  # elements: 64 MB in fp32
-# Transformers 5.24 has renamed the decoder's cache argument. Models that come with their own code
-# may keep the old name.
-_CACHE_NAMES = ("cache", "past_key_values")
 
 
 class SplitModel:
@@ -48,13 +45,13 @@ class SplitModel:
         if "position_ids" not in accepted:
             # it counts columns, padding included, so texts cannot be put together from pieces
             raise ModelError(f"the decoder of {type(model).__name__} takes no position_ids")
-        cache_name = next((name for name in _CACHE_NAMES if name in accepted), None)
-        if cache_name is None:
+        name = cache_name(accepted)
+        if name is None:
             raise ModelError(
                 f"the decoder of {type(model).__name__} takes no cache; expected one named "
-                f"{' or '.join(_CACHE_NAMES)}"
+                f"{' or '.join(CACHE_NAMES)}"
             )
-        self._cache_name = cache_name
+        self._cache_name = name
 
     def hidden(
         self, tokens: torch.Tensor, mask: torch.Tensor, cache: Any | None = None

@@ -10,7 +10,6 @@ from lm_eval.models.huggingface import HFLM
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 from transformers import PreTrainedModel
-from transformers.pytorch_utils import Conv1D
 
 from ..cuts.boundaries import check_boundary
 from ..cuts.cut import LoraCut
@@ -19,6 +18,7 @@ from ..cuts.layers import DecoderStack, find_decoder_stack
 from ..errors import AdapterError, BoundaryError, first_line
 from ..harness.base_loader import DenseLM
 from ..upstream.peft import BaseTunerLayer
+from ..upstream.transformers import Conv1D
 from .settings import ALL_LINEAR, TrainSettings
 
 
