@@ -1,14 +1,15 @@
 """Let lm-eval find the models and tasks of this package: a backport of its plugin discovery.
 
-The release after lm-eval 0.4.13 will read the entry-point group ``lm_eval.models`` by itself
-(``lm_eval.api.registry.load_plugins``). Version 0.4.13 does not, and no version looks for tasks
-outside its own folder and ``--include_path``. A ``.pth`` line of the wheel imports this module at
+The release after lm-eval 0.4.13 will read the entry-point group ``lm_eval.models`` by itself, and
+its pull request 4015 proposes a group ``lm_eval.tasks`` of packages with YAML files. Version 0.4.13
+reads neither. This package declares both. A ``.pth`` line of the wheel imports this module at
 interpreter start. It does two things, both only once lm-eval itself is imported:
 
-* After ``lm_eval.models`` has registered its own models, it registers ours, lazily and never in
-  place of a built-in one. It does nothing if lm-eval discovers plugins by itself.
+* After ``lm_eval.models`` has registered its models, it registers those of ours that are missing,
+  lazily. An lm-eval that reads the entry points has registered them by then.
 * It makes ``TaskManager`` search the bundled tasks too, after lm-eval's own and before any
-  ``--include_path``.
+  ``--include_path``, unless lm-eval finds that folder through the entry point. It cannot in a
+  checkout, where the tasks are beside the package.
 
 Nothing else in this package changes the behaviour of another package.
 """
@@ -113,8 +114,6 @@ def _run(action: Callable[[ModuleType], None], module: ModuleType) -> None:
 def _register_models(_: ModuleType) -> None:
     from lm_eval.api import registry
 
-    if hasattr(registry, "load_plugins"):
-        return
     for name, target in MODELS.items():
         if name not in registry.model_registry:
             registry.model_registry.register(name, target=target)
@@ -129,11 +128,17 @@ def _add_tasks_folder(manager: ModuleType) -> None:
     original = task_manager.__init__
     signature = inspect.signature(original)
 
+    @functools.cache
+    def found_without_us() -> bool:
+        """Return whether lm-eval itself searches our folder, as pull request 4015 does."""
+        discover = getattr(manager, "discover_plugin_task_paths", list)
+        return any(tasks_folder().is_relative_to(Path(path).resolve()) for path in discover())
+
     @functools.wraps(original)
     def init(*args: Any, **kwargs: Any) -> None:
         bound = signature.bind(*args, **kwargs)
         given = bound.arguments.get("include_path")
-        if bound.arguments.get("include_defaults", True):
+        if bound.arguments.get("include_defaults", True) and not found_without_us():
             paths = list(given) if isinstance(given, (list, tuple)) else [given] if given else []
             if tasks_folder() not in [Path(path).resolve() for path in paths]:
                 # before the user's own folders: if two define a task, the later one wins

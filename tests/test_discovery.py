@@ -12,6 +12,7 @@ import site
 import subprocess
 import sys
 import venv
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -144,19 +145,55 @@ def test_interpreter_start_imports_only_discovery(installed: Environment, tmp_pa
     assert out == "lm_eval_lora_boundary lm_eval_lora_boundary.discovery"
 
 
-def test_models_are_left_to_an_lm_eval_that_discovers_plugins(
+def test_models_are_left_to_an_lm_eval_that_reads_entry_points(
     installed: Environment, tmp_path: Path
 ) -> None:
+    """A stand-in for lm-eval after 0.4.13, whose ``lm_eval.models`` registers entry points."""
     out = installed.run(
         """
+import importlib.metadata, sys
 import lm_eval.api.registry as registry
-registry.load_plugins = lambda *_: []
+for point in importlib.metadata.entry_points(group="lm_eval.models"):
+    registry.model_registry.register(point.name, target=point)
 import lm_eval.models
-print("lora_boundary" in registry.model_registry)
+from lm_eval_lora_boundary.discovery import MODELS
+print({type(registry.model_registry._objs[name]).__name__ for name in MODELS})
+print(registry.get_model("lora_boundary").__name__)
 """,
         cwd=tmp_path,
     )
-    assert out == "False"
+    assert out.splitlines() == ["{'EntryPoint'}", "LoraBoundaryLM"]
+
+
+def test_tasks_are_found_once_by_an_lm_eval_that_reads_entry_points(
+    installed: Environment, tmp_path: Path
+) -> None:
+    """A stand-in for lm-eval's pull request 4015: the folder of the package that is named."""
+    out = installed.run(
+        """
+import functools, importlib.metadata, importlib.util, logging, sys
+from pathlib import Path
+logging.basicConfig(level="WARNING", format="WARNED %(message)s", stream=sys.stdout)
+from lm_eval.tasks import manager
+
+def discover_plugin_task_paths():
+    # not entry_points(): an older installation may come first on the path
+    installed = importlib.metadata.distributions(name="lm-eval-lora-boundary")
+    points = [point for each in installed for point in each.entry_points]
+    values = {point.value for point in points if point.group == "lm_eval.tasks"}
+    specs = [importlib.util.find_spec(value) for value in values]
+    return [Path(spec.submodule_search_locations[0]).resolve() for spec in specs]
+
+class WithPlugins(manager.TaskManager):
+    def __init__(self, include_path=None):
+        super().__init__(include_path=[*discover_plugin_task_paths(), *(include_path or [])])
+
+manager.discover_plugin_task_paths = discover_plugin_task_paths
+print(len(discover_plugin_task_paths()), "lora_boundary_gsm8k" in WithPlugins().all_tasks)
+""",
+        cwd=tmp_path,
+    )
+    assert out == "1 True"  # and no warning that a task overrides another
 
 
 def test_built_in_models_are_not_replaced(installed: Environment, tmp_path: Path) -> None:
@@ -224,8 +261,10 @@ def test_a_partly_deleted_package_does_not_break_python(wheel: Path, tmp_path: P
     assert environment.run("print('fine')", cwd=tmp_path) == "fine"
 
 
-def test_models_are_those_of_the_entry_points() -> None:
-    distribution = importlib.metadata.distribution("lm-eval-lora-boundary")
+def test_models_are_those_of_the_entry_points(wheel: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path)
+    (distribution,) = importlib.metadata.distributions(path=[str(tmp_path)])
     points = distribution.entry_points.select(group="lm_eval.models")
     assert {point.name: point.value for point in points} == discovery.MODELS
 
