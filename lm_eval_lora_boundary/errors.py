@@ -3,13 +3,59 @@
 Every message says what was given, what was expected and what to do. The command line prints it
 as one line and exits with status 2. Python callers catch :class:`LoraBoundaryError`, or
 ``ValueError``, since all of these are about a bad value.
+
+Messages quote files and names that strangers chose. So this module also makes text inert: what a
+terminal would obey is shown instead.
 """
 
 from __future__ import annotations
 
+import logging
+import re
+
+_LONGEST = 2000  # characters of a message
+_LINE_ENDS = re.compile("[\t\n\v\f\r\x1c-\x1e\x85\u2028\u2029]+")  # of all kinds, and tabs
+# What terminals obey (ESC begins colours, titles and links), what turns the direction of text, and
+# halves of characters, which cannot be printed
+_OBEYED = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+
+
+def inert(text: str) -> str:
+    r"""Return text as one line that a terminal only shows: ESC becomes the four characters \x1b."""
+    return _OBEYED.sub(_shown, _LINE_ENDS.sub(" ", text))
+
+
+def _shown(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+
+
+def _shortened(line: str) -> str:
+    """Return a line without its middle if it is too long; the end says what to do."""
+    if len(line) <= _LONGEST:
+        return line
+    half = _LONGEST // 2 - 2
+    return f"{line[:half]} … {line[-half:]}"
+
+
+def _make_inert(record: logging.LogRecord) -> bool:
+    record.msg, record.args = _shortened(inert(record.getMessage())), ()
+    return True
+
+
+# Messages of all modules go through this logger; who prints them is up to the program.
+logging.getLogger("lm_eval.lora_boundary").addFilter(_make_inert)
+
 
 class LoraBoundaryError(ValueError):
-    """Base class of the errors that a user of this package can cause."""
+    """Base class of the errors that a user of this package can cause.
+
+    Its message is one inert line of limited length, whatever it quotes.
+    """
+
+    def __init__(self, message: object = "") -> None:
+        """Take the message."""
+        super().__init__(_shortened(inert(str(message))))
 
 
 class BoundaryError(LoraBoundaryError):

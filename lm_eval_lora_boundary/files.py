@@ -7,13 +7,13 @@ each other.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from .errors import OutputError
+from .untrusted import open_regular, parse_json, read_json
 
 SWEEP = "sweep.json"
 TRACE = "trace.json"
@@ -22,7 +22,8 @@ PLOTS = "plots"  # folder
 CONFIRMED = "test"  # folder with the results of the choice on the test split
 CONTROL = "control"  # folder with the results of the control tasks
 
-_LONGEST_NAME = 200  # characters of a cut's notation in the name of its folder
+_LONGEST_NAME = 200  # bytes; file systems take 255
+_LARGEST = 256 * 2**20  # bytes of a JSON file, or of one line of samples
 
 # names of models in trace.json
 TRACED_FULL = "full"
@@ -46,6 +47,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     """
     temporary = path.with_name(f".{path.name}.writing")
     try:
+        temporary.unlink(missing_ok=True)  # a link there would lead out of the folder
         temporary.write_bytes(content)
         temporary.replace(path)
     except OSError as error:
@@ -54,7 +56,11 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def file_name(name: str) -> str:
     """Return the name of a task as a safe name for a file or folder."""
-    return re.sub(r"[^\w.,=+-]", "_", name).lstrip(".") or "task"
+    safe = re.sub(r"[^\w.,=+-]", "_", name).lstrip(".") or "task"
+    if len(safe.encode()) <= _LONGEST_NAME:
+        return safe
+    start = safe.encode()[: _LONGEST_NAME - 17].decode("utf-8", "ignore")
+    return f"{start}={hashlib.sha256(safe.encode()).hexdigest()[:16]}"
 
 
 def boundary_folder(folder: Path, boundary: int) -> Path:
@@ -71,7 +77,9 @@ def cut_folder(folder: Path, name: int | str) -> Path:
     """
     if isinstance(name, int):
         return boundary_folder(folder, name)
-    if len(name) > _LONGEST_NAME:  # file systems take 255 bytes
+    # a notation has no such characters, but a file may name any cut
+    name = re.sub(r"[^ -.0-~]", "_", name)
+    if len(name) > _LONGEST_NAME:
         digest = hashlib.sha256(name.encode()).hexdigest()
         name = f"{name[:_LONGEST_NAME]}…{digest[:16]}"
     return folder / f"cut={name}"
@@ -88,10 +96,10 @@ def read_object(path: Path, remedy: str) -> dict[str, Any]:
         OutputError: The file cannot be read, or does not contain a JSON object.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path, _LARGEST)
     except OSError as error:
         raise OutputError(f"{path} cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise OutputError(f"{path} is not JSON ({error}); {remedy}") from error
     if not isinstance(content, dict):
         raise OutputError(f"{path} holds no JSON object; {remedy}")
@@ -109,19 +117,20 @@ def read_samples(path: Path, remedy: str) -> Iterator[tuple[str, dict[str, Any]]
         OutputError: The file cannot be read, or a line is not a sample.
     """
     try:
-        with path.open(encoding="utf-8", newline="\n") as file:
-            for number, line in enumerate(file, start=1):
+        with open_regular(path) as file:
+            number = 0
+            while line := file.readline(_LARGEST):
+                number += 1
                 yield _sample(line, f"{path}, line {number}", remedy)
     except OSError as error:
         raise OutputError(f"{path} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise OutputError(f"{path} is not UTF-8 text; {remedy}") from error
 
 
-def _sample(line: str, where: str, remedy: str) -> tuple[str, dict[str, Any]]:
+def _sample(line: bytes, where: str, remedy: str) -> tuple[str, dict[str, Any]]:
     try:
-        sample = json.loads(line)
-    except (ValueError, RecursionError) as error:
+        # documents are other people's, so they may have a key twice
+        sample = parse_json(line, repeated_keys=True)
+    except ValueError as error:
         raise invalid_sample(where, error, remedy) from error
     number = sample.get("doc_id") if isinstance(sample, dict) else None
     if isinstance(number, bool) or not isinstance(number, int):

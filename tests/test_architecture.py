@@ -19,7 +19,7 @@ PACKAGE = Path(lm_eval_lora_boundary.__file__).parent
 MAP = PACKAGE.parent / "docs/architecture.md"
 MOST_LINES = 300
 FLOORS = (
-    {"errors", "discovery", "upstream"},
+    {"errors", "untrusted", "discovery", "upstream"},
     {"cuts", "forward", "stats", "files"},
     {"harness", "report", "compare"},
     {"exports", "traces", "train"},
@@ -44,6 +44,7 @@ _MODELS = {"torch", "transformers", "peft", "accelerate", "trl", "vllm"}
 _PLOTS = {"matplotlib", "jinja2", "rich"}
 FORBIDDEN_PACKAGES = {
     "errors": _MODELS | _PLOTS | {"lm_eval", "numpy"},
+    "untrusted": _MODELS | _PLOTS | {"lm_eval", "numpy"},
     "files": _MODELS | _PLOTS | {"lm_eval", "numpy"},
     "discovery": _MODELS | _PLOTS | {"numpy"},
     "upstream": _PLOTS | {"accelerate", "trl", "vllm", "scipy"},

@@ -121,7 +121,7 @@ def json_file(content: bytes) -> Callable[[Path], Any]:
         (sample(b"{"), rf"samples\.jsonl, line 2: not a sample .*; {AGAIN}$"),
         (sample(b"[]"), "line 2: not a sample .* doc_id is not a whole number"),
         (sample(b'{"doc_id": true}'), "line 2: not a sample .* doc_id is not a whole number"),
-        (sample(b"\xff"), rf"samples\.jsonl is not UTF-8 text; {AGAIN}$"),
+        (sample(b"\xff"), rf"line 2: not a sample .*not UTF-8 text.*; {AGAIN}$"),
     ],
 )
 def test_errors_take_one_line(act: Callable[[Path], Any], message: str, tmp_path: Path) -> None:

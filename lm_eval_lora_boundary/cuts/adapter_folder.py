@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig
-from safetensors.torch import load_file
 
 from ..errors import AdapterError, first_line
+from ..untrusted import is_regular, read_json
 from .base_model import local_folder
 from .config_types import check_types
 from .fingerprint import json_sha256
 from .kinds import check_supported
+from .weights import WEIGHTS as WEIGHTS
+from .weights import read_tensors, weights_file
 
 CONFIG = "adapter_config.json"
-WEIGHTS = "adapter_model.safetensors"
 RECORD = "lora_boundary.json"
 PREFIX = "base_model.model."  # of all names in the file
-_ALL_WEIGHTS = (WEIGHTS, "adapter_model.bin")
+_LARGEST_CONFIG = 4 * 2**20  # bytes; the longest lists of modules take a tenth
 # What does not decide what the adapter computes: names, training, and how it is loaded. Everything
 # else does, also options that a later PEFT adds.
 _NOT_DECIDING = {
@@ -118,21 +118,11 @@ def open_adapter(source: str | Path, revision: str | None = None) -> AdapterFold
     """
     path = _local(source, revision)
     config = _read_config(path)
-    weights = next((path / name for name in _ALL_WEIGHTS if (path / name).is_file()), None)
-    if weights is None:
-        raise AdapterError(
-            f"{path} holds {CONFIG} but no weights; expected {' or '.join(_ALL_WEIGHTS)}. Save the "
-            "adapter with model.save_pretrained()."
-        )
+    weights = weights_file(path)
     digest = hashlib.sha256()
     shapes: dict[str, tuple[int, ...]] = {}
-    tensors = _read_tensors(weights)
-    for name in sorted(tensors):
-        if not isinstance(tensors[name], torch.Tensor):
-            raise AdapterError(
-                f"{weights} holds {name}, which is not a tensor; save the adapter again"
-            )
-        tensor = tensors[name].contiguous()
+    for name, found in read_tensors(weights):
+        tensor = found.contiguous()
         shapes[name.removeprefix(PREFIX)] = tuple(tensor.shape)
         digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
         digest.update(tensor.flatten().view(torch.uint8).numpy().data)
@@ -142,7 +132,7 @@ def open_adapter(source: str | Path, revision: str | None = None) -> AdapterFold
 
 
 def _local(source: str | Path, revision: str | None) -> Path:
-    if Path(source).expanduser().is_file():
+    if is_regular(Path(source).expanduser()):
         raise AdapterError(f"peft={source} is a file; give the folder that holds {CONFIG}")
     files = [CONFIG, RECORD, "adapter_model.*"]
     folder = local_folder("peft", source, revision, files, AdapterError)
@@ -162,9 +152,14 @@ def _local(source: str | Path, revision: str | None) -> Path:
 
 def _read_config(path: Path) -> LoraConfig:
     try:
-        raw: Any = json.loads((path / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise AdapterError(f"{path / CONFIG} cannot be read: {error}") from error
+        raw: Any = read_json(path / CONFIG, _LARGEST_CONFIG)
+    except OSError as error:
+        raise AdapterError(f"{path / CONFIG} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise AdapterError(
+            f"{path / CONFIG} is not JSON as save_pretrained() writes it ({error}); copy or "
+            "download it again"
+        ) from error
     kind = raw.get("peft_type") if isinstance(raw, dict) else None
     if kind != "LORA":
         raise AdapterError(
@@ -180,15 +175,3 @@ def _read_config(path: Path) -> LoraConfig:
         ) from error
     check_supported(config)
     return config
-
-
-def _read_tensors(weights: Path) -> dict[str, torch.Tensor]:
-    try:
-        if weights.suffix == ".safetensors":
-            return load_file(weights)
-        return dict(torch.load(weights, map_location="cpu", weights_only=True))
-    except Exception as error:  # unpickling damaged bytes can raise anything
-        raise AdapterError(
-            f"{weights} cannot be read ({first_line(error)}); the file is truncated or damaged: "
-            "copy or download it again"
-        ) from error

@@ -5,9 +5,10 @@ PEFT itself takes any value, and fails later, wherever it uses one.
 
 from __future__ import annotations
 
+import math
 import re
 import types
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from pathlib import Path
@@ -16,9 +17,9 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from peft import LoraConfig
 
 from ..errors import AdapterError
+from .patterns import check_patterns
 
-_REGEXES = ("target_modules", "exclude_modules")
-_ALL = "all-linear"
+_MOST_STEPS = 1000
 # declared as optional, but PEFT asks them for their keys
 _NEVER_NULL = ("rank_pattern", "alpha_pattern")
 
@@ -44,18 +45,31 @@ def check_types(raw: Mapping[str, Any], path: Path) -> None:
             hint = float
         if not _fits(value, hint):
             raise AdapterError(f"{path}: {each.name} is {value!r:.60}; expected {_described(hint)}")
-    if raw.get("r", 1) < 1:
-        raise AdapterError(f"{path}: r is {raw['r']}; expected at least 1")
-    for name in _REGEXES:
-        value = raw.get(name)
-        if isinstance(value, str) and value != _ALL:
-            try:
-                re.compile(value)
-            except re.error as error:
-                raise AdapterError(
-                    f"{path}: {name} is {value!r:.60}, which is no regular expression ({error}); "
-                    "expected one, or a list of names"
-                ) from error
+    for name, rank in [("r", raw.get("r", 1)), *_entries(raw, "rank_pattern")]:
+        if not _fits(rank, int):
+            raise AdapterError(f"{path}: {name} is {rank!r:.60}; expected an integer")
+        if rank < 1:
+            raise AdapterError(f"{path}: {name} is {rank}; expected at least 1")
+    for name, alpha in _entries(raw, "alpha_pattern"):
+        if not _fits(alpha, float):
+            raise AdapterError(f"{path}: {name} is {alpha!r:.60}; expected a number")
+    steps = re.search(r"_niter_(\d+)$", str(raw.get("init_lora_weights")))
+    loftq = raw.get("loftq_config") or {}
+    for name, count in (
+        ("init_lora_weights", int(steps[1][:9]) if steps else 0),
+        ("loftq_config.loftq_iter", loftq.get("loftq_iter", 0)),
+    ):
+        if not _fits(count, int) or count > _MOST_STEPS:
+            raise AdapterError(
+                f"{path}: {name} asks for {count!r:.60} steps, which PEFT takes for every module "
+                f"when it loads the adapter; expected at most {_MOST_STEPS}"
+            )
+    check_patterns(raw, path)
+
+
+def _entries(raw: Mapping[str, Any], name: str) -> Iterator[tuple[str, Any]]:
+    """Yield the entries of an object that may be missing, with names for messages."""
+    return ((f"{name}[{key!r:.60}]", value) for key, value in (raw.get(name) or {}).items())
 
 
 def _fits(value: Any, hint: Any) -> bool:
@@ -79,7 +93,8 @@ def _fits(value: Any, hint: Any) -> bool:
             return False
         return all(_fits(each, arguments[1]) for each in value.values()) if arguments else True
     if hint is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        return is_number and math.isfinite(value)
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
     if isinstance(hint, type) and issubclass(hint, Enum):

@@ -21,6 +21,8 @@ from .base_model import weightless
 from .base_tensors import BaseTensors
 from .cut import LoraCut
 from .layers import find_decoder_stack
+from .patterns import check_matching
+from .ranks import check_ranks
 from .vocabulary import embeddings, grow
 
 
@@ -165,6 +167,8 @@ def check_fits(model: nn.Module, adapter: AdapterFolder) -> None:
                 f"{other}: its LoRA for {name} is {shape[0]}×{shape[1]}, and the weight in {base} "
                 f"is {weight.shape[0]}×{weight.shape[1]}"
             )
+    check_matching(adapter.config, modules, adapter.path)
+    check_ranks(model, adapter)
 
 
 def _foreign_prefix(names: Collection[str], known: Collection[str]) -> str:

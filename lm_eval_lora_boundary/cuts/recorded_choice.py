@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import BoundaryError
+from ..untrusted import read_json
 from .adapter_folder import RECORD, AdapterFolder
+
+_LARGEST = 2**20  # bytes
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ def read_record(adapter: AdapterFolder) -> Record:
             or another config.
     """
     path = adapter.path / RECORD
-    if not path.is_file():
+    if not (path.exists() or path.is_symlink()):
         raise _refusal(f"{adapter.path} has no {RECORD}")
     try:
         content = _read(adapter)
@@ -54,7 +56,7 @@ def read_record(adapter: AdapterFolder) -> Record:
         keep = content.get("cut") or _as_keep(boundary)
         sample = str(content["base_weights_sample"])
         config = content.get("adapter_config_sha256")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise _refusal(
             f"{path} cannot be read ({type(error).__name__}: {error}); expected keys boundary, "
             "adapter_sha256 and base_weights_sample"
@@ -110,7 +112,7 @@ def _as_keep(boundary: object) -> str | None:
 
 
 def _read(adapter: AdapterFolder) -> Any:
-    return json.loads((adapter.path / RECORD).read_text(encoding="utf-8"))
+    return read_json(adapter.path / RECORD, _LARGEST)
 
 
 def _refusal(reason: str) -> BoundaryError:

@@ -96,7 +96,7 @@ MISTAKES: dict[str, tuple[Any, str]] = {
         "each document",
     ),
     "a broken line": (lambda f: samples(f, 2).write_text('{"doc_id": 0'), "line 1: not a sample"),
-    "no text": (lambda f: samples(f, 2).write_bytes(b"\xff\xfe"), "is not UTF-8 text"),
+    "no text": (lambda f: samples(f, 2).write_bytes(b"\xff\xfe"), "not UTF-8 text"),
     "no number": (
         lambda f: samples(f, 2).write_text('{"doc_id": {}}\n'),
         "its doc_id is not a whole number",
