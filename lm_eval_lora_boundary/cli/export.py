@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from .options import MODEL, Device, ModelArgs, Peft, Pretrained
-from .output import set_up_logging
+from .output import print_lines, set_up_logging
 
 
 def export(
@@ -83,7 +83,7 @@ def export(
         device=device,
     )
     for line in _summary(facts, check):
-        print(line)
+        print_lines(line)
     print(facts["output"])
 
 

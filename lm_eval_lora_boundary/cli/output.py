@@ -20,6 +20,14 @@ def hide_progress_bars() -> None:
         os.environ.setdefault("TQDM_DISABLE", "1")  # read when tqdm is imported
 
 
+def print_lines(text: str) -> None:
+    """Print lines as a terminal only shows them, whatever they quote."""
+    from ..errors import inert
+
+    for line in text.split("\n"):
+        print(inert(line))
+
+
 def print_tables(summary: Mapping[str, Any]) -> None:
     """Print the tables of a ``sweep.json``."""
     from rich.console import Console
@@ -27,7 +35,8 @@ def print_tables(summary: Mapping[str, Any]) -> None:
     from ..report.terminal import tables
 
     knows_width = sys.stdout.isatty() or "COLUMNS" in os.environ
-    console = Console(width=None if knows_width else _WIDTH)
+    # names of tasks and metrics are no markup
+    console = Console(width=None if knows_width else _WIDTH, markup=False, emoji=False)
     for table in tables(summary):
         console.print(table)
 

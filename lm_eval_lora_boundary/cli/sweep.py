@@ -22,7 +22,7 @@ from .options import (
     Split,
     SystemInstruction,
 )
-from .output import print_tables, set_up_logging
+from .output import print_lines, print_tables, set_up_logging
 
 
 def sweep(
@@ -235,7 +235,7 @@ def sweep(
     if dry_run:
         text = plan(settings, output)
         if processes.rank() == 0:
-            print(text)
+            print_lines(text)
         return
     summary = run(settings, output.expanduser())
     if processes.rank() == 0:

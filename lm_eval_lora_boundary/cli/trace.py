@@ -22,7 +22,7 @@ from .options import (
     Split,
     SystemInstruction,
 )
-from .output import set_up_logging
+from .output import print_lines, set_up_logging
 
 
 def trace(
@@ -131,8 +131,8 @@ def trace(
     )
     summary = run(settings, output.expanduser())
     for task, entry in summary["tasks"].items():
-        print(f"{task}: {entry['verdict']}")
+        print_lines(f"{task}: {entry['verdict']}")
         if gradient:
             for line in gradient_summary(entry["gradient"]):
-                print(f"  {line}")
+                print_lines(f"  {line}")
     print(output / TRACE)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from ..errors import inert
+
 if TYPE_CHECKING:
     from jinja2 import Template
 
@@ -80,7 +82,9 @@ class Comparison:
 
     def to_html(self) -> str:
         """Return the comparison as one self-contained HTML page."""
-        return _page().render(comparison=self) + "\n"
+        text = _page().render(comparison=self) + "\n"
+        # names may hold halves of characters, which UTF-8 cannot encode
+        return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def text_cell(*lines: str, tooltip: str = "") -> Cell:
@@ -101,13 +105,18 @@ def _markdown_table(table: Table) -> str:
 
 
 def _markdown_cell(cell: Cell) -> str:
-    first, *others = (_escaped(line) for line in cell.lines)
+    first, *others = (_escaped(line) for line in map(_no_formula, cell.lines))
     return "<br>".join([f"**{first}**" if cell.bold else first, *others])
+
+
+def _no_formula(line: str) -> str:
+    """Return text that a spreadsheet, which opens both formats, does not compute."""
+    return f"'{line}" if re.match(r"[=@]|[-+](?![\d.])", line) else line
 
 
 def _escaped(line: str) -> str:
     """Return text that Markdown shows unchanged."""
-    return _MARKUP.sub(r"\\\g<0>", " ".join(line.split()))
+    return _MARKUP.sub(r"\\\g<0>", " ".join(inert(line).split()))
 
 
 @cache
@@ -123,4 +132,5 @@ def _page() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["no_formula"] = _no_formula
     return environment.get_template("page.html.j2")

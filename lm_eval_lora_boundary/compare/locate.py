@@ -9,6 +9,7 @@ from typing import Any
 
 from ..errors import OutputError
 from ..files import SWEEP, read_object
+from ..untrusted import is_folder, is_regular
 
 
 @dataclass(frozen=True)
@@ -31,13 +32,13 @@ def locate(given: str | Path) -> list[Source]:
     """
     path = Path(given).expanduser()
     expected = "expected results_*.json, a folder that contains such files, or a sweep folder"
-    if path.is_file():
+    if is_regular(path):
         if path.name == SWEEP:
             return [Source(path.parent, sweep=True)]
         if path.suffix != ".json":
             raise OutputError(f"{path} is not a results file; {expected}")
         return [Source(path, (path,))]
-    if not path.is_dir():
+    if not is_folder(path):
         raise OutputError(f"{path} does not exist; {expected}")
     sources = _search(path)
     if not sources:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OutputError
+from ..untrusted import is_regular
 from ..upstream.lm_eval import simple_parse_args_string
 from .locate import read_json
 
@@ -113,7 +114,7 @@ def read_run(file: Path) -> Run:
     return Run(
         files=(file,),
         model=str(config.get("model") or content.get("model_source") or "unknown"),
-        args=dict(args) if isinstance(args, dict) else simple_parse_args_string(str(args)),
+        args=dict(args) if isinstance(args, dict) else _arguments(str(args)),
         settings={
             **{key: config.get(key) or None for key in _SETTINGS},
             **{key: content.get(key) or None for key in _PROMPTS},
@@ -128,7 +129,7 @@ def read_run(file: Path) -> Run:
             if any("," in key for key in entry)
         },
         subtasks={
-            group: list(tasks)
+            group: [task for task in tasks if isinstance(task, str)]
             for group, tasks in _mapping(content, "group_subtasks").items()
             if isinstance(tasks, list)
         },
@@ -138,15 +139,19 @@ def read_run(file: Path) -> Run:
 def _task_result(file: Path, content: Mapping[str, Any], task: str) -> TaskResult:
     entry = content["results"][task]
     date = _DATE.search(file.stem)
-    samples = file.with_name(f"samples_{task}_{date[1]}.jsonl") if date else None
+    # the name of a task may hold anything, and a file beside this one is meant
+    samples = file.parent / f"samples_{task}_{date[1]}.jsonl" if date and "/" not in task else None
     config = _mapping(_mapping(content, "configs"), task)
-    metrics = [metric for metric in config.get("metric_list") or () if isinstance(metric, dict)]
+    listed = config.get("metric_list")
+    metrics = (
+        [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
+    )
     count = _mapping(_mapping(content, "n-samples"), task).get("effective")
     version = _mapping(content, "versions").get(task)
     numbers = {key: _number(value) for key, value in entry.items() if "," in key}
     return TaskResult(
         file=file,
-        samples=samples if samples is not None and samples.is_file() else None,
+        samples=samples if samples is not None and is_regular(samples) else None,
         version=None if version is None else str(version),
         documents=_integer(entry.get("sample_len") if count is None else count),
         values={key: number for key, number in numbers.items() if _STDERR not in key},
@@ -155,7 +160,10 @@ def _task_result(file: Path, content: Mapping[str, Any], task: str) -> TaskResul
             for key, number in numbers.items()
             if _STDERR in key and math.isfinite(number)
         },
-        directions=_mapping(_mapping(content, "higher_is_better"), task),
+        directions={
+            metric: higher if isinstance(higher, bool) else None
+            for metric, higher in _mapping(_mapping(content, "higher_is_better"), task).items()
+        },
         aggregations={
             str(metric["metric"]): str(metric["aggregation"])
             for metric in metrics
@@ -223,6 +231,14 @@ def _mapping(content: Mapping[str, Any], key: str) -> dict[str, Any]:
     """Return a JSON object inside another; empty if it is missing or not an object."""
     value = content.get(key)
     return value if isinstance(value, dict) else {}
+
+
+def _arguments(text: str) -> dict[str, Any]:
+    """Return model arguments; as one if lm-eval cannot take the text apart."""
+    try:
+        return dict(simple_parse_args_string(text))
+    except (ValueError, RecursionError):
+        return {"model_args": text}
 
 
 def _integer(value: object) -> int | None:

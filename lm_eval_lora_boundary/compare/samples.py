@@ -104,13 +104,24 @@ def _read(path: Path) -> _File:
     return file
 
 
+def _hashed(text: str) -> str:
+    # UTF-8 has no halves of characters, which JSON can hold
+    return str(hash_string(text.encode("utf-8", "replace").decode()))
+
+
 def _sample(content: Mapping[str, Any]) -> Sample:
     """Return a line as a sample; hashes and names of metrics are missing in old files."""
     names = content.get("metrics", [name for name in content if name not in _FIELDS])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise TypeError("its metrics are not a list of names")
     doc_hash, target_hash = content.get("doc_hash"), content.get("target_hash")
     if doc_hash is None:  # as lm-eval computes it
-        doc_hash = hash_string(json.dumps(content["doc"], indent=2, ensure_ascii=False))
+        doc_hash = _hashed(json.dumps(content["doc"], indent=2, ensure_ascii=False))
     if target_hash is None:
-        target_hash = hash_string(str(content["target"]))
+        target_hash = _hashed(str(content["target"]))
+    prompt_hash = content.get("prompt_hash") or ""
+    for each in (doc_hash, target_hash, prompt_hash, content.get("filter", _UNNAMED)):
+        if not isinstance(each, str):
+            raise TypeError(f"a hash or filter is {each!r:.60}, not text")
     items = {name: content[name] for name in names}
-    return Sample(doc_hash, target_hash, content.get("prompt_hash") or "", items)
+    return Sample(doc_hash, target_hash, prompt_hash, items)

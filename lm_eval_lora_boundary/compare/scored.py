@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +107,7 @@ class Evidence:
                 result.values[key],
                 _with_metric(documents, metric),
                 # of a task's own function, the source text is recorded, which is no name
-                own_aggregation(metric, result.aggregations.get(metric)),
+                _aggregation(result, metric),
             )
         scored = self._scored[place]
         return scored if scored.samples else None
@@ -144,3 +144,17 @@ def _with_metric(documents: Documents, metric: str) -> list[Sample]:
     """Return the documents that have a metric, in the order of ``doc_id``."""
     ordered = (documents[doc_id] for doc_id in sorted(documents))
     return [sample for sample in ordered if sample.items.get(metric) is not None]
+
+
+def _aggregation(result: TaskResult, metric: str) -> Aggregate | None:
+    """Return the aggregation function of a metric if it is one of lm-eval's own."""
+    function = own_aggregation(metric, result.aggregations.get(metric))
+    return None if function is None else partial(_aggregated, function)
+
+
+def _aggregated(function: Aggregate, items: Sequence[Any]) -> float:
+    """Return the value of a metric; NaN if what was logged is not what its function takes."""
+    try:
+        return float(function(items))
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+        return math.nan

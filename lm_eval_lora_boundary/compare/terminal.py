@@ -8,6 +8,7 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
+from ..errors import inert
 from .comparison import Cell, Comparison
 from .comparison import Table as Content
 
@@ -16,10 +17,10 @@ _STYLES = {"better": "green", "worse": "red", "": ""}
 
 def parts(comparison: Comparison) -> Iterator[RenderableType]:
     """Yield sentences, tables, legend and warnings."""
-    yield from (Text(sentence) for sentence in comparison.sentences)
+    yield from (Text(inert(sentence)) for sentence in comparison.sentences)
     yield from map(_Sheet, comparison.tables)
-    yield from (Text(line, style="dim") for line in comparison.legend)
-    yield from (Text(f"warning: {line}", style="yellow") for line in comparison.warnings)
+    yield from (Text(inert(line), style="dim") for line in comparison.legend)
+    yield from (Text(f"warning: {inert(line)}", style="yellow") for line in comparison.warnings)
 
 
 class _Sheet:
@@ -35,11 +36,11 @@ class _Sheet:
         ]
         fits = sum(widths) + 3 * len(widths) + 1 <= options.max_width
         table = Table(
-            title=Text(self._content.title) if self._content.title else None, show_lines=True
+            title=Text(inert(self._content.title)) if self._content.title else None, show_lines=True
         )
         for heading, width in zip(self._content.headings, widths, strict=True):
             table.add_column(
-                Text("\n".join(heading.lines)),
+                Text("\n".join(map(inert, heading.lines))),
                 justify="left" if heading.left_aligned else "right",
                 overflow="fold",
                 min_width=width if fits else None,
@@ -51,7 +52,7 @@ class _Sheet:
 
 def _text(cell: Cell) -> Text:
     """Return a cell as text, so that rich does not read markup in names."""
-    first, *others = cell.lines
+    first, *others = map(inert, cell.lines)
     text = Text().append(first, style="bold" if cell.bold else "")
     for line in others:
         text.append(f"\n{line}", style=_STYLES[cell.tone])

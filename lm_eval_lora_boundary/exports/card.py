@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
 from huggingface_hub import ModelCardData
 from jinja2 import Environment, StrictUndefined
+
+from ..errors import inert
 
 PLACEHOLDER = "THIS_FOLDER"  # a card does not know where it will be read
 
@@ -27,7 +30,7 @@ def model_card(facts: Mapping[str, Any], choice: Mapping[str, Any]) -> str:
         choice: What a sweep recorded about the choice of the boundary; empty if nothing. Records
             of older releases hold less.
     """
-    base, merged = facts["base_model"], facts["merge"]
+    base, merged = inert(facts["base_model"] or ""), facts["merge"]
     data = ModelCardData(
         base_model=base or None,
         library_name="transformers" if merged else "peft",
@@ -37,7 +40,11 @@ def model_card(facts: Mapping[str, Any], choice: Mapping[str, Any]) -> str:
             *("lora", "lora-boundary"),
         ],
     )
-    statistics = {name: choice[name] for name in _STATISTICS if choice.get(name) is not None}
+    statistics = {
+        name: value
+        for name in _STATISTICS
+        if isinstance(value := choice.get(name), (int, float) if name != "split" else str)
+    }
     environment = Environment(
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined
     )
@@ -45,14 +52,35 @@ def model_card(facts: Mapping[str, Any], choice: Mapping[str, Any]) -> str:
     return template.render(
         metadata=data.to_yaml(),
         facts=facts,
-        choice={name: choice.get(name) for name in ("task", "metric", "signature")}
+        choice={
+            name: _code(choice[name]) if choice.get(name) else None
+            for name in ("task", "metric", "signature")
+        }
         if choice
         else {},
-        statistics={
-            name: f"{value:.4g}" if isinstance(value, float) else value
-            for name, value in statistics.items()
-        },
+        statistics={name: _shown(value) for name, value in statistics.items()},
         here=PLACEHOLDER,
+        base_name=base,
+        code=_code,
+        sentence=_sentence,
         quoted=json.dumps,
+        shell=shlex.quote,
         repr=repr,
     )
+
+
+def _shown(value: float | str) -> str:
+    """Return a statistic as text."""
+    if isinstance(value, str):
+        return f"`{_code(value)}`"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _code(found: object) -> str:
+    """Return what a stranger may have written, as it can stand between backticks in a table."""
+    return inert(str(found)).replace("`", "'").replace("|", "\\|")
+
+
+def _sentence(text: str) -> str:
+    """Return a sentence that may quote an adapter's config, without HTML, links and pictures."""
+    return inert(text).replace("<", "&lt;").replace("[", "\\[")

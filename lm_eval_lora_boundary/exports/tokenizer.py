@@ -62,13 +62,28 @@ def copy_tokenizer(source: Path, folder: Path, output: Path) -> list[str]:
         The names of all tokenizer files that the folder now has.
 
     Raises:
+        AdapterError: One is a link to a file elsewhere.
         OutputError: They cannot be written.
     """
+    for path in (source / name for name in _FILES):
+        if path.is_file() and not _belongs(path):
+            raise AdapterError(
+                f"{path} is a link to a file outside its folder, which would be published with the "
+                "export; copy the file itself there"
+            )
     with writing(output):
         for name in _FILES:
             if (source / name).is_file():
                 shutil.copyfile(source / name, folder / name)
     return [name for name in _FILES if (folder / name).is_file()]
+
+
+def _belongs(path: Path) -> bool:
+    """Return whether a file lies in its folder, or where the hub's cache keeps the contents."""
+    folder = path.parent.resolve()
+    content = folder.parents[1] / "blobs" if folder.parent.name == "snapshots" else folder
+    target = path.resolve()
+    return target.is_relative_to(folder) or target.is_relative_to(content)
 
 
 def save_tokenizer(bases: Bases, folder: Path, output: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
+from ..errors import inert
 from .formatting import called, hundredths, named, percent, shows
 from .terminal_families import families_table, layer_map_tables
 
@@ -15,7 +16,12 @@ _MOST_OTHERS = 2
 
 
 def tables(summary: Mapping[str, Any]) -> Iterator[Table]:
-    """Yield the tables of a ``sweep.json``: answers, cuts and scores on the test split by task."""
+    """Yield the tables of a ``sweep.json``: answers, cuts and scores on the test split by task.
+
+    Names and sentences are what a terminal only shows. Print them without rich's markup, which they
+    may look like.
+    """
+    summary = _inert(summary)
     full = summary["layers"] - 1
     for task, entry in summary["tasks"].items():
         if entry["answers"]:
@@ -34,6 +40,15 @@ def tables(summary: Mapping[str, Any]) -> Iterator[Table]:
             rows = [*entry["test"]["boundaries"], *others]
             yield _table(title, entry["metric"], rows, best, chosen=False)
     yield from layer_map_tables(summary["tasks"])
+
+
+def _inert(found: Any) -> Any:
+    """Return a JSON value with inert texts."""
+    if isinstance(found, str):
+        return inert(found)
+    if isinstance(found, Mapping):
+        return {_inert(name): _inert(each) for name, each in found.items()}
+    return list(map(_inert, found)) if isinstance(found, (list, tuple)) else found
 
 
 def _answers(task: str, entry: Mapping[str, Any], full: int) -> Table:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from ..errors import OutputError
 from ..files import (
     CONFIRMED,
     PLOTS,
@@ -21,8 +22,8 @@ from ..files import (
 from . import page, style
 from .checked import AGAIN
 from .control_plots import draw_controls
-from .control_tasks import control_tasks
-from .data import Row, TaskFound
+from .control_tasks import ControlTask, control_tasks
+from .data import Row, SweepFound, TaskFound
 from .documents import DocumentSet, read_documents
 from .lm_eval_files import newest_results
 from .plots import draw, draw_together
@@ -36,6 +37,40 @@ _OF_SOME = {
 }
 
 
+@dataclass(frozen=True)
+class Found:
+    """All that a report shows.
+
+    Attributes:
+        sweep: The sweep.
+        full: The boundary that keeps the whole adapter; None if unknown.
+        controls: The control tasks.
+        documents: For each task, name and documents of each split.
+    """
+
+    sweep: SweepFound
+    full: int | None
+    controls: tuple[ControlTask, ...]
+    documents: tuple[Sequence[tuple[str, DocumentSet]], ...]
+
+
+def read_report(folder: Path) -> Found:
+    """Read a finished sweep with its documents.
+
+    Raises:
+        OutputError: The folder has no finished sweep, or a file is damaged.
+    """
+    sweep = read_sweep(folder)
+    results = newest_results(cut_folder(folder, sweep.tasks[0].rows[0].name))
+    tasks = tuple(replace(t, directions=_directions(results, t.name)) for t in sweep.tasks)
+    return Found(
+        replace(sweep, tasks=tasks),
+        _full(results),
+        control_tasks(read_object(folder / SWEEP, AGAIN), folder / SWEEP),
+        tuple(_document_sets(folder, task) for task in tasks),
+    )
+
+
 def write_report(folder: Path) -> Path:
     """Write ``plots/TASK/*.png``, ``plots/TASK/*.svg`` and ``report.html``; return its path.
 
@@ -44,21 +79,16 @@ def write_report(folder: Path) -> Path:
     Raises:
         OutputError: The folder has no finished sweep, or cannot be written to.
     """
-    found = read_sweep(folder)
-    results = newest_results(cut_folder(folder, found.tasks[0].rows[0].name))
-    full = _full(results)
-    controls = control_tasks(read_object(folder / SWEEP, AGAIN), folder / SWEEP)
-    # read all samples before writing anything
-    documents = [_document_sets(folder, task) for task in found.tasks]
+    found = read_report(folder)  # all samples, before anything is written
+    full, tasks = found.full, found.sweep.tasks
     sections = []
-    for each, sets in zip(found.tasks, documents, strict=True):
-        task = replace(each, directions=_directions(results, each.name))
-        drawn = chain(draw(task, full), draw_controls(task, controls, full))
-        plots = _write_plots(folder / PLOTS / file_name(task.name), drawn)
+    for task, sets in zip(tasks, found.documents, strict=True):
+        drawn = chain(draw(task, full), draw_controls(task, found.controls, full))
+        plots = _write_plots(folder, file_name(task.name), drawn)
         sections.append(page.Section(task, full, plots, sets))
-    together = _write_plots(folder / PLOTS, draw_together(found.tasks, full))
+    together = _write_plots(folder, "", draw_together(tasks, full))
     path = folder / REPORT
-    write_text(path, page.render(found, sections, together))
+    write_text(path, page.render(found.sweep, sections, together))
     return path
 
 
@@ -101,8 +131,15 @@ def _documents(
     return read_documents(folder, task.name, task.metric, values)
 
 
-def _write_plots(folder: Path, plots: Iterable[Plot]) -> list[page.Picture]:
-    """Write plots and return them for the page; remove those of an earlier sweep."""
+def _write_plots(output: Path, task: str, plots: Iterable[Plot]) -> list[page.Picture]:
+    """Write plots and return them for the page; remove those of an earlier sweep.
+
+    Raises:
+        OutputError: They cannot be written, or a link leads out of the output folder.
+    """
+    folder = output / PLOTS / task
+    if not folder.resolve().is_relative_to(output.resolve()):
+        raise OutputError(f"{folder} is a link that leads out of {output}; remove the link")
     names, pictures = set(), []
     for plot in plots:  # one figure after the other: each is drawn when it is asked for
         names.add(plot.name)

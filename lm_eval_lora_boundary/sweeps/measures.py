@@ -11,6 +11,7 @@ from functools import partial
 from ..cuts.families import Adapted, Importance, each
 from ..cuts.fingerprint import json_sha256
 from ..cuts.importance import output_norms, update_norms
+from ..errors import OutputError
 from ..forward.requests import Answer, Generate, Request
 from ..harness.evaluation import Evaluation
 from ..harness.sweep_lm import SweepLM, made_up_answers
@@ -68,7 +69,12 @@ def _by_output(lm: SweepLM, evaluation: Evaluation, scheduler: Scheduler) -> Imp
         found = output_norms(lm.cut, first, lm.device)
     # a resumed run must not order layers in another way because of rounding
     noted = scheduler.noted(f"LoRA's output on {json_sha256(first)}", json.dumps(found))
-    return {int(layer): value for layer, value in json.loads(noted).items()}
+    try:
+        return {int(layer): float(value) for layer, value in json.loads(noted).items()}
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise OutputError(
+            f"the stored measure of LoRA's output cannot be read ({error}); choose another --output"
+        ) from error
 
 
 def _by_map(

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from tqdm import tqdm
 
+from ..errors import inert
 from ..forward.requests import Answers, Request, Score
 from ..harness import processes
 
@@ -36,7 +37,7 @@ class Progress:
             separate: Layer passes that it would take if the cuts ran one by one.
         """
         several = f", process 1 of {processes.count()}" if processes.count() > 1 else ""
-        text = f"{name} × {cuts} in {passes} of {separate} layer passes{several}"
+        text = f"{inert(name)} × {cuts} in {passes} of {separate} layer passes{several}"
         # None: silent unless the output is a terminal
         disable = True if processes.rank() else None
         self._bar = tqdm(total=requests, unit="doc", desc=text, disable=disable)

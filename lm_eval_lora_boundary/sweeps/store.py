@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import fcntl
 import math
+import os
+import re
 import sqlite3
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -18,6 +20,7 @@ from ..errors import OutputError
 from ..forward.requests import Answer, Answers
 
 _PATIENCE = 60.0  # seconds that a process waits while another one writes
+_REMEDY = "remove it or choose another --output, and run the same command again"
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS answers_by_cut (
   request BLOB NOT NULL,
@@ -38,17 +41,47 @@ class AnswerStore:
         """Open or create ``answers.sqlite``; ``joins``: another process of the run has opened it.
 
         Raises:
-            OutputError: Another process works there, or the folder cannot be written.
+            OutputError: Another process works there, the folder cannot be written, or the file is
+                not one of this class.
         """
         self._path = folder / "answers.sqlite"
         self._lock = None if joins else _lock(folder)
         try:
+            if self._path.is_symlink() or (self._path.exists() and not self._path.is_file()):
+                raise OutputError(
+                    f"{self._path} is a link or no file, and answers are only written to the file "
+                    "itself; remove it, or choose another --output"
+                )
             self._connection = sqlite3.connect(self._path, timeout=_PATIENCE, isolation_level=None)
+            self._connection.execute("PRAGMA trusted_schema=OFF")
+            self._refuse_foreign()
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.executescript(_SCHEMA)
+        except OutputError:
+            self._unlock()
+            raise
         except sqlite3.Error as error:
             self._unlock()
-            raise OutputError(f"{self._path} cannot be used: {error}") from error
+            raise OutputError(f"{self._path} cannot be used: {error}; {_REMEDY}") from error
+
+    def _refuse_foreign(self) -> None:
+        """Refuse a file with other tables, or with triggers and views, which act when it is read.
+
+        Raises:
+            OutputError: It has some.
+        """
+        query = "SELECT type, name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'"
+        found = self._connection.execute(query).fetchall()
+        strange = [
+            name
+            for kind, name, sql in found
+            if (name in _TABLES or kind != "table") and _TABLES.get(name) != _columns(sql)
+        ]
+        if strange or (found and not any(name in _TABLES for _, name, _ in found)):
+            raise OutputError(
+                f"{self._path} is not a file of answers of this program "
+                f"({', '.join(map(str, strange)) or found[0][1]}); {_REMEDY}"
+            )
 
     def get(self, requests: Sequence[bytes], cut: Cut) -> dict[bytes, Answer]:
         """Return the stored answers under a cut, by request key.
@@ -60,11 +93,14 @@ class AnswerStore:
             "SELECT response, loglikelihood, is_greedy FROM answers_by_cut "
             "WHERE request = ? AND cut = ?"
         )
-        return {
+        found = {
             request: _answer(*row)
             for request in requests
             for row in self._rows(query, request, cut.notation)
         }
+        if any(answer is None for answer in found.values()):
+            raise OutputError(f"{self._path} holds answers of another type; {_REMEDY}")
+        return {request: answer for request, answer in found.items() if answer is not None}
 
     def cuts(self, requests: Iterable[bytes]) -> dict[bytes, set[str]]:
         """Return the notation of the cuts under which each request has been answered.
@@ -73,15 +109,16 @@ class AnswerStore:
             OutputError: The file cannot be read.
         """
         query = "SELECT cut FROM answers_by_cut WHERE request = ?"
-        return {request: {cut for (cut,) in self._rows(query, request)} for request in requests}
+        return {
+            request: {str(cut) for (cut,) in self._rows(query, request)} for request in requests
+        }
 
     def _rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
         try:
             return self._connection.execute(query, values).fetchall()
         except sqlite3.Error as error:
             raise OutputError(
-                f"{self._path} cannot be read: {error}. If the file is damaged, remove it or "
-                "choose another --output, and run the same command again."
+                f"{self._path} cannot be read: {error}. If the file is damaged, {_REMEDY}"
             ) from error
 
     def put(self, cuts: Sequence[Cut], answers: Iterable[tuple[bytes, Answers]]) -> None:
@@ -139,18 +176,35 @@ class AnswerStore:
             self._lock.close()
 
 
-def _answer(response: str | None, loglikelihood: float | None, is_greedy: int | None) -> Answer:
-    if response is not None:
+def _columns(sql: str | None) -> str:
+    """Return the columns of a table, without comments and spaces."""
+    _, bracket, columns = re.sub(r"--[^\n]*", "", sql or "").partition("(")
+    return "".join((bracket + columns).split())
+
+
+_TABLES = {
+    name: _columns(columns)
+    for name, columns in re.findall(r"EXISTS (\w+) (\(.*?\) WITHOUT ROWID);", _SCHEMA, re.DOTALL)
+}
+
+
+def _answer(response: Any, loglikelihood: Any, is_greedy: Any) -> Answer | None:
+    """Return a stored answer; None if it is none, since columns of SQLite take any type."""
+    if isinstance(response, str):
         return response
+    if response is not None or not isinstance(loglikelihood, (float, int, type(None))):
+        return None
     # SQLite stores NaN as NULL
-    return (math.nan if loglikelihood is None else loglikelihood, bool(is_greedy))
+    return (math.nan if loglikelihood is None else float(loglikelihood), bool(is_greedy))
 
 
 def _lock(folder: Path) -> IO[str]:
     """Lock the folder for this process; the system unlocks it however the process ends."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / ".lock").open("w")
+        # not through a link, and without waiting for the other end of a pipe
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        file = os.fdopen(os.open(folder / ".lock", flags, 0o666), "w", closefd=True)
     except OSError as error:
         raise OutputError(f"{folder} cannot be written: {error.strerror}") from error
     try:

@@ -65,7 +65,7 @@ class RunFolder:
             sha256 = open_adapter(self.path).sha256
         except AdapterError as error:
             raise OutputError(f"{self.path} lacks its adapter ({error}); {remedy}") from error
-        if sha256 != self.record["adapter_sha256"]:
+        if sha256 != self.record.get("adapter_sha256"):
             raise OutputError(f"the adapter in {self.path} was changed after training; {remedy}")
         return True
 
@@ -98,7 +98,7 @@ class RunFolder:
     def _read(self) -> dict[str, Any]:
         remedy = "give a new or empty folder"
         record = read_object(self.path / TRAINING, remedy)
-        if not record.keys() >= {"finished", *_IDENTITY}:
+        if "finished" not in record or not all(isinstance(record.get(k), dict) for k in _IDENTITY):
             raise OutputError(
                 f"{self.path / TRAINING} was not written by `lora-boundary train`; {remedy}"
             )
