@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .options import MODEL, Device, ModelArgs, Peft, Pretrained
+from .options import MODEL, Device, ModelArgs, NamedBase, Peft
 from .output import print_lines, set_up_logging
 
 
@@ -16,8 +16,8 @@ def export(
         Path,
         typer.Argument(metavar="OUT", help="Folder to write; it appears complete or not at all."),
     ],
-    pretrained: Pretrained,
     peft: Peft,
+    pretrained: NamedBase = None,
     boundary: Annotated[
         str | None,
         typer.Option(

@@ -14,6 +14,14 @@ RUN = "Engine"
 Pretrained = Annotated[
     str, typer.Option(help="Hub id or local folder of the base model.", rich_help_panel=MODEL)
 ]
+NamedBase = Annotated[
+    str | None,
+    typer.Option(
+        help="Hub id or local folder of the base model. Default: the one that the adapter's config "
+        "names.",
+        rich_help_panel=MODEL,
+    ),
+]
 Peft = Annotated[
     str, typer.Option(help="Hub id or local folder of the adapter.", rich_help_panel=MODEL)
 ]

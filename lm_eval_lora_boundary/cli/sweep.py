@@ -16,9 +16,9 @@ from .options import (
     IncludePath,
     Limit,
     ModelArgs,
+    NamedBase,
     NumFewshot,
     Peft,
-    Pretrained,
     Split,
     SystemInstruction,
 )
@@ -26,7 +26,6 @@ from .output import print_lines, print_tables, set_up_logging
 
 
 def sweep(
-    pretrained: Pretrained,
     peft: Peft,
     tasks: Annotated[
         str,
@@ -40,6 +39,7 @@ def sweep(
         Path,
         typer.Option(help="Folder to write. If interrupted, the same command resumes there."),
     ],
+    pretrained: NamedBase = None,
     boundaries: Annotated[
         str,
         typer.Option(
@@ -197,14 +197,16 @@ def sweep(
     from ..files import REPORT
     from ..harness import processes
     from ..harness.key_values import read_key_values
+    from ..harness.provenance.base_name import find_base
     from ..harness.settings import as_names
     from ..sweeps.plan import plan
     from ..sweeps.run import run
     from ..sweeps.settings import SweepSettings
 
     set_up_logging()
+    base, arguments = find_base(pretrained, peft, read_key_values(model_args, "--model-args"))
     settings = SweepSettings(
-        pretrained=pretrained,
+        pretrained=base,
         peft=peft,
         tasks=as_names(tasks),
         boundaries=boundaries,
@@ -224,7 +226,7 @@ def sweep(
         error_rate=error_rate,
         confirm=confirm,
         save=save,
-        model_args=read_key_values(model_args, "--model-args"),
+        model_args=arguments,
         include_path=include_path,
         num_fewshot=num_fewshot,
         apply_chat_template=apply_chat_template,

@@ -16,9 +16,9 @@ from .options import (
     IncludePath,
     Limit,
     ModelArgs,
+    NamedBase,
     NumFewshot,
     Peft,
-    Pretrained,
     Split,
     SystemInstruction,
 )
@@ -26,7 +26,6 @@ from .output import print_lines, set_up_logging
 
 
 def trace(
-    pretrained: Pretrained,
     peft: Peft,
     tasks: Annotated[
         str,
@@ -36,6 +35,7 @@ def trace(
         ),
     ],
     output: Annotated[Path, typer.Option(help="Folder to write; other files in it are kept.")],
+    pretrained: NamedBase = None,
     boundaries: Annotated[
         str,
         typer.Option(
@@ -103,14 +103,16 @@ def trace(
     """
     from ..files import TRACE
     from ..harness.key_values import read_key_values
+    from ..harness.provenance.base_name import find_base
     from ..harness.settings import as_names
     from ..traces.layer_map import summary as gradient_summary
     from ..traces.run import run
     from ..traces.settings import TraceSettings
 
     set_up_logging()
+    base, arguments = find_base(pretrained, peft, read_key_values(model_args, "--model-args"))
     settings = TraceSettings(
-        pretrained=pretrained,
+        pretrained=base,
         peft=peft,
         tasks=as_names(tasks),
         boundaries=boundaries,
@@ -123,7 +125,7 @@ def trace(
         document=document,
         gradient=gradient,
         measure=measure,
-        model_args=read_key_values(model_args, "--model-args"),
+        model_args=arguments,
         include_path=include_path,
         num_fewshot=num_fewshot,
         apply_chat_template=apply_chat_template,

@@ -17,6 +17,7 @@ from ..cuts.recorded_choice import recorded_choice
 from ..errors import AdapterError, BoundaryError, LoraBoundaryError
 from ..harness.key_values import CUT_ARGUMENTS, read_key_values
 from ..harness.model_args import AskedCut, open_cut
+from ..harness.provenance.base_name import base_of
 from .adapter import AdapterCut, cut_in_memory
 from .atomic_folder import check_output, whole_folder, writing
 from .card import model_card
@@ -33,7 +34,7 @@ logger = logging.getLogger("lm_eval.lora_boundary")
 
 
 def export(
-    pretrained: str | PreTrainedModel,
+    pretrained: str | PreTrainedModel | None,
     peft: str | Path,
     boundary: int | str | None,
     output: str | Path,
@@ -58,7 +59,8 @@ def export(
     for two.
 
     Args:
-        pretrained: Base model: hub id, local folder, or a loaded model, which is left as it is.
+        pretrained: Base model: hub id, local folder, or a loaded model, which is left as it is;
+            None for the one that the adapter's config names.
         peft: LoRA adapter: hub id or local folder.
         boundary: Last layer whose LoRA is kept, ``0..N-1``, or ``"auto"`` for the one that a
             sweep recorded in the adapter folder; None if ``keep`` is given.
@@ -88,6 +90,7 @@ def export(
     asked = open_cut(str(peft), boundary, keep=keep, merge=merge, peft_revision=revision)
     adapter = asked.adapter
     assert adapter is not None  # an adapter was named
+    pretrained, arguments = base_of(adapter, pretrained, arguments)
     named = [] if loaded_model(pretrained) is not None else [Path(str(pretrained))]
     sources = [path for path in (adapter.path, *named) if path.is_dir()]
     check_output(output, force=force, sources=sources)

@@ -26,6 +26,7 @@ from .base_loader import BaseLM
 from .data_parallel import DataParallelLM
 from .model_args import open_cut
 from .model_info import describe, signature
+from .provenance.base_name import base_of
 from .user_errors import CommandLineModel, exit_on_user_error
 
 Request = tuple[Any, list[int], list[int]]
@@ -49,7 +50,7 @@ class LoraBoundaryLM(CommandLineModel, DataParallelLM, BaseLM):
 
     def __init__(
         self,
-        pretrained: str | transformers.PreTrainedModel,
+        pretrained: str | transformers.PreTrainedModel | None = None,
         *,
         peft: str | None = None,
         boundary: int | str | None = None,
@@ -62,7 +63,7 @@ class LoraBoundaryLM(CommandLineModel, DataParallelLM, BaseLM):
 
         Args:
             pretrained: Base model: hub id, local folder, or a loaded model, which is changed in
-                place.
+                place; None for the one that the adapter's config names.
             peft: LoRA adapter, as in :func:`.open_cut`.
             boundary: As there.
             keep: As there.
@@ -75,10 +76,11 @@ class LoraBoundaryLM(CommandLineModel, DataParallelLM, BaseLM):
             BoundaryError: As :func:`.open_cut`, or the model does not have such layers.
             AdapterError: As :func:`.open_cut`, or the adapter was made for another base model, has
                 no effect, or cannot be cut exactly.
-            ModelError: The model cannot be loaded, comes with an adapter, or is not decoder-only;
-                or the device is not available.
+            ModelError: The model is not known, cannot be loaded, comes with an adapter, or is not
+                decoder-only; or the device is not available.
         """
         asked = open_cut(peft, boundary, keep=keep, merge=merge, peft_revision=peft_revision)
+        pretrained, kwargs = base_of(asked.adapter, pretrained, kwargs)
         if kwargs.get("delta") and peft:
             raise AdapterError("peft= and delta= were both given; give one of them")
         if kwargs.get("backend", "default") == "seq2seq":

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from ..cuts.base_model import loaded_model
 from ..errors import LoraBoundaryError, ModelError
 from .key_values import CUT_ARGUMENTS, read_key_values
+from .provenance.base_name import find_base
 from .tasks import SPLITS
 
 _RESERVED = CUT_ARGUMENTS | {"batch_size", "dtype", "device", "enable_lora", "lora_local_path"}
@@ -120,7 +121,7 @@ Settings = TypeVar("Settings", bound=EvaluationSettings)
 
 def settings_from_python(
     kind: type[Settings],
-    pretrained: str | PreTrainedModel,
+    pretrained: str | PreTrainedModel | None,
     peft: str | Path,
     tasks: str | Sequence[str],
     **settings: Any,
@@ -129,7 +130,8 @@ def settings_from_python(
 
     Args:
         kind: Class of the settings.
-        pretrained: Base model: hub id, local folder, or a loaded model.
+        pretrained: Base model: hub id, local folder, or a loaded model; None for the one that the
+            adapter's config names.
         peft: LoRA adapter: hub id or local folder.
         tasks: Task names: a list, or text with commas.
         **settings: Further attributes. Arguments may be text (``"k=v,…"``), boundaries a list.
@@ -138,11 +140,14 @@ def settings_from_python(
         LoraBoundaryError: A value cannot be used.
     """
     model = loaded_model(pretrained)
-    name = str(pretrained) if model is None else str(model.config._name_or_path)
     if not isinstance(boundaries := settings.get("boundaries", ""), str):
         settings["boundaries"] = ",".join(map(str, boundaries))
     for option in settings.keys() & {"model_args", "gen_kwargs"}:
         settings[option] = read_key_values(settings[option], option)
+    name = pretrained if model is None else model.config._name_or_path
+    name, settings["model_args"] = find_base(
+        None if name is None else str(name), str(peft), settings.get("model_args", {})
+    )
     return kind(pretrained=name, peft=str(peft), tasks=as_names(tasks), **settings), model
 
 

@@ -15,7 +15,7 @@ from .settings import MARGIN, SweepSettings
 
 
 def sweep(
-    pretrained: str | PreTrainedModel,
+    pretrained: str | PreTrainedModel | None,
     peft: str | Path,
     tasks: str | Sequence[str],
     output: str | Path,
@@ -37,7 +37,8 @@ def sweep(
     If a sweep is interrupted, the same call resumes it.
 
     Args:
-        pretrained: Base model: hub id, local folder, or a loaded model, which is changed.
+        pretrained: Base model: hub id, local folder, or a loaded model, which is changed; None for
+            the one that the adapter's config names.
         peft: LoRA adapter: hub id or local folder.
         tasks: Names of lm-eval tasks, groups or tags; text with commas or a list.
         output: Folder for ``sweep.json``, the stored answers, and lm-eval's own files for every

@@ -14,7 +14,7 @@ from .settings import TraceSettings
 
 
 def trace(
-    pretrained: str | PreTrainedModel,
+    pretrained: str | PreTrainedModel | None,
     peft: str | Path,
     tasks: str | Sequence[str],
     output: str | Path,
@@ -31,7 +31,8 @@ def trace(
     >>> found["tasks"]["gsm8k"]["candidate"]  # doctest: +SKIP
 
     Args:
-        pretrained: Base model: hub id, local folder, or a loaded model, which is changed.
+        pretrained: Base model: hub id, local folder, or a loaded model, which is changed; None for
+            the one that the adapter's config names.
         peft: LoRA adapter: hub id or local folder.
         tasks: Names of lm-eval tasks, groups or tags; text with commas or a list.
         output: Folder for ``trace.json``, the readings of every document, and plots; its other

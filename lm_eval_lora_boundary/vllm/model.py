@@ -16,6 +16,7 @@ from ..errors import AdapterError
 from ..exports.api import export
 from ..harness.model_args import AskedCut, open_cut
 from ..harness.model_info import describe, signature
+from ..harness.provenance.base_name import base_of
 from ..harness.user_errors import CommandLineModel, exit_on_user_error
 from .cut_folders import CutFolders
 from .launch import require_vllm
@@ -42,7 +43,7 @@ class LoraBoundaryVLLM(CommandLineModel, VLLM):  # type: ignore[misc]
 
     def __init__(
         self,
-        pretrained: str,
+        pretrained: str | None = None,
         *,
         peft: str | None = None,
         boundary: int | str | None = None,
@@ -54,7 +55,8 @@ class LoraBoundaryVLLM(CommandLineModel, VLLM):  # type: ignore[misc]
         """Cut the adapter, and start vLLM.
 
         Args:
-            pretrained: Base model: hub id or local folder.
+            pretrained: Base model: hub id or local folder; None for the one that the adapter's
+                config names.
             peft: LoRA adapter, as in :func:`.open_cut`.
             boundary: As there.
             keep: As there.
@@ -67,9 +69,10 @@ class LoraBoundaryVLLM(CommandLineModel, VLLM):  # type: ignore[misc]
             BoundaryError: As :func:`.open_cut`, or the model does not have such layers.
             AdapterError: As :func:`.open_cut`, or the adapter was made for another base model, has
                 no effect, or vLLM does not load it.
-            ModelError: vLLM is not installed, or cannot load the model.
+            ModelError: vLLM is not installed, or the model is not known or cannot be loaded.
         """
         asked = open_cut(peft, boundary, keep=keep, merge=merge, peft_revision=peft_revision)
+        pretrained, kwargs = base_of(asked.adapter, pretrained, kwargs)
         if peft is not None and kwargs.get("lora_local_path"):
             raise AdapterError("peft= and lora_local_path= were both given; give one of them")
         self._asked = asked
