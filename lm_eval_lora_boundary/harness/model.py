@@ -27,6 +27,9 @@ from .data_parallel import DataParallelLM
 from .model_args import open_cut
 from .model_info import describe, signature
 from .provenance.base_name import base_of
+from .provenance.facts import InUse
+from .provenance.in_use import end_tokens, in_use
+from .provenance.noting_lm import NotingLM
 from .user_errors import CommandLineModel, exit_on_user_error
 
 Request = tuple[Any, list[int], list[int]]
@@ -37,7 +40,7 @@ logger = logging.getLogger("lm_eval.lora_boundary")
 _CACHE_KEY = "lora_boundary: answers of"
 
 
-class LoraBoundaryLM(CommandLineModel, DataParallelLM, BaseLM):
+class LoraBoundaryLM(NotingLM, CommandLineModel, DataParallelLM, BaseLM):
     """A causal language model with a LoRA adapter that is kept in some layers only.
 
     All arguments of lm-eval's ``hf`` model pass through. Dropped modules are physically replaced
@@ -90,6 +93,7 @@ class LoraBoundaryLM(CommandLineModel, DataParallelLM, BaseLM):
             del kwargs["device"]
         self._asked = asked
         self._adapter = asked.adapter
+        self._trusts_remote_code = bool(kwargs.get("trust_remote_code"))
         super().__init__(pretrained, check_layers=asked.cut, **kwargs)
         self._model: Any
         self.boundary: int | None = None
@@ -134,8 +138,24 @@ class LoraBoundaryLM(CommandLineModel, DataParallelLM, BaseLM):
         return signature(self._facts, self._model.dtype) if self._facts else "no adapter"
 
     def get_model_info(self) -> dict[str, Any]:
-        """Return lm-eval's facts about the model and those of the cut, for the results JSON."""
-        return {**super().get_model_info(), **self._asked.commit(), **self._facts}
+        """Return lm-eval's facts about the model, those of the cut and notes, for the results."""
+        info = {**super().get_model_info(), **self._asked.commit(), **self._facts}
+        return info if self._adapter is None else {**info, "notes": self.notes}
+
+    def _in_use(self) -> InUse:
+        model = self._model
+        # of a GGUF file, the precision in memory says nothing about that of the file
+        unpacked = getattr(model, "hf_quantizer", None) is not None
+        unpacked = unpacked and getattr(model.config, "quantization_config", None) is None
+        return in_use(self.pretrained, self.revision, model.config, model.dtype, unpacked=unpacked)
+
+    def _prompt_tokens(self, text: str) -> list[int]:
+        tokens, _ = self.tok_batch_encode([text])  # (1, length)
+        listed: list[int] = tokens[0].tolist()
+        return listed
+
+    def _end_tokens(self) -> list[int]:
+        return end_tokens(self._model.generation_config)
 
     @exit_on_user_error()
     def set_cache_hook(self, cache_hook: Any) -> None:

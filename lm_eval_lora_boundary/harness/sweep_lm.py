@@ -72,6 +72,7 @@ class SweepLM(SweepModel):
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """Return the responses under the current cut."""
+        self.see(requests)
         return self._by_task(requests, self._generate_task)
 
     def loglikelihood(

@@ -25,6 +25,7 @@ from .device import usable_device
 from .endings import Ending
 from .generation_args import unusual_settings
 from .model import LoraBoundaryLM
+from .provenance.facts import COMMANDS
 from .settings import EvaluationSettings
 
 
@@ -41,6 +42,7 @@ class SweepModel(LoraBoundaryLM):
         base_sample: Hash that identifies the base model, whatever its precision.
     """
 
+    spelling = COMMANDS
     divides_batches = False  # the scheduler has divided them among the processes already
     batch_size = 1 << 30  # all requests at once, because engines make the batches
     cut: LoraCut

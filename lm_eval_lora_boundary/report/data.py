@@ -287,6 +287,7 @@ class SweepFound:
         signature: What was run, in one line.
         groups: By group, lm-eval's values at each boundary.
         race: What the race dropped; empty without a race.
+        notes: What does not fit the adapter's training, and how prompts begin.
     """
 
     signature: str
@@ -295,3 +296,4 @@ class SweepFound:
     tasks: tuple[TaskFound, ...]
     groups: Mapping[str, tuple[Row, ...]]
     race: Mapping[str, Any]
+    notes: tuple[str, ...] = ()

@@ -65,6 +65,7 @@ def read_sweep(folder: Path) -> SweepFound:
             for name, found in optional(content, "groups", path).items()
         },
         race=_race(content, path),
+        notes=tuple(take(each, "text", str, path) for each in entries(content, "notes", path)),
     )
 
 

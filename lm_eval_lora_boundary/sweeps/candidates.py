@@ -54,7 +54,8 @@ def traced_boundaries(
         if each.name != "batch_size"  # a row of a sweep is a document at one boundary
     }
     by_gradient = settings.candidates == "gradient"
-    tasks = run_trace(TraceSettings(**shared, gradient=by_gradient), output)["tasks"]
+    trace = TraceSettings(**shared, gradient=by_gradient)
+    tasks = run_trace(trace, output, prints_notes=False)["tasks"]  # the sweep prints them
     boundaries: set[int] = set()
     if by_gradient:
         for task, entry in tasks.items():

@@ -98,7 +98,6 @@ def _found(summary: Mapping[str, Any], full: int, scale: float) -> Found:
         chosen_on=chosen_on,
         tested_on=tested_on,
         best=summary["best"],
-        same_as_base=summary["same_as_base"],
         keeping=keeping,
         tested=tested,
         stopped_at=tests["stopped_at"],

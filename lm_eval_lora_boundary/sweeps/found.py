@@ -54,7 +54,6 @@ class Found:
         chosen_on: The split that was chosen on.
         tested_on: The split that the choice was scored on again; None if there is none.
         best: The cut with the best value.
-        same_as_base: Whether whole adapter and base model gave the same answers.
         keeping: The cuts shown to keep the gain, from the smallest to the largest: on the split
             that was tested on, or else on the one that was chosen on.
         tested: What was tested for it on the split that was tested on, from the largest to the
@@ -75,7 +74,6 @@ class Found:
     chosen_on: Split
     tested_on: Split | None
     best: Name
-    same_as_base: bool
     keeping: Sequence[Name]
     tested: Sequence[Name]
     stopped_at: Name | None

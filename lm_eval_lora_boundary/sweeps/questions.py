@@ -52,13 +52,7 @@ def _helps(found: Found) -> Answer:
     ends = tuple(None if end is None else -end for end in (base["ci_high"], base["ci_low"]))
     against = f"{number(base['value'])} with the base model"
     scores = f"{found.metric} {number(whole['value'])} against {against}"
-    helps = _tested(found, scores, -base["delta_full"], ends, base["p_value"], no="it does harm")
-    if found.same_as_base:
-        helps["sentence"] += (
-            " Both gave the same answers to all documents that the choice was made on; check that "
-            "the adapter is trained, and applied to this base model."
-        )
-    return helps
+    return _tested(found, scores, -base["delta_full"], ends, base["p_value"], no="it does harm")
 
 
 def _better(found: Found) -> Answer:

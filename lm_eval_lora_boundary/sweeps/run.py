@@ -8,6 +8,8 @@ recommended, and everything is written.
 from __future__ import annotations
 
 import json
+import logging
+from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from transformers import PreTrainedModel
 from ..files import SWEEP, write_text
 from ..harness import processes
 from ..harness.evaluation import Evaluation
+from ..harness.provenance.notes import Note, same_as_base
 from ..harness.signature import describe_run, identity, signature
 from ..harness.tasks import find_tasks, task_manager
 from ..report.write import write_report
@@ -39,6 +42,8 @@ from .store import AnswerStore
 from .summary import summarise_tasks
 from .tasks import load_controls, load_tasks
 from .worker import Load, Worker
+
+logger = logging.getLogger("lm_eval.lora_boundary")
 
 
 def run(
@@ -116,6 +121,7 @@ def _run(
                 facts, settings, tasks, f"engine {engines.name}", settings.requested(traced)
             ),
             "settings": settings.as_json(),
+            "notes": [*lm.notes, *_without_effect(decided)],
             "engine": engines.name,
             "layers": lm.layers,
             "tasks": decided,
@@ -134,3 +140,11 @@ def _run(
         if settings.save:
             save(lm, summary, settings, has_test_split=bool(tasks.to_confirm))
     return summary
+
+
+def _without_effect(decided: Mapping[str, Mapping[str, Any]]) -> list[Note]:
+    """Return and log a note for each task on which the adapter changed no answer."""
+    notes = same_as_base([name for name, task in decided.items() if task["same_as_base"]])
+    for note in notes:
+        logger.info("note: %s", note["text"])
+    return notes

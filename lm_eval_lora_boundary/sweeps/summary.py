@@ -217,8 +217,7 @@ def _no_difference(measured: Sequence[Measured]) -> str | None:
     if len(measured) == 1 or any(value != values[0] for value in values):
         return None
     alike = len({each.responses for each in measured}) == 1
-    same = "gave the same answers, as if the adapter were not applied"
-    how = f"all cuts {same if alike else f'score {values[0]:.4g}'}"
+    how = f"all cuts {'gave the same answers' if alike else f'score {values[0]:.4g}'}"
     documents = _documents(measured)
     kind = "document" if documents == 1 else "documents"
     return f"no difference between cuts was measured on {documents} {kind}; {how}"

@@ -13,6 +13,8 @@ from ..harness.sweep_lm import SweepLM
 class TraceLM(SweepLM):
     """A model whose boundary can be moved, and whose answers are not used."""
 
+    generates = False
+
     def pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
         """Return the tokens that lm-eval's ``hf`` would score for a request.
 
@@ -37,6 +39,7 @@ class TraceLM(SweepLM):
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """Return empty responses."""
         del disable_tqdm
+        self.see(requests)
         return [""] * len(requests)
 
     def loglikelihood(
@@ -44,6 +47,7 @@ class TraceLM(SweepLM):
     ) -> list[tuple[float, bool]]:
         """Return empty scores."""
         del disable_tqdm
+        self.see(requests)
         return [(0.0, False)] * len(requests)
 
     def loglikelihood_rolling(
@@ -51,4 +55,5 @@ class TraceLM(SweepLM):
     ) -> list[float]:
         """Return empty scores."""
         del disable_tqdm
+        self.see(requests)
         return [0.0] * len(requests)

@@ -38,7 +38,11 @@ Readings = dict[str, list[Reading]]  # by name of the model
 
 
 def run(
-    settings: TraceSettings, output: Path, *, model: PreTrainedModel | None = None
+    settings: TraceSettings,
+    output: Path,
+    *,
+    model: PreTrainedModel | None = None,
+    prints_notes: bool = True,
 ) -> dict[str, Any]:
     """Trace the gold answers of tasks and write the results.
 
@@ -46,6 +50,7 @@ def run(
         settings: The trace.
         output: Folder to write; its other files stay.
         model: The base model, if it is loaded already; it is changed.
+        prints_notes: Print the notes, which are in ``trace.json`` in any case.
 
     Returns:
         The content of ``trace.json``.
@@ -62,6 +67,7 @@ def run(
     for name, task in tasks.tasks.items():
         refuse_perplexity(name, task)
     lm = load(TraceLM, settings, model)
+    lm.prints_notes = prints_notes
     models = settings.models(lm.layers)
     lm.check(list(models.values()))
     differentiator = Differentiator(lm) if settings.gradient else None
@@ -88,6 +94,7 @@ def run(
             describe_run(lm, settings), settings, tasks, "trace", settings.requested()
         ),
         "settings": settings.as_json(),
+        "notes": lm.notes,
         "tasks": entries,
     }
     write_text(output / TRACE, json.dumps(summary, indent=2, ensure_ascii=False) + "\n")

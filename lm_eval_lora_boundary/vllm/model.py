@@ -17,6 +17,9 @@ from ..exports.api import export
 from ..harness.model_args import AskedCut, open_cut
 from ..harness.model_info import describe, signature
 from ..harness.provenance.base_name import base_of
+from ..harness.provenance.facts import InUse
+from ..harness.provenance.in_use import in_use, stored_end_tokens
+from ..harness.provenance.noting_lm import NotingLM
 from ..harness.user_errors import CommandLineModel, exit_on_user_error
 from .cut_folders import CutFolders
 from .launch import require_vllm
@@ -30,7 +33,7 @@ from lm_eval.models.vllm_causallms import VLLM
 logger = logging.getLogger("lm_eval.lora_boundary")
 
 
-class LoraBoundaryVLLM(CommandLineModel, VLLM):  # type: ignore[misc]
+class LoraBoundaryVLLM(NotingLM, CommandLineModel, VLLM):  # type: ignore[misc]
     """A causal language model in vLLM, with a LoRA adapter that is kept in some layers only.
 
     All arguments of lm-eval's ``vllm`` model pass through. At ``boundary=-1`` this is exactly
@@ -80,6 +83,9 @@ class LoraBoundaryVLLM(CommandLineModel, VLLM):  # type: ignore[misc]
         self._facts: dict[str, Any] = {}
         self._folder = TemporaryDirectory(prefix="lora-boundary-")
         name = str(pretrained)
+        self._source = name
+        self._source_revision: str | None = kwargs.get("revision")
+        self._trusts_remote_code = bool(kwargs.get("trust_remote_code"))
         if asked.adapter is not None:
             kwargs |= self._cut(name, asked, kwargs)
         with loading_base(name):
@@ -154,5 +160,20 @@ class LoraBoundaryVLLM(CommandLineModel, VLLM):  # type: ignore[misc]
         return signature(self._facts, f"vllm {self.model_args['dtype']}")
 
     def get_model_info(self) -> dict[str, Any]:
-        """Return the facts about the cut, for the results JSON."""
-        return {**self._asked.commit(), **self._facts}
+        """Return the facts about the cut and notes, for the results JSON."""
+        info = {**self._asked.commit(), **self._facts}
+        return info if self._asked.adapter is None else {**info, "notes": self.notes}
+
+    def _in_use(self) -> InUse:
+        config, revision = self._config, self._source_revision or "main"
+        # vLLM can quantise what it loads
+        unpacked = self.model_args.get("quantization") is not None
+        return in_use(self._source, revision, config, config.dtype, unpacked=unpacked)
+
+    def _prompt_tokens(self, text: str) -> list[int]:
+        return list(self.tok_encode(text))
+
+    def _end_tokens(self) -> list[int] | None:
+        if self.model_args.get("generation_config", "auto") != "auto":
+            return None
+        return stored_end_tokens(self._source, self._source_revision, self._config)

@@ -13,6 +13,8 @@ from ..cuts.base_model import empty_model, load_config
 from ..cuts.fingerprint import checkpoint_sample, files_fingerprint, weight_files
 from ..cuts.keep import Cut
 from ..errors import ModelError
+from ..harness.provenance.facts import InUse
+from ..harness.provenance.in_use import in_use
 from ..harness.settings import EvaluationSettings
 from ..harness.sweep_lm import SweepLM
 from .cut_folders import CutFolders
@@ -93,6 +95,12 @@ class VllmSweepLM(SweepLM):
 
     def check_options(self, options: Mapping[str, Any]) -> None:
         """Do nothing: vLLM itself refuses unknown generation arguments."""
+
+    def _in_use(self) -> InUse:
+        config, revision = self._model.config, self._revision or "main"
+        # vLLM can quantise what it loads
+        unpacked = self.vllm_arguments.get("quantization") is not None
+        return in_use(self._source, revision, config, config.dtype, unpacked=unpacked)
 
     @property
     def engine_facts(self) -> dict[str, Any]:

@@ -120,6 +120,8 @@ def test_a_model_in_lm_eval(named: Named, task_folder: Path) -> None:
         limit=2,
     )
     assert results["config"]["boundary"] == 1
+    kinds = [note["kind"] for note in results["config"]["notes"]]
+    assert kinds == ["prompt"]
 
 
 def test_the_adapter_is_opened_only_if_the_base_model_is_not_given() -> None:

@@ -177,6 +177,9 @@ def test_identical_answers_at_all_boundaries_are_reported(
         tmp_path / "out",
         "no difference between cuts was measured on 16 documents; all cuts gave the same answers",
     )
+    noted = [note for note in found["notes"] if note["kind"] == "same_as_base"]
+    assert len(noted) == 1 and noted[0]["text"].startswith("on wrong, all answers with the adapter")
+    assert "all answers with the adapter are those" in (tmp_path / "out/report.html").read_text()
     assert not (weak / "lora_boundary.json").exists()
 
 
