@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Sequence
 
 _LONGEST = 2000  # characters of a message
 _LINE_ENDS = re.compile("[\t\n\v\f\r\x1c-\x1e\x85\u2028\u2029]+")  # of all kinds, and tabs
@@ -68,6 +69,35 @@ class AdapterError(LoraBoundaryError):
 
 class ModelError(LoraBoundaryError):
     """The base model cannot be used: it is not decoder-only, or has no list of decoder layers."""
+
+
+class NotFiniteError(ModelError):
+    """A logit is NaN or infinite, so a request has no right answer.
+
+    Who raises it knows the tokens, and who catches it knows what they are called.
+
+    Attributes:
+        context: Token ids of the request's context or prompt.
+        continuation: Token ids of its continuation; none if it asks for a response.
+        cut: Number of the cut among those that are answered together, or its name.
+    """
+
+    def __init__(
+        self, context: Sequence[int], continuation: Sequence[int] = (), cut: int | str = 0
+    ) -> None:
+        """Describe the request."""
+        self.context, self.continuation = tuple(context), tuple(continuation)
+        self.cut = cut
+        super().__init__(self.context, self.continuation, cut)
+
+    def __str__(self) -> str:
+        """Return the message for a caller who has no names for the request."""
+        return f"the logits are NaN or infinite; {self.REMEDY}"
+
+    REMEDY = (
+        "give --dtype float32 or bfloat16; if it is one of them, the base model or the adapter "
+        "holds such numbers"
+    )
 
 
 class TaskError(LoraBoundaryError):

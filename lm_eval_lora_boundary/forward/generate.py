@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from ..errors import NotFiniteError
 from .padding import padded
 from .requests import Generate
 from .rows import Indices
@@ -42,6 +43,9 @@ def write_responses(
 
     Returns:
         Token ids of the responses, by cut and request.
+
+    Raises:
+        NotFiniteError: A logit is NaN or infinite.
     """
     prompts = [request.prompt[skipped:] for request in requests]
     tokens, mask = padded(prompts, "left", beginning.mask.device)
@@ -50,7 +54,7 @@ def write_responses(
     last = torch.full((count,), width - 1)
     places = torch.stack([torch.arange(count), last], dim=1).to(tokens.device)
     states = texts.read(tokens, mask, places)  # (cuts, texts, hidden)
-    writing = _Responses(len(states), count, ending)
+    writing = _Responses(len(states), requests, ending)
     newest = model.greedy(states.flatten(0, 1)).cpu().numpy()
     while writing.add(newest):
         if writing.changed:
@@ -74,19 +78,29 @@ class _Responses:
         finished: The responses that have ended, by cut and request.
     """
 
-    def __init__(self, cuts: int, requests: int, ending: Ending) -> None:
+    def __init__(self, cuts: int, requests: Sequence[Generate], ending: Ending) -> None:
         """Start with an empty response to each request, under all cuts."""
-        self.cuts, self.texts = np.divmod(np.arange(cuts * requests), requests)
+        self._prompts = [request.prompt for request in requests]
+        count = len(requests)
+        self.cuts, self.texts = np.divmod(np.arange(cuts * count), count)
         self.parents: Indices = np.arange(len(self.cuts))
         self.newest: list[int] = []
         self.changed = False
-        self.finished: list[list[list[int]]] = [[[] for _ in range(requests)] for _ in range(cuts)]
+        self.finished: list[list[list[int]]] = [[[] for _ in requests] for _ in range(cuts)]
         self._ending = ending
-        self._requests = list(range(requests))  # by text
-        self._responses: list[list[int]] = [[] for _ in range(requests)]
+        self._requests = list(range(count))  # by text
+        self._responses: list[list[int]] = [[] for _ in requests]
 
     def add(self, tokens: Indices) -> bool:
-        """Add a token to the response of every pair, and return whether any pair goes on."""
+        """Add a token to the response of every pair, and return whether any pair goes on.
+
+        Raises:
+            NotFiniteError: A token is -1, since there is none.
+        """
+        if tokens.min() < 0:
+            wrong = int(tokens.argmin())
+            prompt = self._prompts[self._requests[self.texts[wrong]]]
+            raise NotFiniteError(prompt, cut=int(self.cuts[wrong]))
         before = len(self._responses)
         base = int(tokens.max()) + 1
         # ordered by text, then by token: texts that go on alike keep their order

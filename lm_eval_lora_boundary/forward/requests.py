@@ -27,6 +27,11 @@ class Score:
         return json.dumps(["score", self.context, self.continuation])
 
     @property
+    def tokens(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Token ids of what is read first, and of what is scored after it."""
+        return self.context, self.continuation
+
+    @property
     def beginning(self) -> tuple[int, ...]:
         """The tokens that are read before any logits are needed."""
         return self.context[:-1]
@@ -64,6 +69,11 @@ class Generate:
         """Everything in the request that decides the answer, as text."""
         settings = [self.until, self.max_new_tokens, self.options, self.number]
         return json.dumps(["generate", self.prompt, *settings], ensure_ascii=False)
+
+    @property
+    def tokens(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Token ids of what is read first, and none that are scored."""
+        return self.prompt, ()
 
     @property
     def beginning(self) -> tuple[int, ...]:

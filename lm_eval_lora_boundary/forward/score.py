@@ -8,6 +8,7 @@ from itertools import groupby
 
 import torch
 
+from ..errors import NotFiniteError
 from .loglikelihood import log_softmax
 from .padding import padded
 from .requests import Answers, Score
@@ -50,16 +51,21 @@ class Scores:
         """Score a batch, in which requests with the same context are next to each other.
 
         ``beginning`` is what all requests begin with, ``skipped`` tokens read as one text.
+
+        Raises:
+            NotFiniteError: A logit is NaN or infinite.
         """
         contexts, continuations = _plan(requests, skipped)
         sums = torch.zeros(self.cuts, len(requests), dtype=torch.float64)
         greedy = torch.ones(self.cuts, len(requests), dtype=torch.bool)
         texts = beginning.select([0] * len(contexts), skipped + _longest(contexts))
         self._read(texts, contexts, "left", sums, greedy)
+        _refuse_not_finite(sums, requests)
         if continuations:
             length = texts.mask.shape[1] + _longest(continuations)
             texts = texts.select([passage.parent for passage in continuations], length)
             self._read(texts, continuations, "right", sums, greedy)
+            _refuse_not_finite(sums, requests)
         return [
             list(zip(logprobs, exact, strict=True))
             for logprobs, exact in zip(sums.T.tolist(), greedy.T.tolist(), strict=True)
@@ -95,9 +101,35 @@ class Scores:
             wanted = target[here].to(logits.device)
             log_probs = log_softmax(logits, self.dtype)
             values = log_probs[index, wanted].double().cpu()
+            values[impossible(values, logits[index, wanted])] = torch.nan
             sums.index_put_((cut[here], request[here]), values, accumulate=True)
             wrong = (logits.argmax(dim=-1)[index] != wanted).cpu()
             greedy[cut[here][wrong], request[here][wrong]] = False
+
+
+def impossible(log_probs: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+    """Return where log-probabilities of ``-inf`` come from infinite logits of the same tokens.
+
+    Those of finite logits are roundings in half precision, which are small numbers and no fault.
+    All have shape (tokens,). The logits are only read if there is such a log-probability.
+    """
+    infinite = log_probs.isneginf()
+    return infinite & logits.isinf().to(infinite.device) if infinite.any() else infinite
+
+
+def _refuse_not_finite(sums: torch.Tensor, requests: Sequence[Score]) -> None:
+    """Raise a NotFiniteError if a sum of log-probabilities is NaN.
+
+    The softmax makes every log-probability NaN if one logit is NaN or +inf, or if all are -inf. So
+    looking at those of the targets is enough.
+
+    ``sums`` has shape (cuts, requests).
+    """
+    wrong = sums.isnan().nonzero()
+    if len(wrong):
+        cut, number = wrong[0].tolist()
+        request = requests[number]
+        raise NotFiniteError(request.context, request.continuation, cut)
 
 
 def _longest(passages: Sequence[_Passage]) -> int:

@@ -82,10 +82,16 @@ class SplitModel:
             yield from logits_in_pieces(head_only, states, vocabulary)
 
     def greedy(self, states: torch.Tensor) -> torch.Tensor:
-        """Return the most likely tokens (states,) for inputs of the head (states, hidden)."""
+        """Return the most likely tokens (states,) for inputs of the head (states, hidden).
+
+        It is -1 where a logit is NaN or +inf, or all are -inf: each of these is the largest for
+        torch. A single -inf is how some models rule a token out.
+        """
         tokens = torch.empty(len(states), dtype=torch.long, device=states.device)
         for piece, logits in self.pieces(states):
-            tokens[piece] = logits.argmax(dim=-1).to(tokens.device)
+            best = logits.argmax(dim=-1, keepdim=True)
+            finite = logits.gather(1, best).isfinite()
+            tokens[piece] = best.where(finite, -1).squeeze(1).to(tokens.device)
         return tokens
 
     @contextmanager

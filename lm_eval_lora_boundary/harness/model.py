@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 import transformers
+from lm_eval.api.instance import Instance
 from peft import PeftModel
 from tqdm import tqdm
 
@@ -24,6 +25,7 @@ from ..upstream.lm_eval_models import Collator
 from . import processes
 from .base_loader import BaseLM
 from .data_parallel import DataParallelLM
+from .finite import FiniteLogits, check_scored, named_by_text
 from .model_args import open_cut
 from .model_info import describe, signature
 from .provenance.base_name import base_of
@@ -182,6 +184,40 @@ class LoraBoundaryLM(NotingLM, CommandLineModel, DataParallelLM, BaseLM):
             answers.commit()
         super().set_cache_hook(cache_hook)
 
+    @exit_on_user_error()
+    def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
+        """Return the responses to requests, as ``hf`` does.
+
+        Raises:
+            ModelError: The logits of a request are NaN or infinite.
+        """
+        with named_by_text(self):
+            return super().generate_until(requests, disable_tqdm)
+
+    @exit_on_user_error()
+    def loglikelihood(
+        self, requests: list[Instance], disable_tqdm: bool = False
+    ) -> list[tuple[float, bool]]:
+        """Return the scores of continuations, as ``hf`` does.
+
+        Raises:
+            ModelError: The logits of a request are NaN or infinite.
+        """
+        with named_by_text(self):
+            return super().loglikelihood(requests, disable_tqdm)
+
+    @exit_on_user_error()
+    def loglikelihood_rolling(
+        self, requests: list[Instance], disable_tqdm: bool = False
+    ) -> list[float]:
+        """Return the scores of whole texts, as ``hf`` does.
+
+        Raises:
+            ModelError: The logits of a request are NaN or infinite.
+        """
+        with named_by_text(self):
+            return super().loglikelihood_rolling(requests, disable_tqdm)
+
     @property
     def filler(self) -> int:
         """The token that pads scored texts."""
@@ -199,6 +235,8 @@ class LoraBoundaryLM(NotingLM, CommandLineModel, DataParallelLM, BaseLM):
                     )
             # PEFT would also look for the invocation tokens in the padding.
             kwargs["alora_offsets"] = offsets(model, context, kwargs["attention_mask"])
+        check = FiniteLogits(kwargs["attention_mask"], len(context))
+        kwargs["logits_processor"] = [*kwargs.get("logits_processor", ()), check]
         return super()._model_generate(context, *args, **kwargs)
 
     def _loglikelihood_tokens(
@@ -251,15 +289,18 @@ class LoraBoundaryLM(NotingLM, CommandLineModel, DataParallelLM, BaseLM):
                     batch = Batch(pairs, self.max_length, self.device, self.filler)
                     logits = scored_logits(self._model_call, head, batch)
                     rows = batch.split(log_softmax(logits, self.softmax_dtype))
-                for (name, context, continuation), log_probs in zip(chunk, rows, strict=True):
+                    own = batch.split(logits)
+                for place, (name, context, continuation) in enumerate(chunk):
                     # One row answers all one-token continuations of its context.
                     for key, tokens, shared in collator.get_cache(
                         req_str=name,
                         cxt_toks=context,
                         cont_toks=continuation,
-                        logits=log_probs.unsqueeze(0),
+                        logits=rows[place].unsqueeze(0),
                     ):
                         answer = score(shared[0], tokens) if mine else None
+                        if answer is not None:
+                            check_scored(answer, own[place], context, tokens)
                         answers.append(answer)
                         if key is not None and mine:
                             self.cache_hook.add_partial("loglikelihood", key, answer)

@@ -11,9 +11,10 @@ from typing import Any, TypeVar
 from lm_eval.api.instance import Instance
 
 from ..cuts.keep import Cut
-from ..errors import TaskError
+from ..errors import NotFiniteError, TaskError
 from ..forward.requests import Answer, Generate, Request, Score
 from ..upstream.lm_eval_models import handle_stop_sequences
+from .finite import named_by_document
 from .generation_args import as_text, check_max_length, check_names, completed
 from .model_info import describe
 from .sweep_model import SweepModel
@@ -37,6 +38,7 @@ class SweepLM(SweepModel):
 
     _answers: AnswerSource | None = None
     _task = ""
+    _instances: Sequence[Instance] = ()  # the requests of the task, as lm-eval made them
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Load the base model and the whole adapter, as :class:`.SweepModel` does."""
@@ -96,8 +98,8 @@ class SweepLM(SweepModel):
         answers: dict[int, _T] = {}
         for task in dict.fromkeys(tasks):
             numbers = [number for number, name in enumerate(tasks) if name == task]
-            self._task = task
-            answers |= zip(numbers, answer([requests[number] for number in numbers]), strict=True)
+            self._task, self._instances = task, [requests[number] for number in numbers]
+            answers |= zip(numbers, answer(self._instances), strict=True)
         return [answers[number] for number in range(len(requests))]
 
     def _loglikelihood_tokens(
@@ -141,7 +143,12 @@ class SweepLM(SweepModel):
 
     def _ask(self, requests: Sequence[Request]) -> Sequence[Answer]:
         assert self._answers is not None  # lm-eval calls the model only within `evaluated`
-        return self._answers(requests, self._task)
+        try:
+            return self._answers(requests, self._task)
+        except NotFiniteError as error:
+            tokens = (error.context, error.continuation)
+            number = [each.tokens for each in requests].index(tokens)
+            raise named_by_document(error, self, self._task, number, self._instances) from error
 
     def _as_prompt(self, text: str, arguments: dict[str, Any]) -> Generate:
         try:

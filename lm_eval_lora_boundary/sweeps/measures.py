@@ -11,7 +11,7 @@ from functools import partial
 from ..cuts.families import Adapted, Importance, each
 from ..cuts.fingerprint import json_sha256
 from ..cuts.importance import output_norms, update_norms
-from ..errors import OutputError
+from ..errors import ModelError, NotFiniteError, OutputError
 from ..forward.requests import Answer, Generate, Request
 from ..harness.evaluation import Evaluation
 from ..harness.sweep_lm import SweepLM, made_up_answers
@@ -67,6 +67,11 @@ def _by_output(lm: SweepLM, evaluation: Evaluation, scheduler: Scheduler) -> Imp
     first = [text for texts in prompts.values() for text in list(texts)[:_PROMPTS]]
     with lm.precision():
         found = output_norms(lm.cut, first, lm.device)
+    if not all(map(math.isfinite, found.values())):
+        raise ModelError(
+            "family=output: LoRA's output on the first prompts is NaN or infinite in "
+            f"{lm.model.dtype}; {NotFiniteError.REMEDY}"
+        )
     # a resumed run must not order layers in another way because of rounding
     noted = scheduler.noted(f"LoRA's output on {json_sha256(first)}", json.dumps(found))
     try:

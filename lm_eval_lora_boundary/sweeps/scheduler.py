@@ -10,12 +10,13 @@ from functools import partial
 from itertools import groupby
 from typing import TypeVar
 
-from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
+from accelerate.utils.memory import clear_device_cache
 
 from ..cuts.keep import Cut
-from ..errors import ModelError
+from ..errors import ModelError, NotFiniteError
 from ..forward.requests import Answer, Answers, Generate, Request, Score, key
 from ..harness import processes
+from ..harness.memory import out_of_memory
 from ..harness.sweep_lm import AnswerSource
 from .engines import Engines
 from .progress import Progress
@@ -210,7 +211,12 @@ class Scheduler:
         if all(present >= names for present in self._present(batch)):
             self._progress.answered(batch, [])
             return True
-        answers = _unless_out_of_memory(partial(answer, batch))
+        try:
+            answers = _unless_out_of_memory(partial(answer, batch))
+        except NotFiniteError as error:
+            number = error.cut
+            assert isinstance(number, int)  # an engine does not know what cuts are called
+            raise NotFiniteError(error.context, error.continuation, str(cuts[number])) from error
         if answers is None:
             return False
         self._store.put(cuts, zip(map(self._key, batch), answers, strict=True))
@@ -222,8 +228,8 @@ def _unless_out_of_memory(work: Callable[[], _T]) -> _T | None:
     """Return the result of ``work``, or None if memory runs out."""
     try:
         return work()
-    except RuntimeError as error:
-        if not should_reduce_batch_size(error):
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
             raise
         return None
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ..cuts.activated import special_tokens
 from ..cuts.keep import Cut
-from ..errors import AdapterError, LoraBoundaryError, ModelError
+from ..errors import AdapterError, LoraBoundaryError, ModelError, NotFiniteError
 from ..forward.fork import Fork
 from ..forward.loglikelihood import plain_score, scores_agree
 from ..forward.requests import Answer, Answers, Generate, Score
@@ -45,7 +45,13 @@ class Trial:
             Score(tuple(self._tokens[:end][-room:]), tuple(self._tokens[end : end + 2]))
             for end in (3, len(self._tokens) - 3)
         ]
-        toggled = toggle.prepare(self._requests, self._cuts)(self._requests)
+        try:
+            toggled = toggle.prepare(self._requests, self._cuts)(self._requests)
+        except NotFiniteError as error:
+            assert isinstance(error.cut, int)
+            raise ModelError(
+                f"in a trial on made-up tokens with {self._cuts[error.cut]}, {error}"
+            ) from error
         with lm.precision():
             whole = [
                 plain_score(

@@ -8,6 +8,7 @@ from functools import partial
 import torch
 
 from ..cuts.keep import Cut
+from ..errors import NotFiniteError
 from ..forward.requests import Answer, Answers, Generate, Request, Score, key
 from ..harness.sweep_model import SweepModel
 
@@ -40,15 +41,21 @@ class Toggle:
     def _answer(self, cuts: Sequence[Cut], requests: Sequence[Request]) -> list[Answers]:
         answers: list[Answers] = [[] for _ in requests]
         try:
-            for cut in cuts:
+            for number, cut in enumerate(cuts):
                 self._lm.cut.move(cut)
-                for under_cuts, answer in zip(
-                    answers, self._answer_in_force(requests), strict=True
-                ):
+                found = self._answer_under(number, requests)
+                for under_cuts, answer in zip(answers, found, strict=True):
                     under_cuts.append(answer)
         finally:
             self._lm.cut.move(self._lm.layers - 1)
         return answers
+
+    def _answer_under(self, number: int, requests: Sequence[Request]) -> list[Answer]:
+        """Answer requests under the current cut, which has this number."""
+        try:
+            return self._answer_in_force(requests)
+        except NotFiniteError as error:
+            raise NotFiniteError(error.context, error.continuation, number) from error
 
     def _answer_in_force(self, requests: Sequence[Request]) -> list[Answer]:
         """Answer requests under the current cut."""

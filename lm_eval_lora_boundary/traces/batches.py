@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
-from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
+from accelerate.utils.memory import clear_device_cache
 
 from ..errors import ModelError
 from ..forward.memory import rows_that_fit
+from ..harness.memory import out_of_memory
 from .gold import Gold
 from .lm import TraceLM
 
@@ -53,8 +54,8 @@ def in_batches(
         chosen = order[len(found) : len(found) + rows]
         try:
             results = read([documents[i] for i in chosen])
-        except RuntimeError as error:
-            if not should_reduce_batch_size(error):
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
                 raise
             if len(chosen) == 1:
                 raise ModelError(

@@ -17,7 +17,7 @@ from torch import nn
 
 from ..cuts.activated import invocation
 from ..cuts.keep import Cut
-from ..errors import AdapterError, ModelError
+from ..errors import AdapterError, ModelError, NotFiniteError
 from ..forward.loglikelihood import Batch, log_softmax, plain_score, scored_logits, scores_agree
 from .batches import in_batches, length, usual_rows
 from .gates import Gates, InseparableError, checkpointed
@@ -123,11 +123,13 @@ class Differentiator:
     def _read_batch(self, documents: Sequence[Gold]) -> list[Gradient]:
         values, derivatives = zip(*(self._each(documents, s) for s in STRENGTHS), strict=True)
         logprob, derivative = np.stack(values, axis=1), np.stack(derivatives, axis=1)
-        if not (np.isfinite(logprob).all() and np.isfinite(derivative).all()):
-            raise ModelError(
-                f"the gradient of {type(self._lm.model.get_base_model()).__name__} is not finite "
-                f"in {self._lm.model.dtype}; give --dtype float32 or bfloat16"
-            )
+        for document, *found in zip(documents, logprob, derivative, strict=True):
+            if not all(np.isfinite(numbers).all() for numbers in found):
+                raise ModelError(
+                    f"document {document.doc_id}: the gradient of "
+                    f"{type(self._lm.model.get_base_model()).__name__} is NaN or infinite in "
+                    f"{self._lm.model.dtype}; {NotFiniteError.REMEDY}"
+                )
         return [Gradient(*each) for each in zip(logprob, derivative, strict=True)]
 
     def _each(self, documents: Sequence[Gold], strength: float) -> tuple[Array, Array]:
@@ -211,6 +213,12 @@ def measure(
     def read(some: Sequence[Gold]) -> list[float]:
         with torch.no_grad():
             values: list[float] = _array(gold_logprobs(lm, *_laid_out(lm, some))).tolist()
+        for document, value in zip(some, values, strict=True):
+            if not np.isfinite(value):
+                raise ModelError(
+                    f"document {document.doc_id}: its logits under {lm.cut.current} are NaN or "
+                    f"infinite in {lm.model.dtype}; {NotFiniteError.REMEDY}"
+                )
         return values
 
     with lm.cut:

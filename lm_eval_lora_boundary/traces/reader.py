@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from ..cuts.activated import on_head
-from ..errors import AdapterError, ModelError
+from ..errors import AdapterError, ModelError, NotFiniteError
 from ..forward.loglikelihood import Batch, log_softmax, plain_score, scores_agree
 from .batches import in_batches, length, usual_rows
 from .gold import Gold
@@ -112,7 +112,7 @@ class Reader:
             expected, _ = self._column(own, gold[ends])
         logprobs = logprob.view(layers, scored).double().cpu().numpy()
         ranks = rank.view(layers, scored).cpu().numpy()
-        self._check_finite(logprobs)
+        self._check_finite(logprobs, batch.lengths, documents)
         for ours, theirs in zip(logprobs[-1, ends.cpu().numpy()], expected.tolist(), strict=True):
             self._compare(float(ours), theirs, "the model itself")
         parts = np.cumsum(batch.lengths)[:-1]
@@ -147,12 +147,21 @@ class Reader:
             ranks.append(larger.sum(dim=1).long())
         return torch.cat(log_probs).squeeze(1), torch.cat(ranks)
 
-    def _check_finite(self, logprobs: npt.NDArray[np.float64]) -> None:
-        if not np.isfinite(logprobs).all():
-            layer = int(np.argmin(np.isfinite(logprobs).all(axis=1)))
+    def _check_finite(
+        self,
+        logprobs: npt.NDArray[np.float64],
+        lengths: Sequence[int],
+        documents: Sequence[Gold],
+    ) -> None:
+        """Refuse log-probabilities (layers, scored) that are not all finite."""
+        wrong = np.argwhere(~np.isfinite(logprobs))
+        if len(wrong):
+            layer, place = wrong[0]  # the lowest layer
+            document = documents[int(np.searchsorted(np.cumsum(lengths), place, side="right"))]
             raise ModelError(
-                f"the logits of {type(self._model).__name__} read out at layer {layer} are not "
-                f"finite in {self._lm.model.dtype}; give --dtype float32 or bfloat16"
+                f"document {document.doc_id}: the logits of {type(self._model).__name__} read out "
+                f"at layer {layer} are NaN or infinite in {self._lm.model.dtype}; "
+                f"{NotFiniteError.REMEDY}"
             )
 
     def _compare(self, ours: float, own: float, whose: str) -> None:

@@ -7,6 +7,7 @@ requests to all of them together.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 
 from ..cuts.base_model import loading_base
 from ..cuts.keep import Cut
-from ..errors import ModelError, TaskError
+from ..errors import ModelError, NotFiniteError, TaskError
 from ..forward.requests import Answer, Answers, Generate, Request, Score, key
 from .sweep_lm import VllmSweepLM
 
@@ -71,8 +72,11 @@ class Vllm:
                 lora_request=[adapters.get(cut) for _, cut in rows],
                 use_tqdm=False,
             )
-            for (number, _), output in zip(rows, outputs, strict=True):
-                answers[number].append(self._answer(requests[number], output))
+            for (number, cut), output in zip(rows, outputs, strict=True):
+                answer = self._answer(requests[number], output)
+                if not isinstance(answer, str) and not math.isfinite(answer[0]):
+                    raise NotFiniteError(*requests[number].tokens, cuts.index(cut))
+                answers[number].append(answer)
         return answers
 
     def _start(self, cuts: Sequence[Cut]) -> None:

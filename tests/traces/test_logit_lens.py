@@ -280,7 +280,7 @@ def test_a_model_that_does_more_after_its_layers_is_refused(
 def test_logits_that_are_not_finite_are_refused(lm: TraceLM) -> None:
     with torch.no_grad():
         lm.model.get_base_model().model.layers[2].mlp.down_proj.base_layer.weight.fill_(torch.inf)
-    with pytest.raises(ModelError, match="layer 2 are not finite"):
+    with pytest.raises(ModelError, match="layer 2 are NaN or infinite"):
         Reader(lm).read(GOLD)
 
 
