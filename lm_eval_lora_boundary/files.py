@@ -7,10 +7,11 @@ each other.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from .errors import OutputError
 from .untrusted import open_regular, parse_json, read_json
@@ -52,6 +53,66 @@ def write_bytes(path: Path, content: bytes) -> None:
         temporary.replace(path)
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def lock(folder: Path, name: str = ".lock", shown: Path | None = None) -> IO[str]:
+    """Lock a folder, which is created, for this process; close the result to unlock it.
+
+    The system unlocks it however the process ends.
+
+    Args:
+        folder: The folder.
+        name: File in it that is locked.
+        shown: What to call the folder in messages; None for its name.
+
+    Raises:
+        OutputError: Another process has locked it, or it cannot be written.
+    """
+    import fcntl  # not on Windows, where tables and reports of copied results still work
+
+    path, shown = folder / name, shown or folder
+    while True:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            # not through a link, and without waiting for the other end of a pipe
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            file = os.fdopen(os.open(path, flags, 0o666), "w")
+        except OSError as error:
+            raise OutputError(f"{shown} cannot be written: {error.strerror}") from error
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.close()
+            raise OutputError(
+                f"another process is working in {shown}; wait for it, or choose another --output"
+            ) from error
+        except OSError as error:
+            file.close()
+            raise OutputError(f"{shown} cannot be locked: {error.strerror}") from error
+        if path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno())):
+            return file
+        file.close()  # the process that had locked it has just removed it
+
+
+def flush(folder: Path) -> None:
+    """Make sure that all files of a folder and their names are on disk."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb+") as file:
+                os.fsync(file.fileno())
+        else:
+            flush_names(path)
+    flush_names(folder)
+
+
+def flush_names(folder: Path) -> None:
+    """Make sure that the names in a folder are on disk, if the system can do that."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def file_name(name: str) -> str:

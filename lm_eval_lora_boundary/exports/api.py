@@ -105,7 +105,7 @@ def export(
     facts = cut.facts | _names(peft, adapter, bases)
     if isinstance(cut, AdapterCut):
         facts |= _vllm(cut, check)
-    with whole_folder(output) as folder:
+    with whole_folder(output, force=force) as folder:
         cut.write(folder, output)
         if merge and not has_tokenizer(files):
             save_tokenizer(bases, folder, output)

@@ -6,17 +6,17 @@ transaction in a write-ahead log: after a crash, the file holds whole batches.
 
 from __future__ import annotations
 
-import fcntl
 import math
 import os
 import re
 import sqlite3
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from ..cuts.keep import Cut
 from ..errors import OutputError
+from ..files import lock
 from ..forward.requests import Answer, Answers
 
 _PATIENCE = 60.0  # seconds that a process waits while another one writes
@@ -45,7 +45,7 @@ class AnswerStore:
                 not one of this class.
         """
         self._path = folder / "answers.sqlite"
-        self._lock = None if joins else _lock(folder)
+        self._lock = None if joins else lock(folder)
         try:
             if self._path.is_symlink() or (self._path.exists() and not self._path.is_file()):
                 raise OutputError(
@@ -63,6 +63,7 @@ class AnswerStore:
         except sqlite3.Error as error:
             self._unlock()
             raise OutputError(f"{self._path} cannot be used: {error}; {_REMEDY}") from error
+        self._file = self._path.stat()
 
     def _refuse_foreign(self) -> None:
         """Refuse a file with other tables, or with triggers and views, which act when it is read.
@@ -138,6 +139,7 @@ class AnswerStore:
             for request, under_cuts in answers
             for cut, answer in zip(cuts, under_cuts, strict=True)
         ]
+        self._check_still_there()
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             with self._connection:  # commits, or rolls back
@@ -160,10 +162,24 @@ class AnswerStore:
         ((value,),) = self._rows("SELECT value FROM notes WHERE name = ?", name)
         return str(value)
 
+    def _check_still_there(self) -> None:
+        """Refuse to go on writing to a file that has been removed and is lost in the end."""
+        try:
+            same = os.path.samestat(self._path.stat(), self._file)
+        except OSError:
+            same = False
+        if not same:
+            raise OutputError(
+                f"{self._path} was removed or replaced during the run; run the same command again"
+            )
+
     def _failure(self, error: sqlite3.Error) -> OutputError:
+        remedy = "free some space, or choose another --output, then"
+        if "locked" in str(error):
+            remedy = "end the program that has opened the file, then"
         return OutputError(
-            f"{self._path} cannot be written: {error}. Answers stored so far are safe; free some "
-            "space, or choose another --output, then run the same command again to resume."
+            f"{self._path} cannot be written: {error}. Answers stored so far are safe; {remedy} "
+            "run the same command again to resume."
         )
 
     def close(self) -> None:
@@ -196,25 +212,3 @@ def _answer(response: Any, loglikelihood: Any, is_greedy: Any) -> Answer | None:
         return None
     # SQLite stores NaN as NULL
     return (math.nan if loglikelihood is None else float(loglikelihood), bool(is_greedy))
-
-
-def _lock(folder: Path) -> IO[str]:
-    """Lock the folder for this process; the system unlocks it however the process ends."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        # not through a link, and without waiting for the other end of a pipe
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        file = os.fdopen(os.open(folder / ".lock", flags, 0o666), "w", closefd=True)
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be written: {error.strerror}") from error
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        file.close()
-        raise OutputError(
-            f"another process is working in {folder}; wait for it, or choose another --output"
-        ) from error
-    except OSError as error:
-        file.close()
-        raise OutputError(f"{folder} cannot be locked: {error.strerror}") from error
-    return file

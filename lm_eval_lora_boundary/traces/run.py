@@ -8,7 +8,8 @@ gradient is asked for, the whole adapter also runs forward and back at several s
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from ..cuts.keep import Cut
-from ..errors import OutputError, TaskError
-from ..files import PLOTS, TRACE, TRACED_FULL, file_name, write_text
+from ..errors import ModelError, TaskError
+from ..files import PLOTS, TRACE, TRACED_FULL, file_name, lock, write_text
 from ..harness import processes
 from ..harness.evaluation import Evaluation
 from ..harness.signature import describe_run, signature
@@ -62,7 +63,19 @@ def run(
     processes.refuse_several("trace")
     manager = task_manager(settings.include_path, settings.model_arguments())
     names = find_tasks(manager, settings.tasks)
-    _make(output)
+    with closing(lock(output, ".trace-lock")):
+        return _run(manager, names, settings, output, model, prints_notes)
+
+
+def _run(
+    manager: Any,
+    names: Sequence[str],
+    settings: TraceSettings,
+    output: Path,
+    model: PreTrainedModel | None,
+    prints_notes: bool,
+) -> dict[str, Any]:
+    """Trace tasks that exist, in a folder that is locked."""
     tasks = LoadedTasks(manager, names, settings.split, settings.documents)
     for name, task in tasks.tasks.items():
         refuse_perplexity(name, task)
@@ -78,12 +91,14 @@ def run(
         _check_document(name, found.documents, settings.document)
     entries: dict[str, Any] = {}
     for name, found in answers.items():
-        readings = _read(lm, name, found.documents, models, settings.batch_size)
+        with _of_task(name):
+            readings = _read(lm, name, found.documents, models, settings.batch_size)
         entries[name] = _entry(found, readings)
         lines = _document_lines(lm, found.documents, readings)
         if differentiator is not None:
-            gradients = _differentiate(differentiator, name, found.documents, settings)
-            measured = _measure(lm, name, found.documents, settings)
+            with _of_task(name):
+                gradients = _differentiate(differentiator, name, found.documents, settings)
+                measured = _measure(lm, name, found.documents, settings)
             entries[name]["gradient"] = layer_map(gradients, measured)
             for number, (line, gradient) in enumerate(zip(lines, gradients, strict=True)):
                 line["gradient"] = gradient_row(gradient, measured, number)
@@ -101,12 +116,13 @@ def run(
     return summary
 
 
-def _make(output: Path) -> None:
-    """Create the folder before any long work starts."""
+@contextmanager
+def _of_task(name: str) -> Iterator[None]:
+    """Say which task an error is about."""
     try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{output} cannot be created: {error.strerror}") from error
+        yield
+    except ModelError as error:
+        raise ModelError(f"{name}: {error}") from error
 
 
 def _check_document(name: str, documents: Sequence[Gold], doc_id: int | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,11 @@ from typing import Any
 import torch
 from lm_eval.models.huggingface import HFLM
 from peft import PeftModel
+from safetensors import SafetensorError
 from transformers import ProgressCallback, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
+from ..errors import ModelError, OutputError, first_line
 from .data import Rows
 from .run_folder import COMPLETE
 from .settings import TrainSettings
@@ -24,6 +27,15 @@ class _Trainer(SFTTrainer):  # type: ignore[misc]
         # otherwise PEFT asks the hub for the base model's vocabulary, which training never changes
         self.model.save_pretrained(output_dir, save_embedding_layers=False)
 
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        try:
+            super()._save_checkpoint(model, trial)
+        except (OSError, RuntimeError, SafetensorError) as error:  # RuntimeError: torch.save's
+            raise OutputError(
+                f"{self.args.output_dir} cannot be written ({first_line(error)}); earlier "
+                "checkpoints are safe: make room, and run the same command again to go on"
+            ) from error
+
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Write no model card: checkpoint folders are deleted later."""
 
@@ -33,7 +45,24 @@ class _MarkComplete(TrainerCallback):
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Mark the checkpoint of this step."""
-        (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
+        mark = Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE
+        try:
+            mark.touch()
+        except OSError as error:
+            raise OutputError(f"{mark} cannot be written: {error.strerror}") from error
+
+
+class _Finite(TrainerCallback):
+    """Ends a run whose loss is no number any more; the trainer would hide that and go on."""
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        """Check the mean loss since the last log entry."""
+        loss = (logs or {}).get("loss")
+        if loss is not None and not math.isfinite(loss):
+            raise ModelError(
+                f"the loss is {loss} at step {state.global_step}, so training has failed; give a "
+                "smaller --lr or another --dtype, and another --output"
+            )
 
 
 class _Progress(ProgressCallback):
@@ -54,7 +83,7 @@ def make_trainer(
         args=_arguments(base, settings, checkpoints),
         train_dataset=rows.dataset(),
         processing_class=base.tokenizer,
-        callbacks=[_MarkComplete()],
+        callbacks=[_MarkComplete(), _Finite()],
     )
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(_Progress())
@@ -85,6 +114,7 @@ def _arguments(base: HFLM, settings: TrainSettings, checkpoints: Path) -> SFTCon
             dataset_kwargs={"skip_prepare_dataset": True},
             logging_steps=0.01,  # as a share of all steps: a loss curve of 100 points
             logging_first_step=True,
+            logging_nan_inf_filter=False,  # it would hide a failed run
             save_steps=settings.save_steps,
             save_total_limit=2,
             report_to="none",

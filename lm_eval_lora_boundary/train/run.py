@@ -8,15 +8,21 @@ from __future__ import annotations
 
 import json
 import logging
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import torch
 from lm_eval.api.task import Task
-from peft import PeftModel
+from peft import PeftModel, get_peft_model_state_dict
+from safetensors import SafetensorError
 from transformers import set_seed
+from trl import SFTTrainer
 
 from ..cuts.adapter_folder import open_adapter
+from ..errors import ModelError, OutputError, first_line
 from ..harness import processes
+from ..harness.memory import out_of_memory
 from ..harness.model_info import versions
 from ..harness.prompts import Prompts
 from .data import Rows, build_rows, load_task
@@ -46,9 +52,10 @@ def train(settings: TrainSettings, output: str | Path, *, command: str | None = 
     Raises:
         TaskError: The task is unknown or cannot be trained on.
         BoundaryError: The boundary is out of range or leaves nothing to train.
-        ModelError: The base model cannot be loaded or is not a decoder-only model.
+        ModelError: The base model cannot be loaded or is not a decoder-only model; or memory runs
+            out, or the loss is no number any more.
         AdapterError: A target module does not exist or cannot be adapted.
-        OutputError: The folder holds another run or other files.
+        OutputError: The folder holds another run or other files, or cannot be written.
         LoraBoundaryError: Several processes were started.
     """
     # On a CPU, the trainer goes by WORLD_SIZE alone.
@@ -57,6 +64,12 @@ def train(settings: TrainSettings, output: str | Path, *, command: str | None = 
     if folder.finished:
         logger.info("%s is already finished; nothing to do", folder.path)
         return folder.path
+    with closing(folder):
+        _run(settings, folder, command or f"train({settings!r}, {str(output)!r})")
+    return folder.path
+
+
+def _run(settings: TrainSettings, folder: RunFolder, command: str) -> None:
     task = load_task(settings.task, settings.include_path)
     base = load_base(settings)
     prompts = Prompts(
@@ -75,7 +88,7 @@ def train(settings: TrainSettings, output: str | Path, *, command: str | None = 
     model = add_lora(base.model, settings)
     checkpoint = folder.begin(
         {
-            "command": command or f"train({settings!r}, {str(output)!r})",
+            "command": command,
             "settings": settings.as_json(),
             "base": identity,
             "task": _task_identity(task, prompts, max_length),
@@ -85,7 +98,7 @@ def train(settings: TrainSettings, output: str | Path, *, command: str | None = 
         }
     )
     trainer = make_trainer(model, base, rows, settings, folder.checkpoints)
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    _train(trainer, checkpoint, settings)
     _save(model, folder, settings)
     results = training_results(trainer, rows, settings, checkpoint)
     folder.finish(results | {"adapter_sha256": open_adapter(folder.path).sha256})
@@ -97,19 +110,48 @@ def train(settings: TrainSettings, output: str | Path, *, command: str | None = 
         results["final_loss"],
         results["tokens_per_second"],
     )
-    return folder.path
+
+
+def _train(trainer: SFTTrainer, checkpoint: Path | None, settings: TrainSettings) -> None:
+    """Train to the end, and say how far it got if it does not get there."""
+    try:
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        raise ModelError(
+            f"out of memory with {settings.micro} documents in a forward pass; give a smaller "
+            "--micro-batch-size or --max-length, and another --output"
+        ) from error
+    except KeyboardInterrupt as interrupt:
+        step, steps, every = trainer.state.global_step, trainer.state.max_steps, settings.save_steps
+        raise KeyboardInterrupt(
+            f"after step {step} of {steps}; checkpoints are written every {every} steps"
+        ) from interrupt
 
 
 def _save(model: PeftModel, folder: RunFolder, settings: TrainSettings) -> None:
     """Save the adapter, without a tokenizer, which training does not change."""
+    tensors = get_peft_model_state_dict(model, save_embedding_layers=False).values()
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors):
+        raise ModelError(
+            "the trained adapter holds NaN or infinite numbers, so training has failed; give a "
+            "smaller --lr or another --dtype, and another --output"
+        )
     card = (
         "---\nlibrary_name: peft\n---\n"
         f"# LoRA for {settings.task}\n\n"
         f"Trained with `lora-boundary train` on the lm-eval task `{settings.task}`. "
         "`training.json` records all settings, the data and the loss curve.\n"
     )
-    (folder.path / "README.md").write_text(card, encoding="utf-8")  # PEFT adds metadata
-    model.save_pretrained(str(folder.path), save_embedding_layers=False)
+    try:
+        (folder.path / "README.md").write_text(card, encoding="utf-8")  # PEFT adds metadata
+        model.save_pretrained(str(folder.path), save_embedding_layers=False)
+    except (OSError, SafetensorError) as error:
+        raise OutputError(
+            f"{folder.path} cannot be written ({first_line(error)}); the checkpoints are safe: "
+            "make room, and run the same command again to go on"
+        ) from error
 
 
 def _log_rows(rows: Rows, max_length: int) -> None:

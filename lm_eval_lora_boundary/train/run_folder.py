@@ -1,7 +1,7 @@
 """The output folder of a training run.
 
 DIR/training.json    settings, data and results
-DIR/checkpoints/     until the run has finished
+DIR/checkpoints/     until the run has finished; locked while a process trains
 DIR/adapter_config.json, adapter_model.safetensors, README.md    from then on
 """
 
@@ -11,14 +11,17 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ..cuts.adapter_folder import open_adapter
 from ..errors import AdapterError, OutputError
-from ..files import read_object, write_text
+from ..files import flush, lock, read_object, write_text
 
 TRAINING = "training.json"
+CHECKPOINTS = "checkpoints"
 COMPLETE = "complete"  # empty file in every checkpoint that is fully written
+# what a run that was killed at once may leave in its folder
+_BEGINNING = {CHECKPOINTS, f".{TRAINING}.writing"}
 # keys of training.json that must be the same when a run resumes, and their names in messages
 _IDENTITY = {"settings": "settings", "base": "base model", "rows": "training data"}
 
@@ -39,14 +42,15 @@ class RunFolder:
             OutputError: The folder holds other files, or a run with different settings.
         """
         self.path = Path(path).expanduser()
-        self.checkpoints = self.path / "checkpoints"
+        self.checkpoints = self.path / CHECKPOINTS
         self.record: dict[str, Any] = {}
+        self._lock: IO[str] | None = None
         if self.path.exists() and not self.path.is_dir():
             raise OutputError(f"output={path} is a file; give a folder")
         if (self.path / TRAINING).is_file():
             self.record = self._read()
             self._check_same("settings", settings)
-        elif self.path.is_dir() and any(self.path.iterdir()):
+        elif self.path.is_dir() and {file.name for file in self.path.iterdir()} - _BEGINNING:
             raise OutputError(
                 f"output={path} is not empty and has no {TRAINING}; give a new or empty folder"
             )
@@ -67,6 +71,7 @@ class RunFolder:
             raise OutputError(f"{self.path} lacks its adapter ({error}); {remedy}") from error
         if sha256 != self.record.get("adapter_sha256"):
             raise OutputError(f"the adapter in {self.path} was changed after training; {remedy}")
+        self._remove_checkpoints()  # if the run was killed before it could
         return True
 
     def begin(self, record: Mapping[str, Any]) -> Path | None:
@@ -76,24 +81,49 @@ class RunFolder:
             The checkpoint to resume from, or None to start from the beginning.
 
         Raises:
-            OutputError: The folder cannot be written, or holds a run with a different base model
-                or different training data.
+            OutputError: The folder cannot be written, another process trains there, or it holds a
+                run with a different base model or different training data.
         """
+        self._lock = lock(self.checkpoints)
+        if (self.path / TRAINING).is_file():  # perhaps another process has begun in the meantime
+            self.record = self._read()
         if self.record:
             for key in _IDENTITY:
                 self._check_same(key, record[key])
-        try:
-            self.checkpoints.mkdir(parents=True, exist_ok=True)
-            self._write({**record, "finished": False})
-        except OSError as error:
-            raise OutputError(f"output={self.path} cannot be written: {error}") from error
+        if self.record.get("finished"):
+            self._remove_checkpoints()
+            raise OutputError(
+                f"another process has just finished the run in {self.path}; nothing is left to do"
+            )
+        self._write({**record, "finished": False})
         complete = [folder.parent for folder in self.checkpoints.glob(f"checkpoint-*/{COMPLETE}")]
-        return max(complete, key=lambda folder: int(folder.name.rpartition("-")[2]), default=None)
+        newest = max(complete, key=lambda folder: int(folder.name.rpartition("-")[2]), default=None)
+        # The trainer removes the folder that changed first, which need not be the oldest
+        # checkpoint once some are half written or half removed.
+        for other in set(self.checkpoints.glob("checkpoint-*")) - {newest}:
+            shutil.rmtree(other, ignore_errors=True)
+        return newest
 
     def finish(self, results: Mapping[str, Any]) -> None:
-        """Record the results after the adapter is saved, and delete the checkpoints."""
+        """Record the results after the adapter is saved, and delete the checkpoints.
+
+        Raises:
+            OutputError: They cannot be written.
+        """
+        try:
+            flush(self.path)  # before what it could be trained from again is gone
+        except OSError as error:
+            raise OutputError(f"{self.path} cannot be written: {error.strerror}") from error
         self._write({**self.record, **results, "finished": True})
-        shutil.rmtree(self.checkpoints)
+        self._remove_checkpoints()
+
+    def close(self) -> None:
+        """Let other processes work in the folder."""
+        if self._lock is not None:
+            self._lock.close()
+
+    def _remove_checkpoints(self) -> None:
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
 
     def _read(self) -> dict[str, Any]:
         remedy = "give a new or empty folder"

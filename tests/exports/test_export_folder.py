@@ -44,7 +44,7 @@ def killed(where: str, base: Path, adapter: Path, output: Path) -> int:
     return subprocess.run([sys.executable, "-c", code], capture_output=True).returncode
 
 
-@pytest.mark.parametrize("where", ["adapter.AdapterCut.verify", "folder._flush_folder"])
+@pytest.mark.parametrize("where", ["adapter.AdapterCut.verify", "folder.flush"])
 def test_a_killed_export_leaves_nothing_that_looks_like_one(
     tiny: Any, tmp_path: Path, where: str
 ) -> None:
@@ -113,7 +113,7 @@ def test_a_full_disk_leaves_the_older_export_alone(
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(folder, "_flush", full)
+    monkeypatch.setattr(folder, "flush", full)
     with pytest.raises(OutputError, match="cannot be written: No space left on device"):
         run(base, adapter, 1, tmp_path / "out", force=True)
     with pytest.raises(OutputError, match="No space left"):

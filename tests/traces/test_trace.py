@@ -332,7 +332,7 @@ def test_a_missing_adapter_or_an_unusable_folder_is_refused(
     base, adapter = tiny()
     (tmp_path / "file").write_text("")
     options: dict[str, Any] = {"include_path": str(task_folder), "device": "cpu"}
-    with pytest.raises(OutputError, match="cannot be created"):
+    with pytest.raises(OutputError, match="cannot be written"):
         trace(str(base), adapter, "tiny_words", tmp_path / "file/out", **options)
     with pytest.raises(AdapterError):
         trace(str(base), tmp_path / "none", "tiny_words", tmp_path / "out", **options)
