@@ -5,6 +5,9 @@ Commands import what they need when they run, so that ``--help`` is fast.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import typer
 
 from ..errors import LoraBoundaryError
@@ -12,6 +15,7 @@ from ..harness import processes
 from .compare import compare
 from .demo import demo
 from .export import export
+from .interrupt import interruptible
 from .output import hide_progress_bars
 from .report import report
 from .sweep import sweep
@@ -27,12 +31,24 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-for command in (train, sweep, trace, report, compare, export, demo, tasks):
-    app.command()(command)
+_GOES_ON = "every answer so far is stored, and the same command goes on from there"
+_STARTS_AGAIN = "files are complete or as they were, and the same command starts again"
+COMMANDS: dict[Callable[..., Any], str] = {
+    train: "the same command goes on from the last checkpoint",
+    sweep: _GOES_ON,
+    trace: _STARTS_AGAIN,
+    report: _STARTS_AGAIN,
+    compare: _STARTS_AGAIN,
+    export: _STARTS_AGAIN,
+    demo: _GOES_ON,
+    tasks: _STARTS_AGAIN,
+}
+for command, kept in COMMANDS.items():
+    app.command()(interruptible(command, kept))
 
 
 def main() -> None:
-    """Run the command line. Bad input ends in one line and exit status 2."""
+    """Run the command line. Bad input ends in one line and exit status 2, Ctrl-C in 130."""
     hide_progress_bars()
     try:
         app()
