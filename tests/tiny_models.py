@@ -29,6 +29,22 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "falcon": {"alibi": False, "new_decoder_architecture": True},
     "mixtral": {"num_local_experts": 2, "num_experts_per_tok": 1},
 }
+_SOME_EXPERTS = {"num_experts_per_tok": 2, "moe_intermediate_size": 24}
+# architectures that only the tests of the shared forward run on
+OTHERS: dict[str, dict[str, Any]] = {
+    "qwen2_moe": _SOME_EXPERTS | {"num_experts": 4, "shared_expert_intermediate_size": 24},
+    "deepseek_v3": _SOME_EXPERTS
+    | {"n_routed_experts": 4, "n_group": 2, "topk_group": 1, "first_k_dense_replace": 1}
+    | {"q_lora_rank": 16, "kv_lora_rank": 8, "num_key_value_heads": 4}
+    | {"qk_nope_head_dim": 8, "qk_rope_head_dim": 8, "v_head_dim": 8},
+    "llama4_text": {"num_local_experts": 2, "intermediate_size_mlp": 48, "head_dim": 8},
+}
+MIXTURES = ("mixtral", "qwen2_moe", "deepseek_v3", "llama4_text")
+_TARGETS = {  # with these, PEFT's "all-linear" fails or means experts as well
+    "mixtral": ["q_proj", "o_proj"],
+    "deepseek_v3": ["q_b_proj", "o_proj", "shared_experts.down_proj"],
+    "llama4_text": ["q_proj", "o_proj", "up_proj", "down_proj"],
+}
 
 
 def tiny_model(architecture: str = "llama", *, tied: bool = False, **overrides: Any) -> Any:
@@ -48,7 +64,7 @@ def tiny_model(architecture: str = "llama", *, tied: bool = False, **overrides: 
         "pad_token_id": 0,
         "initializer_range": 0.2,
     }
-    settings |= ARCHITECTURES[architecture] | overrides
+    settings |= (ARCHITECTURES | OTHERS)[architecture] | overrides
     config = transformers.AutoConfig.for_model(architecture, **settings)
     model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     return model.eval()
@@ -66,10 +82,10 @@ def randomise(model: Any, seed: int = 1, scale: float = 0.3) -> Any:
 
 def lora_config(architecture: str = "llama", **config: Any) -> peft.LoraConfig:
     """Return a small LoRA config; keyword arguments as in ``peft.LoraConfig``."""
-    settings: dict[str, Any] = {"r": 4, "lora_alpha": 8, "target_modules": "all-linear"}
+    targets = _TARGETS.get(architecture, "all-linear")
+    settings: dict[str, Any] = {"r": 4, "lora_alpha": 8, "target_modules": targets}
     settings |= {"task_type": "CAUSAL_LM", "fan_in_fan_out": architecture == "gpt2"}
-    if architecture == "mixtral":  # its experts are 3-D parameters, not linear modules
-        settings["target_modules"] = ["q_proj", "o_proj"]
+    if architecture in MIXTURES:  # their experts are 3-D parameters, not linear modules
         settings["target_parameters"] = ["experts.gate_up_proj", "experts.down_proj"]
     return peft.LoraConfig(**(settings | config))
 

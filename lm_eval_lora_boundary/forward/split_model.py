@@ -33,7 +33,7 @@ class SplitModel:
             ModelError: The model does not name its decoder, or the decoder takes no positions or
                 no cache.
         """
-        decoder = model.get_decoder() if hasattr(model, "get_decoder") else None
+        decoder = _decoder(model)
         paths = [path for path, module in model.named_modules() if path and module is decoder]
         if decoder is None or not paths:
             raise ModelError(f"{type(model).__name__} does not name its decoder")
@@ -110,6 +110,21 @@ class SplitModel:
             yield logits
         finally:
             setattr(self._parent, self._name, self.decoder)
+
+
+def _decoder(model: Any) -> nn.Module | None:
+    """Return the decoder of a model, without its head."""
+    decoder = model.get_decoder() if hasattr(model, "get_decoder") else None
+    head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
+    # Llama 4 calls the whole text model its decoder
+    while decoder is not None and _within(head, decoder):
+        inside = (child for child in decoder.children() if _within(embedding, child))
+        decoder = next(inside, None)
+    return decoder
+
+
+def _within(part: nn.Module | None, whole: nn.Module) -> bool:
+    return part is not None and any(module is part for module in whole.modules())
 
 
 def logits_in_pieces(

@@ -2,71 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import peft
 import pytest
 import torch
+from fork_helpers import (
+    ANY,
+    BOUNDARIES,
+    DOCUMENTS,
+    FAMILIES,
+    TOLERANCE,
+    cut_model,
+    forked_model,
+    generate,
+    prompts,
+    start,
+)
 from peft.tuners.lora import LoraLayer
-from tiny_models import ARCHITECTURES, LAYERS, lora_config, randomise, tiny_model, tiny_tokenizer
+from tiny_models import LAYERS, lora_config, randomise, tiny_model, tiny_tokenizer
 
 from lm_eval_lora_boundary.cuts.cut import LoraCut
 from lm_eval_lora_boundary.cuts.keep import as_cut
 from lm_eval_lora_boundary.errors import ModelError
 from lm_eval_lora_boundary.forward import texts as texts_module
-from lm_eval_lora_boundary.forward.generate import write_responses
 from lm_eval_lora_boundary.forward.kv_cache import GrowingLayer
-from lm_eval_lora_boundary.forward.requests import Generate
-from lm_eval_lora_boundary.forward.routing import ForkedModel
 from lm_eval_lora_boundary.forward.split_model import SplitModel
 from lm_eval_lora_boundary.forward.texts import Texts
 from lm_eval_lora_boundary.harness.endings import Ending
-
-DOCUMENTS = 3
-# Batches of other sizes round fp32 sums differently.
-TOLERANCE = 2e-5
-BOUNDARIES = list(range(-1, LAYERS))
-ANY = [*BOUNDARIES, "1-3", "2", "0+3", "1-2@0.5+3", "all@0.7", "0@-1+2", "0-1@0.3+2-3@0.9"]
-# LoRA on its projections lies outside the decoder layers; its feed-forward flattens the rows
-INSIDE = {"opt": {"target_modules": ["q_proj", "v_proj", "fc1", "fc2"]}}
-
-
-def cut_model(architecture: str) -> LoraCut:
-    config = {"target_parameters": None} if architecture == "mixtral" else {}
-    config |= INSIDE.get(architecture, {})
-    model = peft.get_peft_model(tiny_model(architecture), lora_config(architecture, **config))
-    return LoraCut(randomise(model).eval())
-
-
-def forked_model(cut: LoraCut, cuts: Sequence[int | str]) -> ForkedModel:
-    layers = list(cut.model.get_base_model().get_submodule(cut.stack.path))
-    return ForkedModel(layers, [as_cut(each, LAYERS).strengths for each in cuts])
-
-
-def prompts(shared: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return left-padded prompts of mixed lengths and their mask, both of shape (batch, seq).
-
-    All begin with the same ``shared`` tokens.
-    """
-    generator = torch.Generator().manual_seed(7)
-    tokens = torch.randint(4, 60, (DOCUMENTS, 9), generator=generator)
-    mask = torch.ones_like(tokens)
-    mask[1, :3] = 0
-    mask[2, :6] = 0
-    for padding, row in zip((3, 6), tokens[1:], strict=True):
-        row[padding : padding + shared] = tokens[0, :shared]
-    return tokens * mask, mask
-
-
-def start(cut: LoraCut, forked: ForkedModel, documents: int) -> Texts:
-    model = SplitModel(cut.model.get_base_model())
-    return Texts(model, forked, torch.zeros((documents, 0), dtype=torch.long))
 
 
 @pytest.mark.parametrize(
     "cuts", [BOUNDARIES, ANY, [0, 2], [1], ["2-3"], [-1, LAYERS - 1], [2, 3]], ids=str
 )
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", FAMILIES)
 @torch.no_grad()
 def test_one_pass_equals_one_pass_per_cut(architecture: str, cuts: list[int | str]) -> None:
     cut = cut_model(architecture)
@@ -85,7 +52,7 @@ def test_one_pass_equals_one_pass_per_cut(architecture: str, cuts: list[int | st
 
 
 @pytest.mark.parametrize("cuts", [["all"], ["all@0.7"], ["0-1@0.3+2-3"]], ids=str)
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", FAMILIES)
 @torch.no_grad()
 def test_a_single_cut_equals_peft_bit_for_bit(architecture: str, cuts: list[str]) -> None:
     """With as many rows and tokens as in PEFT's own pass, the same operations run."""
@@ -131,27 +98,8 @@ def test_a_strength_per_row_equals_pefts_scaling(dtype: torch.dtype) -> None:
         torch.testing.assert_close(row, expected[0])
 
 
-@torch.no_grad()
-def generate(
-    cut: LoraCut, cuts: Sequence[int | str], ending: Ending, *, shared: int = 0
-) -> dict[int | str, list[list[int]]]:
-    tokens, mask = prompts(shared)
-    forked = forked_model(cut, cuts)
-    rows = [row[real.bool()].tolist() for row, real in zip(tokens, mask, strict=True)]
-    requests = [Generate(tuple(row), (), ending.limit, "{}", "", "") for row in rows]
-    model = SplitModel(cut.model.get_base_model())
-    with forked.forking():
-        beginning = start(cut, forked, 1)
-        if shared:
-            ones = torch.ones((1, shared), dtype=torch.long)
-            nowhere = torch.empty((0, 2), dtype=torch.long)
-            beginning.read(torch.tensor([rows[0][:shared]]), ones, nowhere)
-        written = write_responses(model, beginning, shared, requests, ending)
-    return dict(zip(cuts, written, strict=True))
-
-
 @pytest.mark.parametrize("shared", [0, 2])
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", FAMILIES)
 @torch.no_grad()
 def test_decoding_equals_generate_under_each_cut(architecture: str, shared: int) -> None:
     cut = cut_model(architecture)
@@ -214,12 +162,10 @@ def test_the_model_is_as_before_after_a_pass() -> None:
 
 
 def test_lora_that_cannot_be_divided_is_refused() -> None:
-    experts = peft.get_peft_model(tiny_model("mixtral"), lora_config("mixtral"))
     dora = peft.get_peft_model(tiny_model(), lora_config(use_dora=True))
-    for model in (experts, dora):
-        cut = LoraCut(randomise(model).eval())
-        with pytest.raises(ModelError, match="cannot be applied to some rows of a batch only"):
-            forked_model(cut, BOUNDARIES)
+    cut = LoraCut(randomise(dora).eval())
+    with pytest.raises(ModelError, match="cannot be applied to some rows of a batch only"):
+        forked_model(cut, BOUNDARIES)
 
 
 @torch.no_grad()
@@ -235,7 +181,7 @@ def test_a_module_that_mixes_rows_is_refused() -> None:
             layer.mlp.up_proj(torch.zeros(5, 32))
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", FAMILIES)
 @torch.no_grad()
 def test_documents_of_different_lengths_are_read_apart(
     architecture: str, monkeypatch: pytest.MonkeyPatch

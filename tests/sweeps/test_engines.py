@@ -12,7 +12,7 @@ import torch
 from lm_eval.api.instance import Instance
 from model_helpers import requests
 from sweep_helpers import Answering, answering, close, separately
-from tiny_models import ARCHITECTURES, LAYERS, save_adapter, tiny_model, tiny_tokenizer
+from tiny_models import ARCHITECTURES, LAYERS, OTHERS, save_adapter, tiny_model, tiny_tokenizer
 
 from lm_eval_lora_boundary.errors import LoraBoundaryError, ModelError
 from lm_eval_lora_boundary.sweeps.store import AnswerStore
@@ -58,6 +58,17 @@ def test_any_boundaries_in_any_batch(
     base, adapter = tiny()
     sweep = answering(base, adapter, store, cuts=boundaries, rows=rows, engine="fork")
     check(sweep, base, adapter, requests(kind))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", OTHERS)
+def test_any_cuts_of_other_architectures(architecture: str, tiny: Tiny, store: AnswerStore) -> None:
+    base, adapter = tiny(architecture)
+    cuts = [-1, LAYERS - 1, 1, "1-3", "2", "0+2-3", "all@0.7", "0-1@0.5+3", "0-1@0.5+2-3@-1"]
+    same = {"tokenizer": tiny_tokenizer()}
+    sweep = answering(base, adapter, store, cuts=cuts, rows=20, engine="fork", **same)
+    for kind in KINDS:
+        check(sweep, base, adapter, requests(kind), **same)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -114,10 +125,9 @@ def test_adapters_that_cannot_fork_are_toggled(
         answering(base, adapter, store, cuts=EVERY, engine="fork")
 
 
-def test_expert_adapters_are_toggled(tiny: Tiny, store: AnswerStore) -> None:
+def test_expert_adapters_fork(tiny: Tiny, store: AnswerStore) -> None:
     base, adapter = tiny("mixtral")
-    sweep = answering(base, adapter, store, cuts=EVERY)
-    assert sweep.engines.name == "toggle"
+    sweep = answering(base, adapter, store, cuts=EVERY, engine="fork")
     check(sweep, base, adapter, requests("generate_until"))
 
 
