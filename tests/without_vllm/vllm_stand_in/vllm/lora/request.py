@@ -6,3 +6,4 @@ class LoRARequest:
     lora_name: str
     lora_int_id: int
     lora_path: str
+    is_3d_lora_weight: bool = False
