@@ -17,7 +17,7 @@ from ..errors import AdapterError
 from ..upstream.peft import AuxiliaryTrainingWrapper, BaseTunerLayer, LoraLayer
 from .keep import Cut
 from .kinds import only_lora_config, rewrites_base
-from .layers import DecoderStack, depths, find_decoder_stack, idle
+from .layers import DecoderStack, bypassed, depths, find_decoder_stack, idle
 from .modules import AdaptedModule, Overwrite, merge_modules, replace_module
 from .strengths import obstacle, refuse_strengths
 
@@ -223,6 +223,21 @@ class LoraCut:
                 "LoraBoundaryLM, which keeps the original tensors."
             )
 
+    def _refuse_bypassed(self) -> None:
+        """Refuse to merge LoRA that the unmerged model does not use."""
+        linear: dict[str, Any] = {
+            m.name: m.adapted for m in self.kept() if isinstance(m.adapted, LoraLayer)
+        }
+        for name in bypassed(self._base, self.stack, linear):
+            deltas = (linear[name].get_delta_weight(each) for each in linear[name].active_adapters)
+            if not any(bool(delta.any()) for delta in deltas):
+                continue
+            raise AdapterError(
+                f"the model reads the weight of {name} without calling the module, so the "
+                "adapter's LoRA there does nothing unless it is merged, and merging would change "
+                "the results; leave out merge, or train without LoRA there"
+            )
+
     def push(self, cut: Cut | int) -> None:
         """Apply a cut, and come back to the current one at the end of a ``with`` block.
 
@@ -254,6 +269,7 @@ class LoraCut:
         """
         plain = merge or not self.kept()
         if merge:
+            self._refuse_bypassed()
             merge_modules(self._base, self.kept())
         self.modules = ()
         self._overwrites = ()

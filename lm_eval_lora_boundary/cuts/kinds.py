@@ -8,7 +8,7 @@ from ..errors import AdapterError
 
 # Initialisations that leave the base weights alone. Others (pissa, olora, corda, lora_ga, loftq,
 # ...) subtract the adapter's initial product from them when the adapter is loaded.
-KEEPS_BASE = (True, False, "gaussian", "orthogonal", "eva")
+KEEPS_BASE = (True, False, "gaussian", "orthogonal", "eva", "mica")
 
 
 def rewrites_base(config: LoraConfig) -> str:

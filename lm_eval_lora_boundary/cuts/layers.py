@@ -139,6 +139,20 @@ def idle(model: nn.Module, stack: DecoderStack, names: Iterable[str]) -> set[str
     return outside - ran
 
 
+def bypassed(model: nn.Module, stack: DecoderStack, names: Iterable[str]) -> list[str]:
+    """Return the modules that do not run, although the module around them does.
+
+    Such a model reads the weight of the module by itself. PEFT then adds nothing, until the
+    adapter is merged into the weight.
+
+    Raises:
+        ModelError: The model would have to run, and has no weights.
+    """
+    around = {name: name.rpartition(".")[0] for name in names}
+    _, ran = _watch(model, stack, {*around, *around.values()} - {""})
+    return [name for name, outer in around.items() if outer in ran and name not in ran]
+
+
 def _embeddings(model: nn.Module, names: Iterable[str]) -> set[str]:
     embedding: nn.Module = model.get_input_embeddings()  # type: ignore[operator]
     modules = dict(model.named_modules())

@@ -183,6 +183,8 @@ def _foreign_prefix(names: Collection[str], known: Collection[str]) -> str:
 
 def _delta_shape(adapter: AdapterFolder, name: str) -> tuple[int, int] | None:
     """Return the shape of B·A for a linear module, or None for other kinds."""
+    if getattr(adapter.config, "use_bdlora", None) is not None:
+        return None  # of a block-diagonal A or B, the file holds the blocks only
     a = adapter.shapes.get(f"{name}.lora_A.weight")
     b = adapter.shapes.get(f"{name}.lora_B.weight")
     return (b[0], a[1]) if a and b and len(a) == len(b) == 2 else None

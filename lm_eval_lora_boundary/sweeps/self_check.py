@@ -114,8 +114,11 @@ def _obstacle(lm: SweepModel) -> str:
     for module in lm.cut.modules:
         if lm.cut.stack.layer_of(module.name) is None:
             return f"the adapter changes {module.name}, outside of the decoder layers"
-        if module.overwrite is not None or lm.cut.overwrites_base:
-            return f"the adapter overwrites tensors of the base model ({module.name})"
+    if lm.cut.overwrites_base:
+        held = [module.name for module in lm.cut.modules if module.overwrite is not None]
+        named = ", ".join([*held, *lm.cut.rewritten][:1])
+        return f"the adapter overwrites tensors of the base model ({named or 'tied ones'})"
+    for module in lm.cut.modules:
         if not isinstance(module.adapted, LoraLayer):
             return f"{module.name} is a {type(module.adapted).__name__}, not a LoRA layer"
         if module.adapted.lora_variant:
