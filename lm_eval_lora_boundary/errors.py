@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Sequence
+from typing import Any
 
 _LONGEST = 2000  # characters of a message
 _LINE_ENDS = re.compile("[\t\n\v\f\r\x1c-\x1e\x85\u2028\u2029]+")  # of all kinds, and tabs
@@ -86,13 +87,13 @@ class NotFiniteError(ModelError):
         self, context: Sequence[int], continuation: Sequence[int] = (), cut: int | str = 0
     ) -> None:
         """Describe the request."""
+        super().__init__(f"the logits are NaN or infinite; {self.REMEDY}")
         self.context, self.continuation = tuple(context), tuple(continuation)
         self.cut = cut
-        super().__init__(self.context, self.continuation, cut)
 
-    def __str__(self) -> str:
-        """Return the message for a caller who has no names for the request."""
-        return f"the logits are NaN or infinite; {self.REMEDY}"
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let other processes rebuild the error from the request."""
+        return type(self), (self.context, self.continuation, self.cut)
 
     REMEDY = (
         "give --dtype float32 or bfloat16; if it is one of them, the base model or the adapter "

@@ -84,8 +84,14 @@ PUBLIC = {
         "load_peft_weights",
     },
     "transformers": {
-        *("", "DynamicCache", "EosTokenCriteria", "GenerationConfig", "MaxLengthCriteria"),
-        *("PreTrainedModel", "PretrainedConfig", "ProgressCallback", "TrainerCallback"),
+        *("", "DynamicCache", "EosTokenCriteria", "GenerationConfig", "LogitsProcessor"),
+        *(
+            "MaxLengthCriteria",
+            "PreTrainedModel",
+            "PretrainedConfig",
+            "ProgressCallback",
+            "TrainerCallback",
+        ),
         "set_seed",
     },
 }

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from peft.tuners.tuners_utils import check_target_module_exists
-from peft.utils.other import get_pattern_key
 from torch import nn
 
 from ..errors import AdapterError
+from ..upstream.peft import check_target_module_exists, get_pattern_key
 from .adapter_folder import AdapterFolder
 from .patterns import ALL_LINEAR
 

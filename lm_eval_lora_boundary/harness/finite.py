@@ -12,12 +12,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from lm_eval import utils
 from lm_eval.api.instance import Instance
 from transformers import LogitsProcessor
 
 from ..errors import ModelError, NotFiniteError
 from ..forward.score import impossible
+from ..upstream.lm_eval import get_rolling_token_windows
+from .user_errors import exit_on_user_error
 
 _SHOWN = 60  # characters of a request in a message
 
@@ -85,6 +86,47 @@ def named_by_text(lm: Any) -> Iterator[None]:
         ) from error
 
 
+class FiniteLM:
+    """An lm-eval model that refuses NaN and infinite logits, and names the request."""
+
+    @exit_on_user_error()
+    def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
+        """Return the responses to requests, as ``hf`` does.
+
+        Raises:
+            ModelError: The logits of a request are NaN or infinite.
+        """
+        with named_by_text(self):
+            responses: list[str] = super().generate_until(requests, disable_tqdm)  # type: ignore[misc]
+            return responses
+
+    @exit_on_user_error()
+    def loglikelihood(
+        self, requests: list[Instance], disable_tqdm: bool = False
+    ) -> list[tuple[float, bool]]:
+        """Return the scores of continuations, as ``hf`` does.
+
+        Raises:
+            ModelError: The logits of a request are NaN or infinite.
+        """
+        with named_by_text(self):
+            scores: list[tuple[float, bool]] = super().loglikelihood(requests, disable_tqdm)  # type: ignore[misc]
+            return scores
+
+    @exit_on_user_error()
+    def loglikelihood_rolling(
+        self, requests: list[Instance], disable_tqdm: bool = False
+    ) -> list[float]:
+        """Return the scores of whole texts, as ``hf`` does.
+
+        Raises:
+            ModelError: The logits of a request are NaN or infinite.
+        """
+        with named_by_text(self):
+            scores: list[float] = super().loglikelihood_rolling(requests, disable_tqdm)  # type: ignore[misc]
+            return scores
+
+
 def named_by_document(
     error: NotFiniteError, lm: Any, task: str, number: int, instances: Sequence[Instance]
 ) -> ModelError:
@@ -114,7 +156,7 @@ def named_by_document(
 
 def _windows(lm: Any, text: str) -> int:
     """Return the number of windows in which lm-eval scores a text."""
-    windows = utils.get_rolling_token_windows(
+    windows = get_rolling_token_windows(
         token_list=lm.tok_encode(text),
         prefix_token=lm.prefix_token_id,
         max_seq_len=lm.max_length,

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 import transformers
-from lm_eval.api.instance import Instance
 from peft import PeftModel
 from tqdm import tqdm
 
@@ -25,7 +24,7 @@ from ..upstream.lm_eval_models import Collator
 from . import processes
 from .base_loader import BaseLM
 from .data_parallel import DataParallelLM
-from .finite import FiniteLogits, check_scored, named_by_text
+from .finite import FiniteLM, FiniteLogits, check_scored
 from .model_args import open_cut
 from .model_info import describe, signature
 from .provenance.base_name import base_of
@@ -42,7 +41,7 @@ logger = logging.getLogger("lm_eval.lora_boundary")
 _CACHE_KEY = "lora_boundary: answers of"
 
 
-class LoraBoundaryLM(NotingLM, CommandLineModel, DataParallelLM, BaseLM):
+class LoraBoundaryLM(NotingLM, FiniteLM, CommandLineModel, DataParallelLM, BaseLM):
     """A causal language model with a LoRA adapter that is kept in some layers only.
 
     All arguments of lm-eval's ``hf`` model pass through. Dropped modules are physically replaced
@@ -183,40 +182,6 @@ class LoraBoundaryLM(NotingLM, CommandLineModel, DataParallelLM, BaseLM):
                     answers.update(others)
             answers.commit()
         super().set_cache_hook(cache_hook)
-
-    @exit_on_user_error()
-    def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
-        """Return the responses to requests, as ``hf`` does.
-
-        Raises:
-            ModelError: The logits of a request are NaN or infinite.
-        """
-        with named_by_text(self):
-            return super().generate_until(requests, disable_tqdm)
-
-    @exit_on_user_error()
-    def loglikelihood(
-        self, requests: list[Instance], disable_tqdm: bool = False
-    ) -> list[tuple[float, bool]]:
-        """Return the scores of continuations, as ``hf`` does.
-
-        Raises:
-            ModelError: The logits of a request are NaN or infinite.
-        """
-        with named_by_text(self):
-            return super().loglikelihood(requests, disable_tqdm)
-
-    @exit_on_user_error()
-    def loglikelihood_rolling(
-        self, requests: list[Instance], disable_tqdm: bool = False
-    ) -> list[float]:
-        """Return the scores of whole texts, as ``hf`` does.
-
-        Raises:
-            ModelError: The logits of a request are NaN or infinite.
-        """
-        with named_by_text(self):
-            return super().loglikelihood_rolling(requests, disable_tqdm)
 
     @property
     def filler(self) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 
 from lm_eval.defaults import DEFAULT_OTHER_SEED, DEFAULT_RANDOM_SEED
 from lm_eval.utils import (
+    get_rolling_token_windows,
     handle_non_serializable,
     hash_string,
     set_torch_seed,
@@ -21,6 +22,7 @@ __all__ = [
     "DEFAULT_RANDOM_SEED",
     "exact_match",
     "filter_names",
+    "get_rolling_token_windows",
     "handle_non_serializable",
     "hash_string",
     "is_lm_eval_mean",

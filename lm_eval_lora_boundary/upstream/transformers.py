@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from transformers.cache_utils import DynamicLayer
 from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.pytorch_utils import Conv1D
+from transformers.utils.hub import cached_file
 from transformers.utils.peft_utils import find_adapter_config_file
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "Conv1D",
     "DynamicLayer",
     "cache_name",
+    "cached_file",
     "find_adapter_config_file",
     "hide_progress_bars",
 ]

@@ -6,10 +6,9 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from transformers.utils.hub import cached_file
-
 from ...cuts.adapter_folder import AdapterFolder, open_adapter
 from ...errors import ModelError, first_line
+from ...upstream.transformers import cached_file
 from .. import processes
 
 logger = logging.getLogger("lm_eval.lora_boundary")

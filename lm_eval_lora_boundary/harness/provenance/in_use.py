@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 from lm_eval.api.instance import Instance
-from lm_eval.models.utils import handle_stop_sequences
 from transformers import GenerationConfig
 
 from ...errors import OutputError
 from ...files import read_object
+from ...upstream.lm_eval_models import handle_stop_sequences
 from .facts import InUse, Stops
 from .folder import token
 
