@@ -29,21 +29,97 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "falcon": {"alibi": False, "new_decoder_architecture": True},
     "mixtral": {"num_local_experts": 2, "num_experts_per_tok": 1},
 }
-_SOME_EXPERTS = {"num_experts_per_tok": 2, "moe_intermediate_size": 24}
-# architectures that only the tests of the shared forward run on
-OTHERS: dict[str, dict[str, Any]] = {
-    "qwen2_moe": _SOME_EXPERTS | {"num_experts": 4, "shared_expert_intermediate_size": 24},
-    "deepseek_v3": _SOME_EXPERTS
-    | {"n_routed_experts": 4, "n_group": 2, "topk_group": 1, "first_k_dense_replace": 1}
-    | {"q_lora_rank": 16, "kv_lora_rank": 8, "num_key_value_heads": 4}
-    | {"qk_nope_head_dim": 8, "qk_rope_head_dim": 8, "v_head_dim": 8},
-    "llama4_text": {"num_local_experts": 2, "intermediate_size_mlp": 48, "head_dim": 8},
-}
+# of those below, the tests of the shared forward also run on these
+OTHERS = ("qwen2_moe", "deepseek_v3", "llama4_text")
 MIXTURES = ("mixtral", "qwen2_moe", "deepseek_v3", "llama4_text")
 _TARGETS = {  # with these, PEFT's "all-linear" fails or means experts as well
     "mixtral": ["q_proj", "o_proj"],
     "deepseek_v3": ["q_b_proj", "o_proj", "shared_experts.down_proj"],
     "llama4_text": ["q_proj", "o_proj", "up_proj", "down_proj"],
+}
+
+# each other layer
+_MIXED = ["sliding_attention", "full_attention"] * (LAYERS // 2)
+_LINEAR = ["linear_attention", "full_attention"] * (LAYERS // 2)
+_ROPE = {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0}}
+_EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
+_LOCAL_EXPERTS = {"num_local_experts": 4, "num_experts_per_tok": 2}
+_MAMBA2 = {"mamba_n_heads": 4, "mamba_d_head": 16, "mamba_d_state": 8, "mamba_n_groups": 1}
+
+# those of the support matrix; the tests of the rooms do not run on them
+MORE_ARCHITECTURES: dict[str, dict[str, Any]] = {
+    "arcee": {},
+    "bamba": _MAMBA2 | {"attn_layer_indices": [1, 3], "mamba_chunk_size": 8},
+    "bloom": {},
+    "codegen": {"n_positions": 128, "n_ctx": 128, "rotary_dim": 4, "n_inner": 48, "n_head": 4},
+    "cohere": {"logit_scale": 0.3},
+    "cohere2": {"head_dim": 8, "logit_scale": 0.3, "layer_types": _MIXED},
+    "deepseek_v3": {
+        **{"q_lora_rank": 16, "kv_lora_rank": 16, "qk_rope_head_dim": 4, "qk_nope_head_dim": 8},
+        **{"v_head_dim": 8, "n_routed_experts": 4, "num_experts_per_tok": 2, "n_group": 2},
+        **{"topk_group": 1, "moe_intermediate_size": 16, "first_k_dense_replace": 1},
+        **{"num_key_value_heads": 4},
+    },
+    "ernie4_5": {"head_dim": 8},
+    "exaone4": {"layer_types": _MIXED, "sliding_window": 64},
+    "falcon_h1": _MAMBA2 | {"mamba_d_ssm": 64, "head_dim": 8, "mamba_chunk_size": 8},
+    "gemma": {"head_dim": 8},
+    "gemma3": {
+        "text_config": {"head_dim": 8, "layer_types": _MIXED, "sliding_window": 64},
+        "vision_config": {
+            **{"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2},
+            **{"num_attention_heads": 2, "image_size": 28, "patch_size": 14},
+        },
+        **{"mm_tokens_per_image": 4, "boi_token_index": 61, "eoi_token_index": 62},
+        "image_token_index": 63,
+    },
+    "gemma3_text": {"head_dim": 8, "layer_types": _MIXED, "sliding_window": 64},
+    "glm4": {"head_dim": 8},
+    "gpt_neo": {"attention_types": [[["global", "local"], LAYERS // 2]], "window_size": 8},
+    "gpt_oss": {"head_dim": 8} | _LOCAL_EXPERTS | _ROPE,
+    "gptj": {"n_positions": 128, "rotary_dim": 4, "n_inner": 48},
+    "granite": {"logits_scaling": 3.0},
+    "granitemoe": {"logits_scaling": 3.0} | _LOCAL_EXPERTS,
+    "helium": {"head_dim": 8},
+    "hunyuan_v1_dense": {"head_dim": 8},
+    "jamba": {
+        **{"num_experts": 2, "num_experts_per_tok": 1, "mamba_dt_rank": 4, "mamba_d_state": 4},
+        **{"attn_layer_period": 2, "attn_layer_offset": 1, "expert_layer_period": 2},
+        **{"expert_layer_offset": 1, "use_mamba_kernels": False},
+    },
+    "lfm2": {"layer_types": ["conv", "full_attention"] * (LAYERS // 2), "block_ff_dim": 48},
+    "llama4_text": {
+        **{"head_dim": 8, "intermediate_size_mlp": 48},
+        **{"num_local_experts": 2, "num_experts_per_tok": 1},
+    },
+    "mamba": {"state_size": 4},
+    "minimax": {"head_dim": 8, "layer_types": _LINEAR, "block_size": 8} | _LOCAL_EXPERTS,
+    "mpt": {"d_model": 32, "n_heads": 4, "n_layers": LAYERS, "max_seq_len": 128},
+    "nemotron": {},
+    "olmo2": {},
+    "olmoe": {"num_experts": 4, "num_experts_per_tok": 2},
+    "persimmon": {},
+    "qwen2_moe": {"shared_expert_intermediate_size": 24} | _EXPERTS,
+    "qwen3_moe": {"head_dim": 8} | _EXPERTS,
+    "qwen3_next": {
+        **{"head_dim": 8, "shared_expert_intermediate_size": 24, "layer_types": _LINEAR},
+        **{"linear_num_key_heads": 2, "linear_num_value_heads": 2},
+        **{"linear_key_head_dim": 8, "linear_value_head_dim": 8},
+        **_EXPERTS,
+    },
+    "recurrent_gemma": {
+        **{"lru_width": 32, "attention_window_size": 16, "head_dim": 8},
+        "block_types": ["recurrent", "attention"],
+    },
+    "seed_oss": {"head_dim": 8},
+    "smollm3": {},
+    "stablelm": {},
+    "starcoder2": {},
+    "zamba2": {
+        **{"mamba_d_state": 8, "mamba_headdim": 16, "n_mamba_heads": 4, "mamba_ngroups": 1},
+        **{"chunk_size": 8, "layers_block_type": ["mamba", "hybrid"] * (LAYERS // 2)},
+        **{"hybrid_layer_ids": [1, 3], "num_mem_blocks": 1, "num_key_value_heads": 4},
+    },
 }
 
 
@@ -64,7 +140,12 @@ def tiny_model(architecture: str = "llama", *, tied: bool = False, **overrides: 
         "pad_token_id": 0,
         "initializer_range": 0.2,
     }
-    settings |= (ARCHITECTURES | OTHERS)[architecture] | overrides
+    known = ARCHITECTURES | MORE_ARCHITECTURES
+    own = known[architecture] | overrides
+    if "text_config" in own:  # a decoder among other modalities
+        settings = own | {"text_config": settings | own["text_config"]}
+    else:
+        settings |= own
     config = transformers.AutoConfig.for_model(architecture, **settings)
     model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     return model.eval()
