@@ -16,6 +16,7 @@ from lm_eval_lora_boundary.forward.requests import Generate
 from lm_eval_lora_boundary.forward.routing import ForkedModel
 from lm_eval_lora_boundary.forward.split_model import SplitModel
 from lm_eval_lora_boundary.forward.texts import Texts
+from lm_eval_lora_boundary.forward.trials import items_per_text, skips_padding
 from lm_eval_lora_boundary.harness.endings import Ending
 
 DOCUMENTS = 3
@@ -34,9 +35,20 @@ def cut_model(architecture: str) -> LoraCut:
     return LoraCut(randomise(model).eval())
 
 
-def forked_model(cut: LoraCut, cuts: Sequence[int | str]) -> ForkedModel:
-    layers = list(cut.model.get_base_model().get_submodule(cut.stack.path))
-    return ForkedModel(layers, [as_cut(each, LAYERS).strengths for each in cuts])
+class Forked(ForkedModel):
+    """Layers whose passes can answer under many cuts, and whether texts can be read in pieces."""
+
+    piecewise: bool
+
+
+def forked_model(cut: LoraCut, cuts: Sequence[int | str]) -> Forked:
+    base = cut.model.get_base_model()
+    layers = list(base.get_submodule(cut.stack.path))
+    model, cpu = SplitModel(base), torch.device("cpu")
+    per_text = items_per_text(model, layers[0], cpu)
+    forked = Forked(layers, [as_cut(each, LAYERS).strengths for each in cuts], per_text)
+    forked.piecewise = skips_padding(model, cpu)
+    return forked
 
 
 def prompts(shared: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -54,9 +66,10 @@ def prompts(shared: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     return tokens * mask, mask
 
 
-def start(cut: LoraCut, forked: ForkedModel, documents: int) -> Texts:
+def start(cut: LoraCut, forked: Forked, documents: int) -> Texts:
     model = SplitModel(cut.model.get_base_model())
-    return Texts(model, forked, torch.zeros((documents, 0), dtype=torch.long))
+    nothing = torch.zeros((documents, 0), dtype=torch.long)
+    return Texts(model, forked, nothing, piecewise=forked.piecewise)
 
 
 @torch.no_grad()
@@ -68,6 +81,7 @@ def generate(
     rows = [row[real.bool()].tolist() for row, real in zip(tokens, mask, strict=True)]
     requests = [Generate(tuple(row), (), ending.limit, "{}", "", "") for row in rows]
     model = SplitModel(cut.model.get_base_model())
+    shared *= forked.piecewise
     with forked.forking():
         beginning = start(cut, forked, 1)
         if shared:

@@ -30,12 +30,16 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "mixtral": {"num_local_experts": 2, "num_experts_per_tok": 1},
 }
 # of those below, the tests of the shared forward also run on these
-OTHERS = ("qwen2_moe", "deepseek_v3", "llama4_text")
-MIXTURES = ("mixtral", "qwen2_moe", "deepseek_v3", "llama4_text")
+OTHERS = ("qwen2_moe", "deepseek_v3", "llama4_text", "qwen3_next")
+OTHERS += ("bloom", "mpt")  # biases of attention in place of positions
+OTHERS += ("lfm2", "bamba", "falcon_h1")  # states in place of keys and values
+MIXTURES = ("mixtral", "qwen2_moe", "deepseek_v3", "llama4_text", "qwen3_next")
 _TARGETS = {  # with these, PEFT's "all-linear" fails or means experts as well
     "mixtral": ["q_proj", "o_proj"],
     "deepseek_v3": ["q_b_proj", "o_proj", "shared_experts.down_proj"],
     "llama4_text": ["q_proj", "o_proj", "up_proj", "down_proj"],
+    "falcon_h1": ["q_proj", "in_proj", "down_proj"],
+    "qwen3_next": ["q_proj", "in_proj_qkvz", "out_proj", "shared_expert.down_proj"],
 }
 
 # each other layer

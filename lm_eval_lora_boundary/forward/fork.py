@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from .generate import Ending, write_responses
+from .kv_cache import growing_cache, only_keys_and_values
 from .padding import padded
 from .requests import Answers, Generate, Request, Score, common_beginning
 from .routing import ForkedModel
@@ -22,6 +23,7 @@ from .rows import Strengths
 from .score import Scores
 from .split_model import SplitModel
 from .texts import Texts
+from .trials import items_per_text, refuse_hidden_states, skips_padding
 
 _SWITCH = "TRANSFORMERS_SDPA_FORCE_GQA"  # transformers' own, read at every call
 
@@ -78,6 +80,14 @@ class Fork:
         self._host = host
         self._model = SplitModel(model)
         self._layers = layers
+        cache = growing_cache(self._model.decoder.config)
+        plain = self._model.takes_positions and only_keys_and_values(cache)
+        self._skips_padding, self._per_text = True, {}
+        if not plain:
+            with host.precision():
+                refuse_hidden_states(self._model, host.device)
+                self._skips_padding = skips_padding(self._model, host.device)
+                self._per_text = items_per_text(self._model, layers[0], host.device)
 
     def rows(self, cuts: int) -> int:
         """Return the number of rows that a request takes in a batch."""
@@ -88,7 +98,7 @@ class Fork:
         return self._forked(cuts).beginnings.passes
 
     def _forked(self, cuts: Sequence[Cut]) -> ForkedModel:
-        return ForkedModel(self._layers, [cut.strengths for cut in cuts])
+        return ForkedModel(self._layers, [cut.strengths for cut in cuts], self._per_text)
 
     @torch.no_grad()
     def prepare(
@@ -103,7 +113,7 @@ class Fork:
         """
         forked = self._forked(cuts)
         length = max((request.length for request in requests), default=0)
-        piecewise = _positions_alone(self._model, length)
+        piecewise = self._skips_padding and _positions_alone(self._model, length)
         shared = common_beginning(requests) if piecewise and len(requests) > 1 else ()
         tokens, mask = padded([shared], "left", self._host.device)
         beginning = Texts(self._model, forked, mask[:, :0], piecewise=piecewise)

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from transformers import DynamicCache
 
-from ..upstream.transformers import DynamicLayer
+from ..errors import ModelError
+from ..upstream.transformers import DynamicLayer, LinearAttentionCacheLayerMixin
 from .rows import Indices, Moves
 
 _SPARE = 64  # tokens
@@ -23,13 +24,18 @@ _SPARE = 64  # tokens
 def growing_cache(config: Any) -> Any:
     """Return an empty cache for a model, with room to grow in every ordinary layer.
 
-    Sliding windows and other special layers are transformers' own.
+    Sliding windows, states and other special layers are transformers' own.
     """
     cache = DynamicCache(config=config)
     cache.layers = [
         GrowingLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers
     ]
     return cache
+
+
+def only_keys_and_values(cache: Any) -> bool:
+    """Return whether no layer of a cache has states, in which padding would leave traces."""
+    return not any(isinstance(layer, LinearAttentionCacheLayerMixin) for layer in cache.layers)
 
 
 def reserve(cache: Any, length: int) -> None:
@@ -81,8 +87,10 @@ def selected(cache: Any, rows: Sequence[Indices], length: int) -> Any:
         some = copy.copy(layer)
         if isinstance(some, GrowingLayer):
             some.reserved = length
-        if layer.is_initialized:
-            some.batch_select_indices(torch.from_numpy(indices).to(layer.keys.device))
+        for name, value in vars(layer).items():
+            if isinstance(value, dict):  # of states, which passes replace
+                setattr(some, name, dict(value))
+        _keep(some, indices)
         chosen.layers.append(some)
     return chosen
 
@@ -92,8 +100,44 @@ def rearrange(cache: Any, moves: Sequence[Moves]) -> None:
     for layer, move in zip(cache.layers, moves, strict=True):
         if isinstance(layer, GrowingLayer):
             layer.move(move)
-        elif len(move.copied) or len(move.source) != len(layer.keys):
-            layer.batch_select_indices(torch.from_numpy(move.source).to(layer.keys.device))
+        elif len(move.copied) or any(len(move.source) != len(each) for each in _contents(layer)):
+            _keep(layer, move.source)
+
+
+def refuse_states_elsewhere(cache: Any) -> None:
+    """Refuse a decoder that has read something and left the cache of a layer with states empty.
+
+    Raises:
+        ModelError: There is such a layer, so its rows could not be copied.
+    """
+    for number, layer in enumerate(cache.layers):
+        if isinstance(layer, LinearAttentionCacheLayerMixin) and not _contents(layer):
+            raise ModelError(
+                f"the decoder keeps the state of layer {number} in its modules and not in the "
+                "cache, so the states of several cuts cannot be told apart"
+            )
+
+
+def _contents(layer: Any) -> list[torch.Tensor]:
+    """Return the tensors of a layer, each of which has a row for every row of the layer."""
+    found = [getattr(layer, "keys", None), getattr(layer, "values", None)]
+    for states in ("conv_states", "recurrent_states"):
+        found += getattr(layer, states, {}).values()
+    return [tensor for tensor in found if tensor is not None]
+
+
+def _keep(layer: Any, rows: Indices) -> None:
+    """Keep some rows of a layer, which may be repeated: keys and values, or states, or both."""
+    if not (contents := _contents(layer)):
+        return
+    index = torch.from_numpy(rows).to(contents[0].device)
+    if getattr(layer, "keys", None) is not None:
+        layer.batch_select_indices(index)
+    # states do not have a length; passes write into them, so they are copied
+    for states in (getattr(layer, name, {}) for name in ("conv_states", "recurrent_states")):
+        for which, state in states.items():
+            if state is not None:
+                states[which] = state.index_select(0, index)
 
 
 class GrowingLayer(DynamicLayer):  # type: ignore[no-untyped-call]

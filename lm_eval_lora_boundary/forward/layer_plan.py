@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
@@ -24,8 +25,16 @@ class LayerPlan:
         tokens: Number of tokens in each row, set when the layer is entered.
     """
 
-    def __init__(self, rows: Rows, layer: int) -> None:
-        """Look a layer up."""
+    def __init__(self, rows: Rows, layer: int, per_text: Mapping[str, int]) -> None:
+        """Look a layer up.
+
+        Args:
+            rows: The rows of all layers.
+            layer: The layer.
+            per_text: How many items of an argument of the layer belong to each text, by name, where
+                that is known; 0 for none. Otherwise, tensors with one item per text have rows.
+        """
+        self._per_text = per_text
         here = rows.layers[layer]
         self._rows = len(here.first)
         self._with_lora = here.with_lora
@@ -49,15 +58,22 @@ class LayerPlan:
             hidden = hidden.index_select(0, entries.to(hidden.device))
         if texts is not None:
             texts = texts.to(hidden.device)
-            kwargs = {name: self._gathered(value, texts) for name, value in kwargs.items()}
+            kwargs = {
+                name: self._gathered(value, texts, self._per_text.get(name))
+                for name, value in kwargs.items()
+            }
             args = (*args[:1], *(self._gathered(value, texts) for value in args[1:]))
         return ((hidden, *args[1:]), kwargs) if args else ((), kwargs | {"hidden_states": hidden})
 
-    def _gathered(self, value: Any, texts: torch.Tensor) -> Any:
-        """Gather what has one row per text, such as masks and position embeddings."""
+    def _gathered(self, value: Any, texts: torch.Tensor, items: int | None = None) -> Any:
+        """Gather what has rows per text, such as masks, position embeddings and biases."""
         if isinstance(value, torch.Tensor):
-            rows = value.ndim > 1 and value.shape[0] == self._texts
-            return value.index_select(0, texts) if rows else value
+            if items is None:
+                items = int(value.ndim > 1 and value.shape[0] == self._texts)
+            if items > 1:
+                by_text = value.view(self._texts, items, *value.shape[1:])
+                return by_text.index_select(0, texts).flatten(0, 1)
+            return value.index_select(0, texts) if items else value
         if isinstance(value, tuple):
             return tuple(self._gathered(item, texts) for item in value)
         return value

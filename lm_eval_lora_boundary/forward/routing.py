@@ -8,7 +8,7 @@ All rows of a layer share one base matrix product, and LoRA runs on the first of
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
@@ -31,19 +31,27 @@ class ForkedModel:
         cuts: Number of cuts.
     """
 
-    def __init__(self, layers: Iterable[nn.Module], cuts: Sequence[Strengths]) -> None:
+    def __init__(
+        self,
+        layers: Iterable[nn.Module],
+        cuts: Sequence[Strengths],
+        per_text: Mapping[str, int] | None = None,
+    ) -> None:
         """Prepare, and change nothing until :meth:`forking` is entered.
 
         Args:
             layers: The decoder layers of a model with the whole adapter, which must be in these
                 layers only.
             cuts: The strength of each cut in every layer.
+            per_text: How many items of a layer's arguments belong to each text, where a rule by
+                shapes would not do; see :class:`.LayerPlan`.
 
         Raises:
             ModelError: LoRA cannot be applied to some rows of a batch only, or a module with LoRA
                 belongs to several layers.
         """
         self._layers = list(layers)
+        self._per_text = per_text or {}
         self._plans: dict[int, LayerPlan] = {}
         self._planned: Rows | None = None
         self._stand_ins: list[tuple[nn.Module, str, nn.Module, nn.Module]] = []
@@ -70,7 +78,7 @@ class ForkedModel:
         if rows is self._planned:
             return
         self._planned = rows
-        plans = [LayerPlan(rows, layer) for layer in range(len(self._layers))]
+        plans = [LayerPlan(rows, layer, self._per_text) for layer in range(len(self._layers))]
         self._plans.update(enumerate(plans))
         device = next(self._layers[0].parameters()).device
         device = torch.device("cpu") if device.type == "meta" else device

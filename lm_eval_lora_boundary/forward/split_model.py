@@ -21,7 +21,12 @@ _LOGITS_AT_ONCE = 1 << 24  # elements: 64 MB in fp32
 
 
 class SplitModel:
-    """Runs a transformers causal language model part by part."""
+    """Runs a transformers causal language model part by part.
+
+    Attributes:
+        decoder: The decoder.
+        takes_positions: Whether it is told the position of every token, and need not count columns.
+    """
 
     def __init__(self, model: Any) -> None:
         """Find the parts, and change nothing.
@@ -30,8 +35,8 @@ class SplitModel:
             model: The model, not wrapped in PEFT (its layers may be adapted).
 
         Raises:
-            ModelError: The model does not name its decoder, or the decoder takes no positions or
-                no cache.
+            ModelError: The model does not name its decoder, or the decoder takes no mask or no
+                cache.
         """
         decoder = _decoder(model)
         paths = [path for path, module in model.named_modules() if path and module is decoder]
@@ -42,9 +47,12 @@ class SplitModel:
         parent, _, self._name = paths[0].rpartition(".")
         self._parent: Any = model.get_submodule(parent)
         accepted = inspect.signature(decoder.forward).parameters
-        if "position_ids" not in accepted:
-            # it counts columns, padding included, so texts cannot be put together from pieces
-            raise ModelError(f"the decoder of {type(model).__name__} takes no position_ids")
+        if "attention_mask" not in accepted:
+            raise ModelError(
+                f"the decoder of {type(model).__name__} takes no attention_mask, so texts of "
+                "different lengths cannot be read together"
+            )
+        self.takes_positions = "position_ids" in accepted
         name = cache_name(accepted)
         if name is None:
             raise ModelError(
@@ -66,8 +74,10 @@ class SplitModel:
         Returns:
             The input of the head, after the final norm, shape (rows, seq, hidden).
         """
-        positions = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, -tokens.shape[1] :]
-        inputs: dict[str, Any] = {"attention_mask": mask, "position_ids": positions}
+        inputs: dict[str, Any] = {"attention_mask": mask}
+        if self.takes_positions:
+            positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
+            inputs["position_ids"] = positions[:, -tokens.shape[1] :]
         if cache is not None:
             inputs[self._cache_name] = cache
         output = self.decoder(input_ids=tokens, use_cache=cache is not None, **inputs)
@@ -97,7 +107,7 @@ class SplitModel:
     @contextmanager
     def _head_only(self) -> Iterator[Callable[[torch.Tensor], torch.Tensor]]:
         """Replace the decoder by a module that returns given states."""
-        stand_in = _StandIn()
+        stand_in = _StandIn(self.decoder)
 
         def logits(states: torch.Tensor) -> torch.Tensor:
             stand_in.states = states.unsqueeze(0)
@@ -147,9 +157,17 @@ def logits_in_pieces(
 
 
 class _StandIn(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, decoder: nn.Module) -> None:
         super().__init__()
         self.states = torch.empty(0)
+        self._decoder = (decoder,)  # so that its modules are not this one's
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what the model asks of its decoder, such as a factor of the logits."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(self._decoder[0], name)
 
     def forward(self, *_: Any, **__: Any) -> BaseModelOutputWithPast:
         return _Output(last_hidden_state=self.states)

@@ -15,6 +15,11 @@ from ..upstream.peft import LoraLayer
 from .toggle import Toggle
 
 _SPECIAL = 32  # tokens that the adapter treats unlike others
+# What an untested architecture cannot do shows in the trial and nowhere else.
+_FAILURES = (
+    *(LoraBoundaryError, AttributeError, IndexError, KeyError),
+    *(RuntimeError, TypeError, ValueError),
+)
 
 
 class Trial:
@@ -75,11 +80,8 @@ class Trial:
             prompt = Generate(tuple(self._tokens), (), 3, "{}", "", "")
             fork.prepare([prompt], self._cuts)([prompt])
             forked = fork.prepare(self._requests, self._cuts)(self._requests)
-        except LoraBoundaryError as error:
-            return str(error)
-        except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
-            # What an untested architecture cannot do shows here and nowhere else.
-            return f"this architecture cannot fork ({type(error).__name__}: {str(error)[:200]})"
+        except _FAILURES as error:
+            return _cannot(error)
         reason = self._difference(forked, self._expected, "one cut at a time")
         return f"fork does not work with this architecture: {reason}" if reason else ""
 
@@ -103,10 +105,17 @@ def try_fork(lm: SweepModel, trial: Trial) -> tuple[Fork | None, str]:
     base = lm.cut.model.get_base_model()
     try:
         fork = Fork(lm, base, list(base.get_submodule(lm.cut.stack.path)))
-    except ModelError as error:
-        return None, str(error)
+    except _FAILURES as error:
+        return None, _cannot(error)
     reason = trial.difference(fork)
     return (None, reason) if reason else (fork, "")
+
+
+def _cannot(error: Exception) -> str:
+    """Return why an architecture cannot fork."""
+    if isinstance(error, LoraBoundaryError):
+        return str(error)
+    return f"this architecture cannot fork ({type(error).__name__}: {str(error)[:200]})"
 
 
 def _obstacle(lm: SweepModel) -> str:

