@@ -165,10 +165,10 @@ class LoraBoundaryVLLM(NotingLM, CommandLineModel, VLLM):  # type: ignore[misc]
         return info if self._asked.adapter is None else {**info, "notes": self.notes}
 
     def _in_use(self) -> InUse:
-        config, revision = self._config, self._source_revision or "main"
+        revision, dtype = self._source_revision or "main", str(self.model_args["dtype"])
         # vLLM can quantise what it loads
         unpacked = self.model_args.get("quantization") is not None
-        return in_use(self._source, revision, config, config.dtype, unpacked=unpacked)
+        return in_use(self._source, revision, self._config, dtype, unpacked=unpacked)
 
     def _prompt_tokens(self, text: str) -> list[int]:
         return list(self.tok_encode(text))

@@ -97,10 +97,10 @@ class VllmSweepLM(SweepLM):
         """Do nothing: vLLM itself refuses unknown generation arguments."""
 
     def _in_use(self) -> InUse:
-        config, revision = self._model.config, self._revision or "main"
+        revision, dtype = self._revision or "main", str(self.vllm_arguments["dtype"])
         # vLLM can quantise what it loads
         unpacked = self.vllm_arguments.get("quantization") is not None
-        return in_use(self._source, revision, config, config.dtype, unpacked=unpacked)
+        return in_use(self._source, revision, self._model.config, dtype, unpacked=unpacked)
 
     @property
     def engine_facts(self) -> dict[str, Any]:

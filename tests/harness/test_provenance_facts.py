@@ -78,9 +78,9 @@ def test_the_record_of_training(
     assert found.ending == (None if ending is None else Token(2, ending))
 
 
-def test_a_template_without_a_tokenizer_is_known(tiny: Any, tmp_path: Path) -> None:
+def test_a_template_without_a_tokenizer_cannot_be_used(tiny: Any, tmp_path: Path) -> None:
     found = read(tmp_path / "a", tiny()[1], chat_template__jinja=CHAT)
-    assert (found.template, found.tokenizer) == (Template(CHAT), None)
+    assert found.template is found.tokenizer is None
 
 
 def test_a_tokenizer_that_cannot_be_loaded_is_not_known(tiny: Any, tmp_path: Path) -> None:
@@ -193,6 +193,10 @@ def test_a_local_model_has_the_names_in_its_config(tmp_path: Path) -> None:
     assert (named.base, named.origins, named.revision, named.commit) == (
         *("org/base", (), "main", "abc"),
     )
+    by_name = in_use("org/base", "main", config, "float16")
+    assert (by_name.bits, by_name.precision) == (16, "float16")
+    config.dtype = torch.bfloat16
+    assert in_use("org/base", "main", config, "auto").precision == "bfloat16"
     loaded = in_use(object(), "main", config, torch.float32)
     assert (loaded.base, loaded.revision) == ("org/base", None)
     unknown = SimpleNamespace(_name_or_path="")
@@ -227,6 +231,7 @@ def test_what_ends_responses() -> None:
         ("generate_until", (" ".join(["w0"] * 30 + ["w1"]), {"max_gen_toks": 4}), [4] * 8),
         # what does not fit is cut from the left
         ("generate_until", ("w9 " * 30 + "w0 w1", {"max_gen_toks": 126}), [4, 5]),
+        ("generate_until", ("w0 w1", {"max_gen_toks": 128}), [4, 5]),  # vLLM writes less then
         ("loglikelihood", ("w0 w1 ", "w2"), [4, 5]),
         ("loglikelihood", ("", "w2"), [1]),
         ("loglikelihood", ("w9 " * 130 + "w0", " w2" * 127), [13, 4]),

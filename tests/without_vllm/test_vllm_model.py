@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -34,6 +35,7 @@ STAND_IN = Path(__file__).parent / "vllm_stand_in"
 SCRIPT = """
 import json, sys
 from pathlib import Path
+from lm_eval.api.instance import Instance
 from lm_eval_lora_boundary.vllm.model import LoraBoundaryVLLM
 for arguments in json.loads(sys.argv[1]):
     try:
@@ -41,6 +43,7 @@ for arguments in json.loads(sys.argv[1]):
     except ValueError as error:
         print("GIVEN", json.dumps({"error": f"{type(error).__name__}: {error}"}))
         continue
+    lm.see([Instance("generate_until", {}, ("w0 w1", {"until": ["w9"]}), 0)])
     path = None if lm.lora_request is None else Path(lm.lora_request.lora_path)
     files = [] if path is None else sorted(file.name for file in path.iterdir())
     print("GIVEN", json.dumps({
@@ -77,10 +80,15 @@ MISTAKES: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(scope="module")
-def given(tiny: Any) -> dict[str, Any]:
+def given(tiny: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Make the model with vLLM's stand-in, once per case; return what vLLM was given."""
     base, adapter = tiny()
-    cases = CASES | MISTAKES
+    folder = shutil.copytree(adapter, tmp_path_factory.mktemp("vllm") / "named")
+    config = json.loads((folder / "adapter_config.json").read_text())
+    config |= {"base_model_name_or_path": str(base), "revision": "dev"}
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    (folder / "training.json").write_text('{"task": {"ending": [7]}}')
+    cases = CASES | {"named": {"pretrained": None, "peft": str(folder), "boundary": 1}} | MISTAKES
     common = {"pretrained": str(base), "peft": str(adapter)}
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, json.dumps([common | each for each in cases.values()])],
@@ -122,6 +130,18 @@ def test_base_model_and_whole_adapter_load_as_in_lm_eval(given: dict[str, Any], 
     assert given["base"]["arguments"]["enable_lora"] is False
     assert given["base"]["info"]["kept_parameters"] == 0
     assert given["unset"]["adapter"] == given["top"]["adapter"] == str(adapter)
+
+
+def test_the_base_model_is_the_one_that_the_adapter_names(given: dict[str, Any], tiny: Any) -> None:
+    arguments = given["named"]["arguments"]
+    assert (arguments["model"], arguments["revision"]) == (str(tiny()[0]), "dev")
+
+
+def test_notes_are_in_the_results(given: dict[str, Any]) -> None:
+    ending, prompt = given["named"]["info"]["notes"]
+    assert ending["text"].startswith('responses end at 2 "</s>" or "w9"; training.json says')
+    assert prompt["text"] == 'the first prompt begins with 4 "w0", 5 "w1"'
+    assert [note["kind"] for note in given["merged"]["info"]["notes"]] == ["prompt"]
 
 
 def test_arguments_of_the_user_win(given: dict[str, Any]) -> None:

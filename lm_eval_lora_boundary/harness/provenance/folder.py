@@ -52,7 +52,7 @@ def trained(
         base=_text(config.base_model_name_or_path),
         revision=_text(config.revision),
         tokenizer=None if own is None else compared(own, tokenizer),
-        template=_template(folder) if own is None else template_of(own, chat_arguments),
+        template=None if own is None else template_of(own, chat_arguments),
         chat=chat,
         ending=None if ending is None else token(ending, tokenizer),
     )
@@ -118,15 +118,6 @@ def _folder(asked: AskedCut) -> Path:
         return local_folder("peft", str(asked.peft), asked.peft_revision, _FILES, AdapterError)
     except AdapterError:
         return asked.adapter.path
-
-
-def _template(folder: Path) -> Template | None:
-    """Return the chat template of a folder without a tokenizer."""
-    path = folder / "chat_template.jinja"
-    try:
-        return Template(path.read_text(encoding="utf-8")) if path.is_file() else None
-    except (OSError, ValueError):
-        return None
 
 
 def _training(folder: Path) -> tuple[bool | None, int | None]:

@@ -33,13 +33,15 @@ def in_use(
         base: The base model as the user gave it: a name, or a loaded model.
         revision: Its revision on the hub.
         config: Its config.
-        dtype: Precision of its weights.
+        dtype: Precision of its weights, as a dtype of torch or by name.
         unpacked: How the weights are stored does not say how they are computed with.
     """
     named = isinstance(base, str)
     name = base if named else str(getattr(config, "_name_or_path", "") or "")
     folder = Path(name)
     local = bool(name) and folder.is_dir()
+    if isinstance(dtype, str):
+        dtype = config.dtype if dtype == "auto" else getattr(torch, dtype, None)
     bits = None if unpacked else weight_bits(config, dtype)
     quantised = f"quantised to {bits} bits"
     return InUse(

@@ -107,7 +107,7 @@ class NotingLM:
         # what does not fit is cut from the left
         if request.request_type == "generate_until":
             room = lm.max_length - request.args[1].get("max_gen_toks", lm.max_gen_toks)
-            return self._prompt_tokens(text)[-max(1, room) :]
+            return self._prompt_tokens(text)[-max(0, room) :]
         if request.request_type == "loglikelihood" and text:
             context, continuation = lm._encode_pair(text, request.args[1])
             return list(context[-max(1, lm.max_length + 1 - len(continuation)) :])
