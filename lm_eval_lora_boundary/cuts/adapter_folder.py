@@ -157,8 +157,8 @@ def _read_config(path: Path) -> LoraConfig:
         raise AdapterError(f"{path / CONFIG} cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise AdapterError(
-            f"{path / CONFIG} is not JSON as save_pretrained() writes it ({error}); copy or "
-            "download it again"
+            f"{path / CONFIG} cannot be read: it is not JSON as save_pretrained() writes it "
+            f"({error}); copy or download it again"
         ) from error
     kind = raw.get("peft_type") if isinstance(raw, dict) else None
     if kind != "LORA":

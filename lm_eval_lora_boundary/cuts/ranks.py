@@ -17,13 +17,17 @@ _ALWAYS_ALLOWED = 100_000_000  # numbers
 
 
 def check_ranks(model: nn.Module, adapter: AdapterFolder) -> None:
-    """Refuse a config whose ranks are larger than those of the tensors.
+    """Refuse a config for which PEFT would need far more memory than the tensors take.
 
     Raises:
-        AdapterError: It is so, or PEFT would need far more memory than the tensors take.
+        AdapterError: It is one.
     """
     config = adapter.config
     selected = _selected(model, config)
+    needed = sum(_rank(config, name)[1] * size for name, size in selected.items())
+    in_file = sum(math.prod(shape) for name, shape in adapter.shapes.items() if ".lora_" in name)
+    if needed <= _ALWAYS_ALLOWED + 4 * in_file:
+        return
     largest = max(
         (
             shape[0]
@@ -32,22 +36,13 @@ def check_ranks(model: nn.Module, adapter: AdapterFolder) -> None:
         ),
         default=0,
     )
-    for name in sorted({*adapter.lora_modules(), *selected}):
-        option, rank = _rank(config, name)
-        if largest and rank > largest:
-            raise AdapterError(
-                f"{adapter.path}: the config says {option}={rank:,} for {name}, and the tensors "
-                f"have ranks up to {largest}; write config and tensors together, as "
-                "save_pretrained does"
-            )
-    in_file = sum(math.prod(shape) for name, shape in adapter.shapes.items() if ".lora_" in name)
-    needed = sum(_rank(config, name)[1] * size for name, size in selected.items())
-    if needed > _ALWAYS_ALLOWED + 4 * in_file:
-        raise AdapterError(
-            f"{adapter.path}: the config selects {len(selected)} modules of this base model, whose "
-            f"LoRA takes {needed:,} numbers, and the file holds {in_file:,}; write config and "
-            "tensors together, as save_pretrained does"
-        )
+    where = max(sorted(selected), key=lambda name: _rank(config, name)[1])
+    option, rank = _rank(config, where)
+    raise AdapterError(
+        f"{adapter.path}: the config says {option}={rank:,} for {where}, and the tensors have "
+        f"ranks up to {largest}: PEFT would make room for {needed:,} numbers, and the file holds "
+        f"{in_file:,}; write config and tensors together, as save_pretrained does"
+    )
 
 
 def _selected(model: nn.Module, config: Any) -> dict[str, int]:
@@ -64,6 +59,11 @@ def _selected(model: nn.Module, config: Any) -> dict[str, int]:
                 getattr(module, "out_features", weight.shape[0]),
             )
             found[name] = sum(sizes)
+    # experts, which are parameters with a LoRA for each
+    targets = tuple(f".{target}" for target in config.target_parameters or ())
+    for name, parameter in model.named_parameters():
+        if targets and f".{name}".endswith(targets) and parameter.ndim == 3:
+            found[name] = parameter.shape[0] * sum(parameter.shape[1:])
     return found
 
 
