@@ -94,6 +94,26 @@ class Browser:
     def console(self) -> list[str]:
         return [each["message"] for each in self.driver.get_log("browser")]
 
+    def foreign_code(self) -> list[str]:
+        """Return what ran, or could run, and is not the page's own script."""
+        found: list[str] = self.run(
+            """
+            const found = window.hacked === undefined ? [] : [`hacked: ${window.hacked}`];
+            for (const node of document.querySelectorAll("*")) {
+              for (const { name, value } of node.attributes) {
+                const link = /^(href|src|srcset|action|formaction|data)$/.test(name);
+                const own = /^(#|data:image\\/svg\\+xml;base64,)/.test(value);
+                if (name.startsWith("on") || name === "srcdoc" || (link && !own)) {
+                  found.push(`${node.nodeName} ${name}=${value}`);
+                }
+              }
+            }
+            const strange = "iframe, object, embed, base, link, form, script:not([type]) ~ script";
+            return found.concat([...document.querySelectorAll(strange)].map((n) => n.outerHTML));
+            """
+        )
+        return found
+
     def media(self, **features: str) -> None:
         """Emulate media features, such as ``prefers_color_scheme="dark"``."""
         given = [{"name": k.replace("_", "-"), "value": v} for k, v in features.items()]

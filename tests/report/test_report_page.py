@@ -297,6 +297,8 @@ HOSTILE = [
     "nul\x00 bell\x07 half \ud83d whole 😀",
     "' onmouseover='window.hacked=1' \" autofocus onfocus=\"window.hacked=1",
     "javascript:window.hacked=1 &lt;b&gt; &amp; ]]>",
+    '<a href="javascript:window.hacked=1" ping=//evil.example>x</a><base href=//evil.example>',
+    "\x1b[31mred\x1b]8;;https://evil.example\x07 <svg onload=window.hacked=1>",
 ]
 
 
@@ -344,7 +346,7 @@ def test_hostile_content_is_shown_as_text(hostile: Path, chromium: Browser) -> N
     shown = chromium.texts(".given details .text")
     assert shown == HOSTILE
     assert chromium.texts(".given > .text") == HOSTILE[::-1]
-    assert chromium.run("return window.hacked") is None
+    assert chromium.foreign_code() == []
     assert chromium.texts("h2")[0] == "<img src=x onerror=window.hacked=2>{{7*7}}"
     assert HOSTILE[0] in chromium.texts(".signature")
     # the only images are the plots, and the only script is the page's own
@@ -365,4 +367,5 @@ def test_injected_scripts_do_not_run(hostile: Path, chromium: Browser) -> None:
     )
     chromium.until("[...document.images].at(-1).complete")
     assert chromium.run("return window.hacked") is None
+    assert any("onerror" in each for each in chromium.foreign_code())  # which would tell
     assert any("Content Security Policy" in message for message in chromium.console())
