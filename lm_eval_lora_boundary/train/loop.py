@@ -90,6 +90,13 @@ def make_trainer(
     return trainer
 
 
+def close_bar(trainer: SFTTrainer) -> None:
+    """Close the progress bar, which a trainer that fails leaves open."""
+    for callback in trainer.callback_handler.callbacks:
+        if isinstance(callback, _Progress) and callback.training_bar is not None:
+            callback.training_bar.close()
+
+
 def _arguments(base: HFLM, settings: TrainSettings, checkpoints: Path) -> SFTConfig:
     half_precision = base.model.dtype in (torch.bfloat16, torch.float16)
     on_cpu = base.device.type == "cpu"

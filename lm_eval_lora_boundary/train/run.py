@@ -26,7 +26,7 @@ from ..harness.memory import out_of_memory
 from ..harness.model_info import versions
 from ..harness.prompts import Prompts
 from .data import Rows, build_rows, load_task
-from .loop import make_trainer, training_results
+from .loop import close_bar, make_trainer, training_results
 from .model import add_lora, base_identity, load_base
 from .run_folder import RunFolder
 from .settings import TrainSettings
@@ -128,6 +128,8 @@ def _train(trainer: SFTTrainer, checkpoint: Path | None, settings: TrainSettings
         raise KeyboardInterrupt(
             f"after step {step} of {steps}; checkpoints are written every {every} steps"
         ) from interrupt
+    finally:
+        close_bar(trainer)  # an error is printed below it, and not beside it
 
 
 def _save(model: PeftModel, folder: RunFolder, settings: TrainSettings) -> None:

@@ -1,0 +1,65 @@
+"""Ctrl-C ends a command with one line and status 130, and the same command goes on."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fault_files import left
+from fault_server import Fault, FaultServer
+
+COMMANDS = ("sweep", "trace", "train", "export")
+
+
+def check(
+    server: FaultServer, command: Any, tmp_path: Path, faults: list[Fault], whole: Path
+) -> list[str]:
+    """Interrupt a command, let it end, and compare; return the lines it printed."""
+    output = tmp_path / "interrupted" / "out"
+    output.parent.mkdir()
+    lines = []
+    for fault in faults:
+        attempt = server.run(output.parent, *command(output), fault=fault)
+        assert attempt.code in ((130, -signal.SIGINT) if fault.again else (130,)), attempt.err
+        if attempt.code == 130:
+            assert "Traceback" not in attempt.err
+            lines.append(attempt.err.strip().splitlines()[-1])
+            assert lines[-1].startswith("lora-boundary: interrupted"), attempt.err
+            assert "the same command" in lines[-1]
+    assert server.run(output.parent, *command(output)).code == 0
+    assert left(output.parent) == left(whole)
+    return lines
+
+
+@pytest.mark.parametrize("name", ["sweep", "train"])
+def test_an_interrupt(server: FaultServer, commands: Any, tmp_path: Path, name: str) -> None:
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    attempt = server.run(whole, *commands[name](whole / "out"))
+    assert attempt.code == 0
+    faults = [Fault(point=attempt.points // 2, signal=signal.SIGINT)]
+    check(server, commands[name], tmp_path, faults, whole)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("name", COMMANDS)
+def test_interrupts_at_any_moment(
+    server: FaultServer, commands: Any, tmp_path: Path, name: str
+) -> None:
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    attempt = server.run(whole, *commands[name](whole / "out"))
+    assert attempt.code == 0
+    faults = [
+        Fault(cpu=attempt.cpu * share / 10, signal=signal.SIGINT) for share in range(1, 8)
+    ] + [
+        Fault(point=attempt.points * share // 6 + 1, signal=signal.SIGINT, again=again)
+        for share in range(3)
+        for again in (False, True)
+    ]
+    lines = check(server, commands[name], tmp_path, faults, whole)
+    if name == "train":
+        assert any(f"after step {step} of 6" in line for line in lines for step in range(7))
