@@ -75,7 +75,8 @@ class FaultServer:
         self._scratch = scratch
         paths = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
-        environment |= variables
+        # as the commands themselves do without a terminal, before tqdm is imported
+        environment |= {"TQDM_DISABLE": "1"} | variables
         self._process = subprocess.Popen(
             [sys.executable, "-W", "ignore", __file__, str(include_path)],
             stdin=subprocess.PIPE,

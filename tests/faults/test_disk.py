@@ -27,7 +27,7 @@ def refused(attempt: Attempt) -> str:
     assert "Traceback" not in attempt.err, attempt.err
     *_, line = attempt.err.strip().splitlines()
     assert line.startswith("lora-boundary: error: "), attempt.err
-    assert attempt.err.count("error:") == 1, attempt.err
+    assert attempt.err.count("lora-boundary: error:") == 1, attempt.err
     return line
 
 

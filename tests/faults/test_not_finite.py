@@ -29,7 +29,7 @@ KINDS = {
 }
 
 
-@pytest.fixture(scope="module", params=[torch.nan, torch.inf])
+@pytest.fixture(scope="module", params=[torch.nan, pytest.param(torch.inf, marks=pytest.mark.slow)])
 def broken(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with a base model and an adapter that cannot read one token."""
     folder = tmp_path_factory.mktemp("broken")
