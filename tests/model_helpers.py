@@ -9,6 +9,7 @@ import torch
 from lm_eval.api.instance import Instance
 
 from lm_eval_lora_boundary import LoraBoundaryLM
+from lm_eval_lora_boundary.upstream.lm_eval import request
 
 TOKENS = torch.arange(4, 20).reshape(2, 8)
 
@@ -39,7 +40,4 @@ def requests(kind: str) -> list[Instance]:
             for n in (3, 12, 7)
             for continuation in (" w1", " w2", " w3 w4", " w3 w5", " w9 w8 w7 w6")
         ] + [("", " w1 w2")]
-    return [
-        Instance(request_type=kind, doc={}, arguments=argument, idx=i)
-        for i, argument in enumerate(arguments)
-    ]
+    return [request(kind, argument, i) for i, argument in enumerate(arguments)]

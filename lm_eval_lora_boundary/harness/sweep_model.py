@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 import torch
-from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from transformers import PreTrainedModel
 
@@ -20,6 +19,7 @@ from ..cuts.keep import Cut
 from ..cuts.loading import load_adapter
 from ..cuts.vocabulary import growing, refuse_tokens_without_rows
 from ..forward.requests import Generate, Score
+from ..upstream.lm_eval import request
 from ..upstream.lm_eval_models import postprocess_generated_text
 from .device import usable_device
 from .endings import Ending
@@ -121,7 +121,7 @@ class SweepModel(LoraBoundaryLM):
     def generate(self, requests: Sequence[Generate]) -> list[str]:
         """Generate the responses to a batch under the current cut, through ``hf``."""
         instances = [
-            Instance("generate_until", {}, (each.text, json.loads(each.arguments)), i)
+            request("generate_until", (each.text, json.loads(each.arguments)), i)
             for i, each in enumerate(requests)
         ]
         # max_length counts the padding of a batch, so each request needs its own batch.

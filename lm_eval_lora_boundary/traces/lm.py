@@ -8,6 +8,7 @@ from typing import Any
 from lm_eval.api.instance import Instance
 
 from ..harness.sweep_lm import SweepLM
+from ..upstream.lm_eval import request
 
 
 class TraceLM(SweepLM):
@@ -21,10 +22,8 @@ class TraceLM(SweepLM):
         Returns:
             Tokens of both; at least one of the context.
         """
-        request = Instance(
-            request_type="loglikelihood", doc={}, arguments=(context, continuation), idx=0
-        )
-        tokens: list[Any] = super(SweepLM, self).loglikelihood([request], disable_tqdm=True)
+        score = request("loglikelihood", (context, continuation), 0)
+        tokens: list[Any] = super(SweepLM, self).loglikelihood([score], disable_tqdm=True)
         ((before, after),) = tokens
         # The first token of the answer must be predicted from something.
         return before or [self.prefix_token_id], after

@@ -29,10 +29,26 @@ __all__ = [
     "maybe_delimit",
     "merge_dict_action",
     "own_aggregation",
+    "request",
     "sample_size",
     "set_torch_seed",
     "simple_parse_args_string",
 ]
+
+
+def request(kind: str, arguments: tuple[Any, ...], number: int) -> Any:
+    """Return a request for a model, as if a task had built it.
+
+    Args:
+        kind: The model's method, such as ``generate_until``.
+        arguments: Its arguments.
+        number: Number of the request, and of a document that has no content.
+    """
+    from lm_eval.api.instance import Instance
+
+    # 0.4 takes the facts from metadata alone, and 0.5 wants two of them by name
+    metadata = ("", number, 1)
+    return Instance(kind, {}, arguments, idx=number, metadata=metadata, task_name="", doc_id=number)
 
 
 def sample_size(task: Any, limit: float | None) -> int | None:

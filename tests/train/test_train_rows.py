@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from lm_eval.api.task import Task, TaskConfig
+from lm_eval.api.task import Task
+from lm_eval.config.task import TaskConfig
 from lm_eval.models.huggingface import HFLM
 from train_helpers import DOCS, WriteTask, task_stub
 

@@ -85,6 +85,12 @@ def test_aggregations_are_found_by_name_and_by_metric(caplog: pytest.LogCaptureF
     assert not upstream.is_lm_eval_mean(None) and not caplog.records
 
 
+def test_a_request_is_one_that_a_task_could_have_built() -> None:
+    made = upstream.request("loglikelihood", ("a", " b"), 3)
+    assert (made.request_type, made.args) == ("loglikelihood", ("a", " b"))
+    assert (made.idx, made.doc_id, made.repeats, made.resps) == (3, 3, 1, [])
+
+
 @pytest.mark.parametrize("name", ["_filters", "scorers"])
 def test_filters_have_names(name: str) -> None:
     task = SimpleNamespace(**{name: [SimpleNamespace(name="strict"), SimpleNamespace(name="none")]})
