@@ -3,9 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 QUICK = $(shell sed '/^\#/d' tests/quick.txt)
+NEWEST := $(VENV)-newest
+QUICK_NEWEST = $(shell sed '/^\#/d' tests/newest.txt)
+PYTEST_OPTIONS ?=
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-all quick test-ready test-vllm check format clean
+.PHONY: demo test test-all quick test-ready test-vllm test-newest quick-newest newest-ready check format clean
 
 demo: $(VENV)/demo-ready
 	$(BIN)/lora-boundary demo --output demo-sweep
@@ -29,6 +32,17 @@ quick: $(VENV)/test-ready tests/quick.txt
 
 test-ready: $(VENV)/test-ready
 
+# the tests with the newest releases of what we build on
+test-newest: $(NEWEST)/ready
+	OMP_NUM_THREADS=1 $(NEWEST)/bin/python -m pytest -n auto --dist loadfile -m 'not slow'
+
+# those that touch them most
+quick-newest: $(NEWEST)/ready tests/newest.txt
+	OMP_NUM_THREADS=1 $(NEWEST)/bin/python -m pytest -n auto --dist loadfile -m 'not slow' \
+	  $(PYTEST_OPTIONS) $(QUICK_NEWEST)
+
+newest-ready: $(NEWEST)/ready
+
 check: $(VENV)/test-ready
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -51,6 +65,16 @@ $(VENV)/test-ready: $(VENV)/demo-ready
 	$(INSTALL) -e '.[dev]'
 	touch $@
 
+# It holds only what is newer. All else, torch among it, is found in the ordinary environment.
+$(NEWEST)/ready: $(VENV)/test-ready constraints-newest.txt
+	rm -rf $(NEWEST)
+	$(BIN)/python -m venv --without-pip $(NEWEST)
+	$(BIN)/python -c 'import site; print(*site.getsitepackages(), sep="\n")' \
+	  > "$$($(NEWEST)/bin/python -c 'import site; print(site.getsitepackages()[0])')/ordinary.pth"
+	$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check \
+	  -c constraints-newest.txt --no-build-isolation -e .
+	touch $@
+
 $(VENV)-vllm/ready: pyproject.toml constraints-vllm.txt
 	$(PYTHON) -m venv $(VENV)-vllm
 	$(VENV)-vllm/bin/python -m pip install --quiet --disable-pip-version-check \
@@ -62,4 +86,4 @@ $(VENV)-vllm/ready: pyproject.toml constraints-vllm.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-vllm demo-sweep build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-vllm $(NEWEST) demo-sweep build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -266,11 +266,28 @@ def test_the_map_names_rooms_and_modules_that_exist() -> None:
         assert (PACKAGE / path).is_file() or (PACKAGE.parent / path).is_file(), path
 
 
-def test_the_quick_tests_exist_and_cover_every_room() -> None:
+def listed(name: str) -> list[Path]:
+    """Return the test files that a list names."""
     folder = Path(__file__).parent
-    lines = (folder / "quick.txt").read_text(encoding="utf-8").splitlines()
+    lines = (folder / name).read_text(encoding="utf-8").splitlines()
     files = [Path(line.partition("::")[0]) for line in lines if not line.startswith("#")]
-    assert all((folder.parent / file).is_file() for file in files)
+    assert all((folder.parent / file).is_file() for file in files), name
+    return files
+
+
+def test_the_quick_tests_exist_and_cover_every_room() -> None:
+    files = listed("quick.txt")
     rooms = {module[0] for module in modules() if len(module) > 1}
     covered = {file.parts[1] for file in files} | {"vllm"}  # whose tests are in without_vllm
     assert rooms <= covered and Path("tests/without_vllm/test_vllm_model.py") in files
+
+
+def test_the_tests_of_the_newest_releases_cover_the_rooms_that_use_them() -> None:
+    rooms = {
+        module[0]
+        for module, file in modules().items()
+        for ours, path in imports(module, file)
+        if len(module) > 1 and (path[:1] == ("upstream",) if ours else path[0] in DEPENDENCIES)
+    }
+    covered = {file.parts[1] for file in listed("newest.txt")}
+    assert rooms - {"cli", "compare", "vllm"} <= covered
