@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel
+from peft import PeftConfig, PeftModel
 
 from ..errors import AdapterError
 from ..upstream.peft import LoraLayer, calculate_alora_offsets
@@ -21,20 +21,22 @@ from .layers import input_device
 _BEFORE = 3  # tokens before the sequence in a trial
 
 
-def invocation(config: LoraConfig) -> list[int]:
+def invocation(config: PeftConfig) -> list[int]:
     """Return the tokens that activate an adapter, or [] if it always works."""
     return list(getattr(config, "alora_invocation_tokens", None) or ())
 
 
-def special_tokens(config: LoraConfig) -> list[int]:
+def special_tokens(config: PeftConfig) -> list[int]:
     """Return the tokens that an adapter treats in a special way. A trial should contain them."""
-    trained = config.trainable_token_indices or []
+    # of LoRA with trained tokens, and of trained tokens alone
+    names = ("trainable_token_indices", "token_indices")
+    trained: Any = next((found for name in names if (found := getattr(config, name, None))), [])
     if isinstance(trained, dict):
         trained = [token for tokens in trained.values() for token in tokens]
     return [*invocation(config), *trained]
 
 
-def filler(config: LoraConfig) -> int:
+def filler(config: PeftConfig) -> int:
     """Return a token for padding on the right that does not activate the adapter."""
     # A sequence that lies in the padding, or reaches into it, ends with the padding token.
     return 1 if invocation(config)[-1:] == [0] else 0
@@ -54,7 +56,7 @@ def offsets(model: PeftModel, tokens: torch.Tensor, mask: torch.Tensor) -> list[
     ]
 
 
-def on_head(model: Any, config: LoraConfig) -> bool:
+def on_head(model: Any, config: PeftConfig) -> bool:
     """Return whether an activated adapter changes the output head.
 
     The head must then see whole sequences, since the adapter is active in a part of each.

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig
+from peft import LoraConfig, PeftConfig
 
 from ..errors import AdapterError, first_line
 from ..untrusted import is_regular, read_json
 from .base_model import local_folder
 from .config_types import check_types
 from .fingerprint import json_sha256
-from .kinds import check_supported
+from .kinds import Kind, check_supported, config_class, kind_of, named_kind, tensor_prefix
 from .weights import WEIGHTS as WEIGHTS
 from .weights import read_tensors, weights_file
 
@@ -34,7 +34,7 @@ _NOT_DECIDING = {
 
 @dataclass(frozen=True)
 class AdapterFolder:
-    """A LoRA adapter on disk.
+    """An adapter on disk.
 
     Attributes:
         path: The local folder.
@@ -45,9 +45,14 @@ class AdapterFolder:
     """
 
     path: Path
-    config: LoraConfig
+    config: PeftConfig
     shapes: dict[str, tuple[int, ...]] = field(repr=False)
     sha256: str
+
+    @property
+    def kind(self) -> Kind:
+        """What can be done with adapters of its kind."""
+        return kind_of(self.config)
 
     @property
     def config_sha256(self) -> str:
@@ -56,19 +61,27 @@ class AdapterFolder:
         Options with PEFT's defaults are left out, so that a version of PEFT with more options gives
         the same hash.
         """
-        usual, config = LoraConfig(), self.config
-        return json_sha256(
-            {
-                each.name: _plain(getattr(config, each.name))
-                for each in fields(LoraConfig)
-                if each.name not in _NOT_DECIDING
-                and getattr(config, each.name) != getattr(usual, each.name)
-            }
-        )
+        config: Any = self.config
+        deciding = {
+            each.name: _plain(getattr(config, each.name))
+            for each in fields(config)
+            if each.name not in _NOT_DECIDING
+            and not each.name.endswith("_dropout")
+            and getattr(config, each.name) != _default(each)
+        }
+        # without it, adapters of other kinds could have the same settings
+        kind = {} if type(config) is LoraConfig else {"peft_type": type(config).__name__}
+        return json_sha256(deciding | kind)
+
+    def own_tensors(self) -> set[str]:
+        """Return the names of the tensors that belong to a module and are the adapter's own."""
+        part = f".{tensor_prefix(self.config)}"
+        return {name for name in self.shapes if part in name and not shared(name)}
 
     def lora_modules(self) -> set[str]:
-        """Return the modules for which the file holds LoRA tensors."""
-        return {name.partition(".lora_")[0] for name in self.shapes if ".lora_" in name}
+        """Return the modules for which the file holds tensors of LoRA, or what is in its place."""
+        part = f".{tensor_prefix(self.config)}"
+        return {name.partition(part)[0] for name in self.own_tensors()}
 
     def whole_tensors(self) -> dict[str, tuple[int, ...]]:
         """Return the shapes of the base tensors that the file holds whole, by name.
@@ -76,11 +89,14 @@ class AdapterFolder:
         These are copies of trained modules, trained biases, and the embeddings of a resized
         vocabulary.
         """
-        adapter_only = (".lora_", ".trainable_tokens_", ".modules_to_save.", ".original_module.")
+        adapter_only = (".trainable_tokens_", ".modules_to_save.", ".original_module.")
+        own = self.own_tensors()
         return {
             base_name(name): shape
             for name, shape in self.shapes.items()
-            if not any(part in name for part in adapter_only)
+            if name not in own
+            and not shared(name)
+            and not any(part in name for part in adapter_only)
         }
 
     def saved_originals(self) -> set[str]:
@@ -100,21 +116,34 @@ def _plain(value: Any) -> Any:
     return [_plain(each) for each in value] if isinstance(value, (list, tuple)) else value
 
 
+def _default(each: Field[Any]) -> Any:
+    """Return the value that a setting has if it is not given."""
+    return each.default if each.default_factory is MISSING else each.default_factory()
+
+
+def shared(name: str) -> bool:
+    """Return whether a tensor belongs to no module: all modules share it, as VeRA's projections.
+
+    ``name`` is the one in the file, with or without ``base_model.model.``.
+    """
+    return name.removeprefix(PREFIX).startswith(PREFIX.partition(".")[0] + ".")
+
+
 def base_name(name: str) -> str:
     """Return the name in the base model of a tensor that PEFT has wrapped."""
     return name.replace(".token_adapter.", ".").replace(".base_layer.", ".")
 
 
 def open_adapter(source: str | Path, revision: str | None = None) -> AdapterFolder:
-    """Open a LoRA adapter and check that it is complete.
+    """Open an adapter and check that it is complete.
 
     Args:
         source: Local folder or hub id.
         revision: Branch, tag or commit on the hub.
 
     Raises:
-        AdapterError: The adapter does not exist, is not a LoRA adapter, or its weights are
-            missing or damaged.
+        AdapterError: The adapter does not exist, is of a kind that has no boundary, or its
+            weights are missing or damaged.
     """
     path = _local(source, revision)
     config = _read_config(path)
@@ -150,7 +179,7 @@ def _local(source: str | Path, revision: str | None) -> Path:
     return folder
 
 
-def _read_config(path: Path) -> LoraConfig:
+def _read_config(path: Path) -> PeftConfig:
     try:
         raw: Any = read_json(path / CONFIG, _LARGEST_CONFIG)
     except OSError as error:
@@ -160,18 +189,15 @@ def _read_config(path: Path) -> LoraConfig:
             f"{path / CONFIG} cannot be read: it is not JSON as save_pretrained() writes it "
             f"({error}); copy or download it again"
         ) from error
-    kind = raw.get("peft_type") if isinstance(raw, dict) else None
-    if kind != "LORA":
-        raise AdapterError(
-            f"{path} is an adapter with peft_type={kind}; a boundary needs LoRA modules in the "
-            "decoder layers (peft_type=LORA). Use --model hf for other adapters."
-        )
-    check_types(raw, path / CONFIG)
+    peft_type = raw.get("peft_type") if isinstance(raw, dict) else None
+    kind = named_kind(peft_type, path)
+    cls = config_class(str(peft_type))
+    check_types(raw, cls, path / CONFIG)
     try:
-        config = LoraConfig.from_pretrained(str(path))
+        config: PeftConfig = cls.from_pretrained(str(path))
     except (TypeError, ValueError, RecursionError) as error:
         raise AdapterError(
-            f"{path / CONFIG} is not a LoRA config of this PEFT: {first_line(error)}"
+            f"{path / CONFIG} is not a {kind.name} config of this PEFT: {first_line(error)}"
         ) from error
     check_supported(config)
     return config

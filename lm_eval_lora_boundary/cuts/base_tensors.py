@@ -15,11 +15,11 @@ import torch
 from torch import nn
 
 from ..errors import AdapterError
-from ..upstream.peft import LoraLayer
+from ..upstream.peft import BaseTunerLayer
 from .adapter_folder import AdapterFolder
 from .base_model import weightless
 from .checksums import checksum
-from .kinds import KEEPS_BASE, rewrites_base
+from .kinds import rewrites_base, rewriting_init
 from .layers import DecoderStack, depths
 from .modules import Overwrite
 from .vocabulary import growing
@@ -106,7 +106,7 @@ class BaseTensors:
         self._stack = stack
         self._adapter = adapter
         self._lowest = lowest
-        saved_modules = adapter.config.modules_to_save or ()
+        saved_modules = getattr(adapter.config, "modules_to_save", None) or ()
         in_file = adapter.saved_originals() | {
             name
             for name in adapter.whole_tensors()
@@ -141,7 +141,7 @@ class BaseTensors:
             if layer is None or layer > self._lowest:
                 tensor.keep()
         # Some initialisations write in place. Those that nobody has tried may do so, too.
-        in_place = config.init_lora_weights not in KEEPS_BASE
+        in_place = bool(rewriting_init(config))
         empty = weightless(self._model)
         for tensor in suspects:
             if self._depths[tensor.path] <= self._lowest and not tensor.in_file:
@@ -177,7 +177,8 @@ class BaseTensors:
         that module.
         """
         own = depths(self._model, self._stack, {tensor.path for tensor in rewritten})
-        bases = {m.get_base_layer() for m in self._model.modules() if isinstance(m, LoraLayer)}
+        adapted = (m for m in self._model.modules() if isinstance(m, BaseTunerLayer))
+        bases = {module.get_base_layer() for module in adapted}
         causes: dict[int, int] = {}
         for tensor in rewritten:
             if tensor.owner in bases:

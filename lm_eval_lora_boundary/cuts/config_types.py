@@ -9,12 +9,10 @@ import math
 import re
 import types
 from collections.abc import Iterator, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
-
-from peft import LoraConfig
 
 from ..errors import AdapterError
 from .patterns import check_patterns
@@ -24,28 +22,31 @@ _MOST_STEPS = 1000
 _NEVER_NULL = ("rank_pattern", "alpha_pattern")
 
 
-def check_types(raw: Mapping[str, Any], path: Path) -> None:
+def check_types(raw: Mapping[str, Any], config: type[Any], path: Path) -> None:
     """Refuse a value of another type than PEFT declares; options that it does not know are ignored.
 
     Args:
         raw: The content of the file.
+        config: PEFT's class for it.
         path: The file, for the message.
 
     Raises:
         AdapterError: A value cannot be what its option says.
     """
-    hints = get_type_hints(LoraConfig)
-    for each in fields(LoraConfig):
+    hints = get_type_hints(config)
+    for each in fields(config):
         if each.name not in raw:
             continue
         value, hint = raw[each.name], hints[each.name]
-        if each.name in _NEVER_NULL:
+        if each.name in _NEVER_NULL and each.default_factory is not MISSING:
             hint = dict
-        if each.name == "lora_alpha":  # declared as an integer, and in use as any number
+        if each.name in ("lora_alpha", "alpha") and hint is int:  # and in use as any number
             hint = float
         if not _fits(value, hint):
             raise AdapterError(f"{path}: {each.name} is {value!r:.60}; expected {_described(hint)}")
-    for name, rank in [("r", raw.get("r", 1)), *_entries(raw, "rank_pattern")]:
+    # other kinds can do without a rank, or take 0 for one that they find out
+    needed = [("r", raw["r"])] if "lora_alpha" in hints and "r" in raw else []
+    for name, rank in [*needed, *_entries(raw, "rank_pattern")]:
         if not _fits(rank, int):
             raise AdapterError(f"{path}: {name} is {rank!r:.60}; expected an integer")
         if rank < 1:

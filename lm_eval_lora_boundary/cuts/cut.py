@@ -16,7 +16,7 @@ from torch import nn
 from ..errors import AdapterError
 from ..upstream.peft import AuxiliaryTrainingWrapper, BaseTunerLayer, LoraLayer
 from .keep import Cut
-from .kinds import only_lora_config, rewrites_base
+from .kinds import Kind, kind_of, only_config, rewrites_base
 from .layers import DecoderStack, bypassed, depths, find_decoder_stack, idle
 from .modules import AdaptedModule, Overwrite, merge_modules, replace_module
 from .strengths import obstacle, refuse_strengths
@@ -25,13 +25,14 @@ CUT = "_lora_boundary_cut"  # attribute of a PEFT model: its cut
 
 
 class LoraCut:
-    """A model with a LoRA adapter whose cut can be changed.
+    """A model with an adapter whose cut can be changed.
 
     Wherever it takes a cut, it also takes a boundary K, which stands for the cut that keeps layers
     ``0..K``. As a context manager, it goes back to the previous cut at the end.
 
     Attributes:
         model: The PEFT model.
+        kind: What can be done with adapters of its kind.
         stack: Decoder layers of the base model.
         modules: What the adapter changes, in the order of the model.
         current: The current cut; at first the whole adapter.
@@ -47,14 +48,14 @@ class LoraCut:
         """Find what the adapter changes, and change nothing.
 
         Args:
-            model: A PEFT model with one unmerged LoRA adapter.
+            model: A PEFT model with one unmerged adapter.
             overwrites: Base tensors that loading the adapter changed (see :func:`.load_adapter`),
                 to be restored where layers are dropped. None: not recorded.
             lowest: ``overwrites`` were recorded for layers above this one.
 
         Raises:
-            AdapterError: The model does not have exactly one LoRA adapter, the adapter is merged,
-                or the model has a cut already.
+            AdapterError: The model does not have exactly one adapter, the adapter cannot be cut by
+                layers or is merged, or the model has a cut already.
             ModelError: The decoder layers cannot be found.
         """
         if getattr(model, CUT, None) is not None:
@@ -63,7 +64,8 @@ class LoraCut:
         self._lowest = lowest
         self._before: list[Cut] = []
         self._base: nn.Module = model.get_base_model()
-        self._config = only_lora_config(model)
+        self._config: Any = only_config(model)
+        self.kind: Kind = kind_of(self._config)
         self._base_kept = overwrites is not None
         self._overwrites = tuple(overwrites or ())
         self.stack: DecoderStack = find_decoder_stack(self._base)
@@ -74,9 +76,9 @@ class LoraCut:
                 "trained on"
             )
         self._scaling = {
-            id(layer): dict(layer.scaling)
+            id(layer): dict(getattr(layer, self.kind.scaling))
             for module in self.modules
-            for layer in _lora_layers(module)
+            for layer in _scaled_layers(module, self.kind)
         }
         self.current = Cut.up_to(self.stack.count - 1, self.stack.count)
         setattr(model, CUT, self)
@@ -113,12 +115,13 @@ class LoraCut:
             original = _original(module)
             base_parameters = {id(p) for p in original.parameters()}
             own = (p for p in module.parameters() if id(p) not in base_parameters)
-            yield AdaptedModule(name, where[name], sum(p.numel() for p in own), module, original)
+            sizes = {id(p): p.numel() for p in own}
+            yield AdaptedModule(name, where[name], sizes, module, original)
         for overwrite in self._overwrites:
             if overwrite.counts:
-                size = overwrite.trained.numel()
+                sizes = {id(overwrite): overwrite.trained.numel()}
                 yield AdaptedModule(
-                    overwrite.name, overwrite.depth, size, None, overwrite.owner, overwrite
+                    overwrite.name, overwrite.depth, sizes, None, overwrite.owner, overwrite
                 )
 
     def _refuse_unused(self, names: Collection[str]) -> None:
@@ -129,8 +132,8 @@ class LoraCut:
         if unused and unused == set(names):
             raise AdapterError(
                 f"none of the {len(unused)} modules that the adapter changes (such as "
-                f"{min(unused)}) runs when the model reads text; expected LoRA in the decoder "
-                "layers. An adapter of images or sound cannot be evaluated here"
+                f"{min(unused)}) runs when the model reads text; expected modules in the "
+                "decoder layers. An adapter of images or sound cannot be evaluated here"
             )
 
     def cut(self, cut: Cut | int | None = None) -> Cut:
@@ -179,9 +182,10 @@ class LoraCut:
             if module.adapted is not None:
                 replacement = module.adapted if strength else module.original
                 replace_module(self._base, module.name, replacement)
-            for layer in _lora_layers(module) if strength else ():
+            for layer in _scaled_layers(module, self.kind) if strength else ():
                 for name, scaling in self._scaling[id(layer)].items():
-                    layer.scaling[name] = scaling if strength == 1 else scaling * strength
+                    scaled = scaling if strength == 1 else scaling * strength
+                    getattr(layer, self.kind.scaling)[name] = scaled
         for overwrite in self._overwrites:
             kept = cut.strengths[overwrite.depth] != 0
             overwrite.put(overwrite.trained if kept else overwrite.original)
@@ -189,12 +193,12 @@ class LoraCut:
 
     def refuse_meaningless(self, cut: Cut) -> None:
         """Raise an AdapterError if the cut scales what can only be kept or dropped."""
-        refuse_strengths(cut, self.modules, self._rewritten, self._unrecorded)
+        refuse_strengths(cut, self.modules, self.kind, self._rewritten, self._unrecorded)
 
     def obstacle(self) -> str:
         """Return which module has no strength between 0 and 1, and why, or ""."""
         reasons = (
-            (module.name, obstacle(module, self._rewritten, self._unrecorded))
+            (module.name, obstacle(module, self.kind, self._rewritten, self._unrecorded))
             for module in self.modules
         )
         return next((f"{name}: {reason}" for name, reason in reasons if reason), "")
@@ -209,12 +213,12 @@ class LoraCut:
         """The setting with which PEFT may have rewritten base tensors unrecorded, or ""."""
         if self._base_kept:
             return ""
-        bias = self._config.bias
+        bias = getattr(self._config, "bias", "none")
         return rewrites_base(self._config) or ("" if bias == "none" else f"bias={bias!r}")
 
     def _refuse_lost_base(self, cut: Cut) -> None:
         """Refuse to drop modules whose base weights the adapter changed and that are lost."""
-        dropped = [m for m in self.dropped(cut) if isinstance(m.adapted, LoraLayer)]
+        dropped = [m for m in self.dropped(cut) if isinstance(m.adapted, BaseTunerLayer)]
         setting = self._unrecorded
         if setting and dropped:
             raise AdapterError(
@@ -280,11 +284,11 @@ class LoraCut:
         return self._base
 
 
-def _lora_layers(module: AdaptedModule) -> list[Any]:
-    """Return the LoRA layers of a module; expert parameters have one inside the other."""
-    if not isinstance(module.adapted, LoraLayer):
+def _scaled_layers(module: AdaptedModule, kind: Kind) -> list[nn.Module]:
+    """Return the layers of a module that have a scaling; experts have one inside the other."""
+    if not kind.scaling or not isinstance(module.adapted, BaseTunerLayer):
         return []
-    return [layer for layer in module.adapted.modules() if isinstance(layer, LoraLayer)]
+    return [layer for layer in module.adapted.modules() if isinstance(layer, BaseTunerLayer)]
 
 
 def _original(module: Any) -> Any:

@@ -6,27 +6,37 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
+from torch import nn
 
 from ..errors import AdapterError
-from ..upstream.peft import LoraLayer, ModulesToSaveWrapper, TrainableTokensWrapper
+from ..upstream.peft import (
+    BaseTunerLayer,
+    LoraLayer,
+    ModulesToSaveWrapper,
+    TrainableTokensWrapper,
+)
 from .cut import LoraCut
 from .keep import Cut
-from .modules import AdaptedModule
+from .kinds import LORA, Kind
+from .modules import AdaptedModule, quantized
 
 
-def has_effect(modules: Iterable[AdaptedModule]) -> bool:
+def has_effect(modules: Iterable[AdaptedModule], kind: Kind = LORA) -> bool:
     """Return whether any of the modules changes what the base model computes.
 
     LoRA adds nothing if its A or its B is all zero. DoRA must also keep the norms of the weight's
     rows. Saved copies, token rows and tensors have an effect if they differ from the original.
+    Adapters of another ``kind`` have one if a module answers otherwise than its base layer.
     """
-    return any(_changes(module) for module in modules)
+    return any(_changes(module, kind) for module in modules)
 
 
-def _changes(module: AdaptedModule) -> bool:
+def _changes(module: AdaptedModule, kind: Kind) -> bool:
     adapted: Any = module.adapted
     if module.overwrite is not None:
         pairs = [(module.overwrite.original, module.overwrite.trained)]
+    elif isinstance(adapted, BaseTunerLayer) and kind is not LORA:
+        return _answers_differently(adapted, module.original)
     elif isinstance(adapted, LoraLayer):
         return any(_adds(layer) for layer in adapted.modules() if isinstance(layer, LoraLayer))
     elif isinstance(adapted, ModulesToSaveWrapper):
@@ -58,6 +68,28 @@ def _adds(layer: LoraLayer) -> bool:
     return False
 
 
+def _answers_differently(adapted: Any, original: nn.Module) -> bool:
+    """Return whether a module and its base layer answer made-up inputs differently.
+
+    True as well where they cannot be asked: without weights, with packed ones, or for a module that
+    is neither linear nor an embedding.
+    """
+    if quantized(original) or any(p.is_meta for p in adapted.parameters()):
+        return True
+    weight: Any = getattr(original, "weight", None)
+    if isinstance(original, nn.Embedding):
+        inputs = torch.arange(original.num_embeddings, device=weight.device).unsqueeze(0)
+    elif isinstance(original, nn.Linear):
+        made_up = torch.randn(
+            1, 4, original.in_features, generator=torch.Generator().manual_seed(0)
+        )
+        inputs = made_up.to(weight.device, weight.dtype)
+    else:
+        return True
+    with torch.no_grad():
+        return not torch.equal(adapted(inputs), original(inputs))
+
+
 def refuse_no_effect(model: LoraCut, cut: Cut | int) -> None:
     """Refuse a cut with which the adapter has no effect, unless it keeps no layer on purpose.
 
@@ -74,7 +106,7 @@ def refuse_no_effect(model: LoraCut, cut: Cut | int) -> None:
             f"{cut} keeps no module: the adapter starts at layer {layers[0]} and ends at layer "
             f"{layers[-1]}. Keep some of these layers, or give boundary=-1 for the base model."
         )
-    if not has_effect(kept):
+    if not has_effect(kept, model.kind):
         raise AdapterError(
             f"the adapter has no effect: all {len(kept)} kept modules add zero. It looks "
             "untrained; check the folder."

@@ -15,6 +15,7 @@ from torch import nn
 from ..errors import AdapterError
 from ..upstream.peft import LoraLayer, ParamWrapper
 from .cut import LoraCut
+from .kinds import LORA
 
 
 def update_norms(cut: LoraCut) -> dict[int, float]:
@@ -74,6 +75,8 @@ def _squared_norm(lora: Any) -> float:
         # |BA|² = tr(BᵀB AAᵀ): without the update itself, which is as large as the weight
         a, b = (part.weight.double() for part in parts if part is not None)
         return float(((b.T @ b) * (a @ a.T)).sum()) * float(lora.scaling[name]) ** 2
+    if lora.lora_variant:  # PEFT computes its update elsewhere
+        raise _refusal("norm", type(lora.lora_variant[name]).__name__)
     if not hasattr(lora, "get_delta_weight"):
         raise _refusal("norm", type(lora).__name__)
     return float(torch.linalg.vector_norm(lora.get_delta_weight(name).double())) ** 2
@@ -93,6 +96,11 @@ def _add_square(
 
 def _lora_layers(cut: LoraCut, family: str) -> Iterator[tuple[int, Any]]:
     """Yield the LoRA layers with their depth; refuse an adapter that has something else."""
+    if cut.kind is not LORA:
+        raise AdapterError(
+            f"family={family} orders layers by their LoRA, and this adapter is {cut.kind.name}; "
+            "choose another family, such as each"
+        )
     for module in cut.modules:
         if not isinstance(module.adapted, LoraLayer):
             kind = "saved tensor" if module.adapted is None else type(module.adapted).__name__

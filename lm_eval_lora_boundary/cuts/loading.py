@@ -16,14 +16,18 @@ from torch import nn
 
 from ..errors import AdapterError
 from .activated import refuse_never_active
-from .adapter_folder import PREFIX, AdapterFolder, base_name
+from .adapter_folder import PREFIX, AdapterFolder, base_name, shared
 from .base_model import weightless
 from .base_tensors import BaseTensors
 from .cut import LoraCut
+from .kinds import tensor_prefix
 from .layers import find_decoder_stack
 from .patterns import check_matching
 from .ranks import check_ranks
 from .vocabulary import embeddings, grow
+
+# Variants of LoRA whose A and B are smaller than the sides of the weight.
+_OTHER_SHAPES = ("use_bdlora", "use_qalora")
 
 
 def load_adapter(
@@ -72,6 +76,11 @@ def _load(model: nn.Module, adapter: AdapterFolder) -> PeftModel:
         except AdapterError:
             raise
         except (RuntimeError, ValueError, KeyError, TypeError) as error:
+            if other := other_shapes(error):
+                raise AdapterError(
+                    f"{adapter.path} does not fit: {other}; check that config and tensors belong "
+                    "together, and give the base model that the adapter was trained on"
+                ) from error
             reason = " ".join(str(error).split())
             raise AdapterError(
                 f"PEFT cannot load {adapter.path} onto this base model ({type(error).__name__}: "
@@ -82,11 +91,28 @@ def _load(model: nn.Module, adapter: AdapterFolder) -> PeftModel:
         if match := re.search(r"missing adapter keys.*?: \[(.*)\]", str(warning.message)):
             missing = match[1].split(", ")
             raise AdapterError(
-                f"{adapter.path} lacks {len(missing)} of the LoRA tensors that its config asks for "
-                f"(first: {missing[0]}); write config and tensors together, as save_pretrained does"
+                f"{adapter.path} lacks {len(missing)} of the {adapter.kind.name} tensors that its "
+                f"config asks for (first: {missing[0]}); write config and tensors together, as "
+                "save_pretrained does"
             )
         warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     return peft_model
+
+
+def other_shapes(error: Exception) -> str:
+    """Return in one line which tensors torch could not load because of their shapes, or ""."""
+    found = re.findall(
+        r"size mismatch for (\S+): .*?torch\.Size\(\[(.*?)\]\).*?torch\.Size\(\[(.*?)\]\)",
+        str(error),
+        re.DOTALL,
+    )
+    if not found:
+        return ""
+    name, given, expected = found[0]
+    given, expected = ("×".join(each.split(", ")) or "a number" for each in (given, expected))
+    more = f" (and {len(found) - 1} more tensors)" if len(found) > 1 else ""
+    name = name.removeprefix(PREFIX).replace(".default", "")  # PEFT's name for a lone adapter
+    return f"{name} is {given}, and {expected} was expected{more}"
 
 
 def _refuse_lost(model: PeftModel, adapter: AdapterFolder) -> None:
@@ -96,7 +122,8 @@ def _refuse_lost(model: PeftModel, adapter: AdapterFolder) -> None:
     """
     if {"cpu", "disk"} & set(getattr(model, "hf_device_map", {}).values()):
         return
-    parts = (".lora_", ".modules_to_save.", ".trainable_tokens_")
+    own = f".{tensor_prefix(adapter.config)}"
+    parts = (own, ".modules_to_save.", ".trainable_tokens_")
     for name, parameter in model.named_parameters():
         if parameter.is_meta and any(part in name for part in parts):
             raise AdapterError(
@@ -139,7 +166,8 @@ def check_fits(model: nn.Module, adapter: AdapterFolder) -> None:
         layer = stack.layer_of(name)
         if layer is not None and layer >= stack.count:
             raise AdapterError(
-                f"{other}: it has LoRA in layer {layer}, and {base} ends at layer {stack.count - 1}"
+                f"{other}: it has {adapter.kind.name} in layer {layer}, and {base} ends at "
+                f"layer {stack.count - 1}"
             )
     # experts fused into 3-D parameters have other names in older adapters
     fused = any(parameter.ndim == 3 for parameter in model.parameters())
@@ -183,8 +211,8 @@ def _foreign_prefix(names: Collection[str], known: Collection[str]) -> str:
 
 def _delta_shape(adapter: AdapterFolder, name: str) -> tuple[int, int] | None:
     """Return the shape of B·A for a linear module, or None for other kinds."""
-    if getattr(adapter.config, "use_bdlora", None) is not None:
-        return None  # of a block-diagonal A or B, the file holds the blocks only
+    if any(getattr(adapter.config, variant, None) for variant in _OTHER_SHAPES):
+        return None
     a = adapter.shapes.get(f"{name}.lora_A.weight")
     b = adapter.shapes.get(f"{name}.lora_B.weight")
     return (b[0], a[1]) if a and b and len(a) == len(b) == 2 else None
@@ -197,16 +225,17 @@ def _refuse_unused(model: PeftModel, adapter: AdapterFolder) -> None:
         for name in get_peft_model_state_dict(model, save_embedding_layers=False)
     }
     # PEFT fuses the tensors of single experts, and checks them itself
+    part = f".{tensor_prefix(adapter.config)}"
     in_file, in_model = (
-        {name for name in names if ".lora_" in name and ".experts." not in name}
+        {name for name in names if part in name and ".experts." not in name and not shared(name)}
         for names in (adapter.shapes, loaded)
     )
     unused = sorted(in_file - in_model)
     if len(in_file) > len(in_model):  # with equal numbers, transformers has renamed modules
         raise AdapterError(
-            f"{adapter.path}: {len(unused)} of {len(in_file)} LoRA tensors match no module that "
-            f"the config selects in this base model (first: {unused[0]}); check that the config "
-            "and the tensors belong together"
+            f"{adapter.path}: {len(unused)} of {len(in_file)} {adapter.kind.name} tensors match no "
+            f"module that the config selects in this base model (first: {unused[0]}); check that "
+            "the config and the tensors belong together"
         )
     if unused:
         return

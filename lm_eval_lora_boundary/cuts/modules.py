@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
+from torch.distributed.tensor import DTensor
 
 from ..errors import AdapterError, first_line
-from ..upstream.peft import onload_layer
+from ..upstream.peft import BaseTunerLayer, onload_layer
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,8 @@ class AdaptedModule:
     Attributes:
         name: Path in the base model.
         depth: Its decoder layer; 0 on the embedding side, N-1 on the head side.
-        parameters: Number of parameters that the adapter adds or replaces here.
+        sizes: Numbers of values of the parameters that the adapter adds or replaces here, by id:
+            some kinds of adapters use one parameter in several modules.
         adapted: The module with the adapter; None if only a tensor is overwritten.
         original: The module without the adapter.
         overwrite: The overwritten tensor, in that case.
@@ -28,10 +30,15 @@ class AdaptedModule:
 
     name: str
     depth: int
-    parameters: int
+    sizes: Mapping[int, int] = field(repr=False)
     adapted: nn.Module | None = field(repr=False)
     original: nn.Module = field(repr=False)
     overwrite: Overwrite | None = field(default=None, repr=False)
+
+    @property
+    def parameters(self) -> int:
+        """Number of parameters that the adapter adds or replaces here."""
+        return sum(self.sizes.values())
 
     @property
     def module(self) -> str:
@@ -68,6 +75,11 @@ class Overwrite:
         setattr(self.owner, self.name.rpartition(".")[2], parameter)
 
 
+def count_parameters(modules: Iterable[AdaptedModule]) -> int:
+    """Return the number of parameters of modules; one that several of them use counts once."""
+    return sum({key: size for each in modules for key, size in each.sizes.items()}.values())
+
+
 def replace_module(model: nn.Module, name: str, module: nn.Module) -> None:
     """Put ``module`` at the path ``name`` of ``model``."""
     parent, _, attribute = name.rpartition(".")
@@ -80,29 +92,51 @@ def merge_modules(model: Any, modules: Iterable[AdaptedModule]) -> None:
     Overwritten tensors need no merging and are skipped.
 
     Raises:
-        AdapterError: PEFT cannot merge one of them.
+        AdapterError: PEFT cannot merge one of them, or its base weight is quantized.
     """
     for module in modules:
         adapted: Any = module.adapted
         if adapted is None:
             continue
+        if isinstance(adapted, BaseTunerLayer) and quantized(module.original):
+            raise AdapterError(
+                f"the weight of {module.name} is quantized, and merging would round the sum to "
+                "these few values, if PEFT merges into them at all; leave out merge=True, or load "
+                "the base model without quantization"
+            )
         _untie(model, module)
         try:
             with onload_layer(adapted):
-                replace_module(model, module.name, _merged(adapted, module.original))
+                replace_module(model, module.name, _merged(adapted))
         except (NotImplementedError, RuntimeError, ValueError) as error:
             raise AdapterError(
                 f"{module.name} cannot be merged ({first_line(error)}); leave out merge=True"
             ) from error
 
 
-def _merged(adapted: Any, original: nn.Module) -> Any:
+def quantized(module: nn.Module) -> bool:
+    """Return whether a module of a base model holds packed weights instead of plain numbers."""
+    return any(
+        not isinstance(parameter, DTensor)  # a plain one, spread over devices
+        and (type(parameter) is not nn.Parameter or not parameter.is_floating_point())
+        for parameter in module.parameters()
+    )
+
+
+def _merged(adapted: Any) -> Any:
+    """Return a module with the adapter merged into it, made in PEFT's own way.
+
+    Raises:
+        ValueError: PEFT has left the adapter out.
+    """
     if hasattr(adapted, "unload_and_optionally_merge_module"):
         return adapted.unload_and_optionally_merge_module(
             merge=True, safe_merge=True, adapter_names=None
         )
     adapted.merge(safe_merge=True)
-    return original
+    if not adapted.merged:  # PEFT only warns
+        raise ValueError(f"PEFT does not merge this {type(adapted).__name__}")
+    return adapted.get_base_layer()
 
 
 def _untie(model: Any, module: AdaptedModule) -> None:

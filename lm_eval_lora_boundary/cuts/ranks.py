@@ -10,10 +10,14 @@ from torch import nn
 from ..errors import AdapterError
 from ..upstream.peft import check_target_module_exists, get_pattern_key
 from .adapter_folder import AdapterFolder
+from .kinds import LORA
 from .patterns import ALL_LINEAR
 
 # PEFT makes room for what its config says, and the file must fill it. This much is no harm.
 _ALWAYS_ALLOWED = 100_000_000  # numbers
+# what other kinds of adapters than LoRA call their sizes
+_RANKS = ("r", "init_r", "target_r", "hybrid_r", "mini_r", "subspace_rank", "effective_rank")
+_LENGTHS = ("n_frequency", "num_vectors", "vector_length", "theta_d_length", "num_B", "depth", "u")
 
 
 def check_ranks(model: nn.Module, adapter: AdapterFolder) -> None:
@@ -23,6 +27,9 @@ def check_ranks(model: nn.Module, adapter: AdapterFolder) -> None:
         AdapterError: It is one.
     """
     config = adapter.config
+    if adapter.kind is not LORA:
+        _check_sizes(model, adapter)
+        return
     selected = _selected(model, config)
     needed = sum(_rank(config, name)[1] * size for name, size in selected.items())
     in_file = sum(math.prod(shape) for name, shape in adapter.shapes.items() if ".lora_" in name)
@@ -43,6 +50,23 @@ def check_ranks(model: nn.Module, adapter: AdapterFolder) -> None:
         f"ranks up to {largest}: PEFT would make room for {needed:,} numbers, and the file holds "
         f"{in_file:,}; write config and tensors together, as save_pretrained does"
     )
+
+
+def _check_sizes(model: nn.Module, adapter: AdapterFolder) -> None:
+    """Refuse a size that no weight of the model can have; for kinds other than LoRA."""
+    largest = max((parameter.numel() for parameter in model.parameters()), default=0)
+    widest = max((max(parameter.shape, default=0) for parameter in model.parameters()), default=0)
+    ranks = getattr(adapter.config, "rank_pattern", None) or {}
+    sizes = {name: getattr(adapter.config, name, None) for name in (*_RANKS, *_LENGTHS)}
+    sizes |= {f"rank_pattern[{key!r:.60}]": rank for key, rank in ranks.items()}
+    for name, size in sizes.items():
+        limit = largest if name in _LENGTHS else widest
+        if isinstance(size, int) and size > limit:
+            raise AdapterError(
+                f"{adapter.path}: the config says {name}={size:,}, and no weight of this base "
+                f"model is larger than {limit:,} there; write config and tensors together, as "
+                "save_pretrained does"
+            )
 
 
 def _selected(model: nn.Module, config: Any) -> dict[str, int]:

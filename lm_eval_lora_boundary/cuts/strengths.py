@@ -5,17 +5,28 @@ from __future__ import annotations
 from collections.abc import Container, Iterable
 
 from ..errors import AdapterError
-from ..upstream.peft import ALoraLinearVariant, LoraLayer
+from ..upstream.peft import (
+    ALoraLinearVariant,
+    BaseTunerLayer,
+    BdLoraLinearVariant,
+    MiCAEmbeddingVariant,
+    MiCALinearVariant,
+)
 from .keep import Cut
+from .kinds import Kind
 from .modules import AdaptedModule
 
 # Variants whose output is PEFT's scaling times an update that does not depend on the scaling.
-_LINEAR_VARIANTS = (ALoraLinearVariant,)
+_LINEAR_VARIANTS = (
+    *(ALoraLinearVariant, BdLoraLinearVariant),
+    *(MiCALinearVariant, MiCAEmbeddingVariant),
+)
 
 
 def refuse_strengths(
     cut: Cut,
     modules: Iterable[AdaptedModule],
+    kind: Kind,
     rewritten: Container[int],
     unrecorded: str,
 ) -> None:
@@ -24,6 +35,7 @@ def refuse_strengths(
     Args:
         cut: The cut.
         modules: What the adapter changes.
+        kind: What kind of adapter it is.
         rewritten: ``id`` of the base modules whose weights loading the adapter rewrote.
         unrecorded: The setting with which PEFT may have rewritten base tensors that were not
             recorded, or "".
@@ -35,26 +47,26 @@ def refuse_strengths(
         strength = cut.strengths[module.depth]
         if strength in (0, 1):
             continue
-        if reason := obstacle(module, rewritten, unrecorded):
+        if reason := obstacle(module, kind, rewritten, unrecorded):
             raise AdapterError(
                 f"{cut} scales layer {module.depth} by {strength:g}, but {reason}, so a strength "
                 f"has no meaning for {module.name}; keep the layer in full or drop it"
             )
 
 
-def obstacle(module: AdaptedModule, rewritten: Container[int], unrecorded: str) -> str:
+def obstacle(module: AdaptedModule, kind: Kind, rewritten: Container[int], unrecorded: str) -> str:
     """Return why a module cannot be scaled, or "".
 
     The arguments are those of :func:`refuse_strengths`.
     """
     if module.overwrite is not None:
         return "the adapter holds a whole tensor"
-    if not isinstance(module.adapted, LoraLayer):
-        return f"the adapter has a {type(module.adapted).__name__} and not LoRA"
+    if not isinstance(module.adapted, BaseTunerLayer):
+        return f"the adapter has a {type(module.adapted).__name__} and not {kind.name}"
+    if not kind.scaling:
+        return f"PEFT has no scaling of {kind.name}"
     for layer in module.adapted.modules():
-        if not isinstance(layer, LoraLayer):
-            continue
-        for variant in layer.lora_variant.values():
+        for variant in getattr(layer, "lora_variant", {}).values():
             if not isinstance(variant, _LINEAR_VARIANTS):
                 return f"its LoRA is a {type(variant).__name__}, which does not scale linearly"
     if id(module.original) in rewritten:

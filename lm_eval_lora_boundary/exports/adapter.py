@@ -8,11 +8,12 @@ from typing import Any
 
 import torch
 from accelerate.utils.memory import clear_device_cache
-from peft import LoraConfig, PeftModel
+from peft import PeftConfig, PeftModel
 
 from ..cuts.activated import special_tokens
 from ..cuts.adapter_folder import WEIGHTS, AdapterFolder, open_adapter
 from ..cuts.cut import LoraCut
+from ..cuts.loading import other_shapes
 from ..errors import AdapterError, OutputError
 from ..harness.model_args import AskedCut
 from ..harness.model_info import describe
@@ -41,7 +42,7 @@ class AdapterCut:
         bases: Where a fresh base model comes from.
     """
 
-    config: LoraConfig
+    config: PeftConfig
     kept: dict[str, torch.Tensor]
     modules: frozenset[str]
     grown_rows: int
@@ -127,18 +128,18 @@ class AdapterCut:
         try:
             return PeftModel.from_pretrained(base, str(folder)).eval()
         except (RuntimeError, ValueError, KeyError) as error:
-            reason = " ".join(str(error).split())
+            reason = other_shapes(error) or " ".join(str(error).split())
             raise AdapterError(
                 f"PEFT cannot load the cut adapter onto its base ({type(error).__name__}: "
                 f"{reason[:300]}); nothing was written. Merge it into a checkpoint (--merge)."
             ) from error
 
 
-def _hint(config: LoraConfig) -> str:
+def _hint(config: PeftConfig) -> str:
     """Return what engines are known to read differently, a sentence, or ""."""
-    if config.target_parameters:
+    if getattr(config, "target_parameters", None):
         return "Most likely it lays out the LoRA of fused experts differently; merge it (--merge)"
-    if config.rank_pattern or config.alpha_pattern:
+    if any(getattr(config, name, None) for name in ("rank_pattern", "alpha_pattern")):
         return (
             "Most likely it does not read the ranks or alphas of single modules (rank_pattern, "
             "alpha_pattern); merge it (--merge)"

@@ -15,15 +15,16 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from peft import LoraConfig
+from peft import PeftConfig
 
 from ..cuts.cut import LoraCut
 from ..cuts.keep import Cut
+from ..cuts.kinds import LORA, Kind
 from ..cuts.modules import AdaptedModule
 from ..errors import AdapterError
 from ..upstream.peft import (
+    BaseTunerLayer,
     ExcludedModule,
-    LoraLayer,
     ModulesToSaveWrapper,
     ParamWrapper,
     TrainableTokensWrapper,
@@ -33,55 +34,99 @@ from ..upstream.peft import (
 
 
 def cut_config(
-    config: LoraConfig, model: LoraCut, cut: Cut | int, module_names: Iterable[str]
-) -> LoraConfig:
+    config: PeftConfig, model: LoraCut, cut: Cut | int, module_names: Iterable[str]
+) -> PeftConfig:
     """Return the config of what a cut keeps; the adapter's own if it keeps all in full.
 
     Strengths become alphas: PEFT and engines that read its config compute the scaled LoRA.
 
     Raises:
-        AdapterError: No LoRA module is left, so PEFT could not load the adapter.
+        AdapterError: No adapted module is left, so PEFT could not load the adapter; or the config
+            cannot hold the cut's strengths.
     """
-    result = copy.deepcopy(config)
+    result: Any = copy.deepcopy(config)
     result.inference_mode = True
     cut = model.cut(cut)
     kept = model.kept(cut)
     if len(kept) == len(model.modules) and all(cut.strengths[m.depth] == 1 for m in kept):
         return result
-    layers = dict(_lora_layers(kept))
+    layers = dict(_tuner_layers(kept))
     if not layers:
         raise AdapterError(
             f"{cut} keeps {', '.join(module.name for module in kept[:3])} but no "
-            "LoRA module, and PEFT cannot load an adapter without one; merge it into a checkpoint "
-            "instead (--merge)"
+            f"{model.kind.name} module, and PEFT cannot load an adapter without one; merge it into "
+            "a checkpoint instead (--merge)"
         )
+    _name_modules(result, kept, layers, module_names)
+    strengths = {
+        name: cut.strengths[module.depth] for module in kept for name, _ in _tuner_layers([module])
+    }
+    if model.kind is LORA:
+        result.init_lora_weights = True  # every tensor is in the file
+        result.r, result.rank_pattern = _common(_values(layers, "r"))
+    else:
+        _narrow(result, model.kind, layers)
+        # an adapter that is not scaled keeps its own patterns, which still match
+        if set(strengths.values()) == {1}:
+            return result
+    alpha = model.kind.alpha
+    if not alpha:
+        raise AdapterError(
+            f"{cut} scales layers, and PEFT's config of {model.kind.name} has no strength per "
+            "layer; keep layers in full, or merge it into a checkpoint (--merge)"
+        )
+    alphas = {
+        name: _scaled_alpha(each, layers[name], strengths[name])
+        for name, each in _values(layers, alpha).items()
+    }
+    common, result.alpha_pattern = _common(alphas)
+    setattr(result, alpha, common)
+    return result
+
+
+def _name_modules(
+    result: Any,
+    kept: Iterable[AdaptedModule],
+    layers: Mapping[str, Any],
+    module_names: Iterable[str],
+) -> None:
+    """Write exactly the kept modules into a config; ``layers`` are those of the tuner."""
     parameters = [name for name, layer in layers.items() if isinstance(layer, ParamWrapper)]
     modules = [name for name in layers if name not in parameters]
-    result.target_modules = modules
-    result.target_parameters = parameters or None
-    result.exclude_modules = None
-    result.layers_to_transform = None
-    result.layers_pattern = None
-    result.modules_to_save = [
-        module.name for module in kept if isinstance(module.adapted, ModulesToSaveWrapper)
-    ] or None
-    result.trainable_token_indices = _token_indices(kept) or None
-    # What would be tied to the embeddings is on the head side, so it is dropped.
-    result.ensure_weight_tying = False
-    result.init_lora_weights = True  # every tensor is in the file
+    tokens = _token_indices(kept)
+    saved = [module.name for module in kept if isinstance(module.adapted, ModulesToSaveWrapper)]
+    settings = {
+        "target_modules": modules,
+        "target_parameters": parameters or None,
+        "exclude_modules": None,
+        "layers_to_transform": None,
+        "layers_pattern": None,
+        "modules_to_save": saved or None,
+        "trainable_token_indices": tokens or None,
+        # What would be tied to the embeddings is on the head side, so it is dropped.
+        "ensure_weight_tying": False,
+    }
+    for name, value in settings.items():
+        if hasattr(result, name):  # each kind has some of them
+            setattr(result, name, value)
     if not _selects(result, module_names, set(modules)):
         # Another path ends with one of these; a regular expression is matched as a whole.
         result.target_modules = "|".join(map(re.escape, modules))
-    result.r, result.rank_pattern = _common(_values(layers, "r"))
-    strengths = {
-        name: cut.strengths[module.depth] for module in kept for name, _ in _lora_layers([module])
-    }
-    alphas = {
-        name: _scaled_alpha(alpha, layers[name], strengths[name])
-        for name, alpha in _values(layers, "lora_alpha").items()
-    }
-    result.lora_alpha, result.alpha_pattern = _common(alphas)
-    return result
+
+
+def _narrow(result: Any, kind: Kind, layers: Mapping[str, Any]) -> None:
+    """Leave what is kept in the settings that say something about single modules."""
+    for setting, attribute in kind.lists:
+        chosen = [name for name, layer in layers.items() if getattr(layer, attribute)]
+        setattr(result, setting, chosen)
+    for setting in kind.maps:
+        values = getattr(result, setting) or {}
+        chosen_values = {
+            path: value
+            for path, value in values.items()
+            if any(path.startswith(f"{name}.") for name in layers)
+        }
+        setattr(result, setting, chosen_values or None)
 
 
 def _scaled_alpha(alpha: float, layer: Any, strength: float) -> float:
@@ -93,18 +138,19 @@ def _scaled_alpha(alpha: float, layer: Any, strength: float) -> float:
     if strength == 1:
         return alpha
     ((name, rank),) = layer.r.items()
-    divisor = math.sqrt(rank) if layer.use_rslora[name] else rank
+    rooted = getattr(layer, "use_rslora", {}).get(name)  # LoRA only
+    divisor = math.sqrt(rank) if rooted else rank
     wanted = alpha / divisor * strength
     scaled = wanted * divisor
     tried = (scaled, math.nextafter(scaled, math.inf), math.nextafter(scaled, -math.inf))
     return next((each for each in tried if each / divisor == wanted), scaled)
 
 
-def _lora_layers(modules: Iterable[AdaptedModule]) -> Iterator[tuple[str, Any]]:
-    """Yield everything with a rank of its own, by the path of its module or parameter."""
+def _tuner_layers(modules: Iterable[AdaptedModule]) -> Iterator[tuple[str, Any]]:
+    """Yield everything with settings of its own, by the path of its module or parameter."""
     for module in modules:
         layer: Any = module.adapted
-        if isinstance(layer, LoraLayer) and not isinstance(layer, ParamWrapper):
+        if isinstance(layer, BaseTunerLayer) and not isinstance(layer, ParamWrapper):
             yield module.name, layer
         while isinstance(layer, ParamWrapper):  # nested, one for each parameter
             yield f"{module.name}.{layer.parameter_name}", layer
@@ -130,7 +176,7 @@ def _token_indices(modules: Iterable[AdaptedModule]) -> dict[str, list[int]]:
     }
 
 
-def _selects(config: LoraConfig, names: Iterable[str], wanted: set[str]) -> bool:
+def _selects(config: PeftConfig, names: Iterable[str], wanted: set[str]) -> bool:
     """Return whether PEFT finds exactly the wanted modules with a config."""
     matches = {name: check_target_module_exists(config, name) for name in names}
     return wanted == {

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from peft import LoraConfig
+from peft import PeftConfig
 
 from ..cuts.cut import LoraCut
 from ..cuts.keep import Cut
@@ -16,7 +16,7 @@ from ..errors import AdapterError
 from ..upstream.peft import TrainableTokensWrapper
 
 
-def refuse_base_rewriting(config: LoraConfig, rewritten: Sequence[str] = ()) -> None:
+def refuse_base_rewriting(config: PeftConfig, rewritten: Sequence[str] = ()) -> None:
     """Refuse an adapter that changes base weights (``rewritten``: known ones) when it is loaded.
 
     Other engines do not change them, and would add the adapter to the wrong weights.

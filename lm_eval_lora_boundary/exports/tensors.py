@@ -9,7 +9,7 @@ import torch
 from peft import load_peft_weights
 from safetensors.torch import save_file
 
-from ..cuts.adapter_folder import PREFIX
+from ..cuts.adapter_folder import PREFIX, shared
 from ..cuts.cut import LoraCut
 from ..cuts.keep import Cut
 from ..errors import AdapterError
@@ -18,6 +18,8 @@ from ..errors import AdapterError
 def kept_names(names: Iterable[str], model: LoraCut, cut: Cut | int, source: Path) -> list[str]:
     """Return the names, in the file ``source``, of the tensors that a cut keeps, sorted.
 
+    Tensors that all modules share are kept.
+
     Raises:
         AdapterError: A tensor belongs to no module, by its name.
     """
@@ -25,6 +27,9 @@ def kept_names(names: Iterable[str], model: LoraCut, cut: Cut | int, source: Pat
     keeps |= dict.fromkeys((module.name for module in model.kept(cut)), True)
     kept = []
     for name in sorted(names):
+        if shared(name):
+            kept.append(name)
+            continue
         owner = name.removeprefix(PREFIX)
         while owner and owner not in keeps:
             owner = owner.rpartition(".")[0]

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from peft import LoraConfig
+from peft import PeftConfig
 
 from ..cuts.adapter_folder import PREFIX
+from ..cuts.kinds import is_lora, kind_of
+from ..errors import AdapterError
 
 # vllm/config/lora.py: MaxLoRARanks
 _RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
@@ -34,8 +36,27 @@ _SKIPPED = (".embed_tokens.base_layer.weight", ".lm_head.base_layer.weight")
 _LARGEST_VOCABULARY = 258048
 
 
-def vllm_problems(config: LoraConfig, shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
+def refuse_for_vllm(config: PeftConfig) -> None:
+    """Refuse an adapter that is not LoRA.
+
+    Raises:
+        AdapterError: It is not.
+    """
+    if not is_lora(config):
+        raise AdapterError(
+            f"{_not_lora(config)} Use --model lora_boundary (a sweep: --engine auto), or "
+            "merge=True."
+        )
+
+
+def _not_lora(config: PeftConfig) -> str:
+    return f"vLLM loads LoRA only, and this adapter is {kind_of(config).name}."
+
+
+def vllm_problems(config: PeftConfig, shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
     """Return the known reasons why vLLM will not load an adapter, a sentence each."""
+    if not is_lora(config):
+        return [_not_lora(config)]
     problems = [
         f"vLLM does not support {what}."
         for name, what in _FEATURES.items()
@@ -62,8 +83,10 @@ def vllm_problems(config: LoraConfig, shapes: Mapping[str, tuple[int, ...]]) -> 
     return problems
 
 
-def vllm_conditions(config: LoraConfig, shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
+def vllm_conditions(config: PeftConfig, shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
     """Return what must hold for vLLM to load an adapter, besides the rank, a sentence each."""
+    if not is_lora(config):
+        return []
     modules = {name.removeprefix(PREFIX).partition(".lora_")[0] for name in shapes}
     conditions = []
     # vllm/lora/utils.py: get_supported_lora_modules
@@ -87,7 +110,7 @@ def vllm_conditions(config: LoraConfig, shapes: Mapping[str, tuple[int, ...]]) -
     return conditions
 
 
-def max_lora_rank(config: LoraConfig, least: int = _DEFAULT_RANK) -> int | None:
+def max_lora_rank(config: PeftConfig, least: int = _DEFAULT_RANK) -> int | None:
     """Return the smallest ``--max-lora-rank`` that an adapter fits, or None if none does.
 
     Args:
@@ -99,7 +122,7 @@ def max_lora_rank(config: LoraConfig, least: int = _DEFAULT_RANK) -> int | None:
     return next((rank for rank in _RANKS if rank >= max(_rank(config), least)), None)
 
 
-def _rank(config: LoraConfig) -> int:
+def _rank(config: PeftConfig) -> int:
     ranks: list[int] = [config.r, *(config.rank_pattern or {}).values()]
     return max(ranks)
 

@@ -11,6 +11,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from ..cuts.adapter_folder import AdapterFolder
 from ..cuts.cut import LoraCut
 from ..cuts.keep import Cut
+from ..cuts.modules import count_parameters
 
 
 def versions(*more: str) -> dict[str, str]:
@@ -31,8 +32,9 @@ def describe(
         "num_layers": model.stack.count,
         "kept_modules": len({module.module for module in kept}),
         "dropped_modules": len({module.module for module in dropped}),
-        "kept_parameters": sum(module.parameters for module in kept),
-        "dropped_parameters": sum(module.parameters for module in dropped),
+        "kept_parameters": count_parameters(kept),
+        # what kept and dropped modules share is kept
+        "dropped_parameters": count_parameters(model.modules) - count_parameters(kept),
         "adapter_sha256": adapter.sha256,
         "merge": merge,
         "versions": versions(),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from ..cuts.activated import special_tokens
 from ..cuts.keep import Cut
+from ..cuts.kinds import LORA
 from ..errors import AdapterError, LoraBoundaryError, ModelError, NotFiniteError
 from ..forward.fork import Fork
 from ..forward.loglikelihood import plain_score, scores_agree
@@ -120,6 +121,8 @@ def _cannot(error: Exception) -> str:
 
 def _obstacle(lm: SweepModel) -> str:
     """Return why rows of different cuts cannot share a pass, or ""."""
+    if lm.cut.kind is not LORA:
+        return f"the adapter is {lm.cut.kind.name}, and only LoRA's rows can share a pass"
     for module in lm.cut.modules:
         if lm.cut.stack.layer_of(module.name) is None:
             return f"the adapter changes {module.name}, outside of the decoder layers"

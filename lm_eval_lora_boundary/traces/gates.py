@@ -118,7 +118,7 @@ def _hook(matrix: nn.Module, gate: torch.Tensor, batch: Batch) -> AbstractContex
     def multiplied(values: torch.Tensor) -> torch.Tensor:
         return (values * _as_factor(gate, values, batch)).to(values.dtype)
 
-    if matrix.bias is None:
+    if getattr(matrix, "bias", None) is None:  # block-diagonal matrices do not even have one
         return matrix.register_forward_pre_hook(lambda _, inputs: (multiplied(inputs[0]),))
     return matrix.register_forward_hook(lambda _, __, output: multiplied(output))
 

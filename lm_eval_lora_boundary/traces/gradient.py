@@ -17,6 +17,7 @@ from torch import nn
 
 from ..cuts.activated import invocation
 from ..cuts.keep import Cut
+from ..cuts.kinds import LORA
 from ..errors import AdapterError, ModelError, NotFiniteError
 from ..forward.loglikelihood import Batch, log_softmax, plain_score, scored_logits, scores_agree
 from .batches import in_batches, length, usual_rows
@@ -58,6 +59,11 @@ class Differentiator:
         Raises:
             AdapterError: A strength between 0 and 1 has no meaning for the adapter.
         """
+        if lm.cut.kind is not LORA:
+            raise AdapterError(
+                f"a gradient is defined for LoRA, and this adapter is {lm.cut.kind.name}; leave "
+                "out the gradient, or sweep all boundaries"
+            )
         if reason := lm.cut.obstacle():
             raise AdapterError(
                 "a gradient needs an adapter that can be scaled in every layer, but this one "

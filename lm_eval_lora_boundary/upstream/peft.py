@@ -6,9 +6,20 @@ and run. ``tests/upstream/test_insides.py`` asks PEFT for each.
 
 from __future__ import annotations
 
+from peft.mapping import (
+    PEFT_TYPE_TO_CONFIG_MAPPING,
+    PEFT_TYPE_TO_PREFIX_MAPPING,
+    PEFT_TYPE_TO_TUNER_MAPPING,
+)
 from peft.tuners.lora import LoraLayer
 from peft.tuners.lora.layer import ParamWrapper
-from peft.tuners.lora.variants import ALoraLinearVariant, calculate_alora_offsets
+from peft.tuners.lora.variants import (
+    ALoraLinearVariant,
+    BdLoraLinearVariant,
+    MiCAEmbeddingVariant,
+    MiCALinearVariant,
+    calculate_alora_offsets,
+)
 from peft.tuners.tuners_utils import (
     BaseTunerLayer,
     _ExcludedModule,
@@ -23,11 +34,17 @@ from peft.utils.other import (
 )
 
 __all__ = [
+    "PEFT_TYPE_TO_CONFIG_MAPPING",
+    "PEFT_TYPE_TO_PREFIX_MAPPING",
+    "PEFT_TYPE_TO_TUNER_MAPPING",
     "ALoraLinearVariant",
     "AuxiliaryTrainingWrapper",
     "BaseTunerLayer",
+    "BdLoraLinearVariant",
     "ExcludedModule",
     "LoraLayer",
+    "MiCAEmbeddingVariant",
+    "MiCALinearVariant",
     "ModulesToSaveWrapper",
     "ParamWrapper",
     "TrainableTokensWrapper",

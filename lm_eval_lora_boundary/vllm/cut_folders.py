@@ -20,7 +20,7 @@ from ..exports import tensors as files
 from ..exports.atomic_folder import writing
 from ..exports.config import cut_config
 from ..exports.refusals import refuse_base_rewriting
-from ..exports.vllm_support import max_lora_rank, vllm_problems
+from ..exports.vllm_support import max_lora_rank, refuse_for_vllm, vllm_problems
 from ..files import cut_folder
 
 
@@ -38,6 +38,7 @@ class CutFolders:
             AdapterError: The adapter does not fit the base model.
             ModelError: The decoder layers cannot be found.
         """
+        refuse_for_vllm(adapter.config)
         self._adapter = adapter
         base = empty_model(config, trust_remote_code=trust_remote_code)
         self._names = [name for name, _ in base.named_modules()]

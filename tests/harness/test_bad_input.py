@@ -127,9 +127,10 @@ def other_model(**overrides: Any) -> Callable[[Path], None]:
         (empty_tensors, r"holds no tensors"),
         (
             other_peft_type("PROMPT_TUNING"),
-            r"peft_type=PROMPT_TUNING; a boundary needs LoRA modules",
+            r"peft_type=PROMPT_TUNING; a boundary needs an adapter with a part in every layer",
         ),
-        (other_peft_type("IA3"), r"peft_type=IA3"),
+        (other_peft_type("IA3"), r"lacks 28 of the IA³ tensors"),
+        (other_peft_type("NEWER"), r"peft_type=NEWER, unknown to PEFT"),
         (other_model(num_hidden_layers=6), r"made for another base: it has LoRA in layer 4.*at 3"),
         (other_model(hidden_size=64), r"made for another base: its LoRA for .* is \d+×\d+"),
         (other_model(architecture="gpt_neox"), r"made for another base: none of its \d+ modules"),
