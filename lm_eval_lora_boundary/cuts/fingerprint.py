@@ -43,9 +43,17 @@ def weights_sample(model: nn.Module) -> str:
     before an adapter is put on the model.
     """
     return _sample(
-        (name, tuple(tensor.shape), None if tensor.is_meta else tensor.detach().flatten())
+        (name, tuple(tensor.shape), None if tensor.is_meta else _stored(tensor).detach().flatten())
         for name, tensor in model.named_parameters()
     )
+
+
+def _stored(tensor: torch.Tensor) -> torch.Tensor:
+    """Return the tensor itself, or the first of those that a quantized one is made of."""
+    while hasattr(tensor, "__tensor_flatten__"):
+        names, _ = tensor.__tensor_flatten__()
+        tensor = getattr(tensor, names[0])
+    return tensor
 
 
 def _sample(parameters: Iterable[tuple[str, tuple[int, ...], torch.Tensor | None]]) -> str:

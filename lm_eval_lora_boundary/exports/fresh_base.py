@@ -18,7 +18,7 @@ from ..cuts.keep import Cut
 from ..cuts.layers import number_of_layers
 from ..cuts.loading import load_adapter
 from ..cuts.vocabulary import growing
-from ..errors import ModelError
+from ..errors import ModelError, first_line
 from ..harness.base_loader import BaseLM, DenseLM, usable_base
 from ..harness.model_args import AskedCut
 from .refusals import refuse_grown_head
@@ -66,10 +66,16 @@ class Bases:
 
         Raises:
             BoundaryError: As ``check_layers``.
-            ModelError: It cannot be loaded, or is not decoder-only.
+            ModelError: It cannot be loaded or copied, or is not decoder-only.
         """
         if self._model is not None:
-            copied: Any = copy.deepcopy(self._model)
+            try:
+                copied: Any = copy.deepcopy(self._model)
+            except (RuntimeError, NotImplementedError) as error:  # some quantized tensors
+                raise ModelError(
+                    f"the loaded base model cannot be copied ({first_line(error)}); give its name "
+                    "or folder instead"
+                ) from error
             return copied.eval()
         kind = DenseLM if self._dense else BaseLM
         return kind(self.name, check_layers=self._check, **self.model_args).model.eval()
