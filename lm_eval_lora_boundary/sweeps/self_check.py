@@ -46,11 +46,8 @@ class Trial:
         special = special_tokens(lm.adapter.config)[:_SPECIAL]
         made_up = [(7 * i + 3) % vocabulary for i in range(12)]
         self._tokens = [*made_up[:3], *(t for t in special if t < vocabulary), *made_up[3:]]
-        room = max(1, lm.max_length - 1)  # what does not fit would be cut from the left
-        self._requests = [
-            Score(tuple(self._tokens[:end][-room:]), tuple(self._tokens[end : end + 2]))
-            for end in (3, len(self._tokens) - 3)
-        ]
+        self._batches = self._made_up_requests()
+        self._requests = [request for batch in self._batches for request in batch]
         try:
             toggled = toggle.prepare(self._requests, self._cuts)(self._requests)
         except NotFiniteError as error:
@@ -75,12 +72,33 @@ class Trial:
             for place, cut in enumerate(self._cuts)
         } | {self._whole: whole}
 
+    def _made_up_requests(self) -> list[list[Score]]:
+        """Return batches of texts of different lengths.
+
+        Continuations of the same context are read after it, from a cache: in the first batch one
+        token at a time, as in a response, in the second one several.
+        """
+        tokens, end = self._tokens, len(self._tokens) - 3
+        first = [(3, tokens[3:5]), (end, tokens[end : end + 2]), (end, tokens[:2])]
+        second = [(3, tokens[4:8]), (3, tokens[6:9]), (end, tokens[-3:])]
+        batches = []
+        for batch in (first, second):
+            scores = []
+            for length, continuation in batch:
+                fits = tuple(continuation[: self._lm.max_length])
+                # what does not fit would be cut from the left
+                room = self._lm.max_length + 1 - len(fits)
+                scores.append(Score(tuple(tokens[:length][-room:]), fits))
+            batches.append(scores)
+        return batches
+
     def difference(self, fork: Fork) -> str:
         """Return what is wrong with ``fork``, or ""."""
         try:
             prompt = Generate(tuple(self._tokens), (), 3, "{}", "", "")
             fork.prepare([prompt], self._cuts)([prompt])
-            forked = fork.prepare(self._requests, self._cuts)(self._requests)
+            answer = fork.prepare(self._requests, self._cuts)
+            forked = [answers for batch in self._batches for answers in answer(batch)]
         except _FAILURES as error:
             return _cannot(error)
         reason = self._difference(forked, self._expected, "one cut at a time")

@@ -42,6 +42,16 @@ def with_other_rows(forward: Forward, first: int) -> Forward:
     return changed
 
 
+def with_forgotten_past(forward: Forward, tokens: int) -> Forward:
+    """Treat passes of some number of tokens unlike others, as if the past were lost there."""
+
+    def changed(hidden: torch.Tensor) -> torch.Tensor:
+        result = forward(hidden)
+        return result + 1 if hidden.shape[1] == tokens else result
+
+    return changed
+
+
 def broken(change: Callable[[Forward], Forward], base: Path, adapter: Path) -> SweepLM:
     """Load a model, and change the feed-forward of a layer."""
     lm = SweepLM(str(base), peft=str(adapter), device="cpu", dtype="float32")
@@ -55,8 +65,9 @@ def broken(change: Callable[[Forward], Forward], base: Path, adapter: Path) -> S
     [
         ("llama", partial(with_sorted_tokens, shape=(-1,))),
         ("mixtral", partial(with_sorted_tokens, shape=(1, -1))),
-        ("llama", partial(with_other_rows, first=2)),  # more than there are texts
-        ("mixtral", partial(with_other_rows, first=2)),
+        ("llama", partial(with_other_rows, first=6)),  # more than there are texts
+        ("mixtral", partial(with_other_rows, first=6)),
+        ("llama", partial(with_forgotten_past, tokens=1)),
     ],
 )
 def test_a_model_that_shares_wrongly_is_toggled(
