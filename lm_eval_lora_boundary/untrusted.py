@@ -67,6 +67,8 @@ def read_json(path: Path, most: int) -> Any:
         if os.fstat(file.fileno()).st_size > most:
             raise OSError(errno.EFBIG, f"it is larger than {most:,} bytes")
         content = file.read(most)
+        if content is None:  # the system calls files regular that wait for content, too
+            raise OSError(errno.EAGAIN, "it is not a regular file")
     return parse_json(content)
 
 
