@@ -16,7 +16,10 @@ from tiny_models import LAYERS, lora_config, randomise, tiny_model
 
 from lm_eval_lora_boundary.errors import AdapterError, LoraBoundaryError, OutputError
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # PEFT's, about the tiny bases
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::UserWarning",  # PEFT's, about the tiny bases
+    "ignore:The following rank_pattern keys:RuntimeWarning",  # PEFT's, about its own AdaLoRA
+)
 
 Tiny = Callable[..., tuple[Path, Path]]
 # They derive what is not in the file from the number or the order of all modules.
