@@ -80,7 +80,14 @@ PUBLIC = {
     "lm_eval.models.vllm_causallms": {"VLLM"},
     "lm_eval.tasks": {"TaskManager"},
     "peft": {
-        *("LoraConfig", "PeftModel", "get_peft_model", "get_peft_model_state_dict"),
+        *(
+            "",
+            "LoraConfig",
+            "PeftConfig",
+            "PeftModel",
+            "get_peft_model",
+            "get_peft_model_state_dict",
+        ),
         "load_peft_weights",
     },
     "transformers": {
