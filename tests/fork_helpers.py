@@ -16,7 +16,7 @@ from lm_eval_lora_boundary.forward.requests import Generate
 from lm_eval_lora_boundary.forward.routing import ForkedModel
 from lm_eval_lora_boundary.forward.split_model import SplitModel
 from lm_eval_lora_boundary.forward.texts import Texts
-from lm_eval_lora_boundary.forward.trials import items_per_text, skips_padding
+from lm_eval_lora_boundary.forward.trials import goes_on, items_per_text, skips_padding
 from lm_eval_lora_boundary.harness.endings import Ending
 
 DOCUMENTS = 3
@@ -47,7 +47,7 @@ def forked_model(cut: LoraCut, cuts: Sequence[int | str]) -> Forked:
     model, cpu = SplitModel(base), torch.device("cpu")
     per_text = items_per_text(model, layers[0], cpu)
     forked = Forked(layers, [as_cut(each, LAYERS).strengths for each in cuts], per_text)
-    forked.piecewise = skips_padding(model, cpu)
+    forked.piecewise = skips_padding(model, cpu) and goes_on(model, cpu)
     return forked
 
 

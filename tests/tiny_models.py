@@ -32,7 +32,7 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
 # of those below, the tests of the shared forward also run on these
 OTHERS = ("qwen2_moe", "deepseek_v3", "llama4_text", "qwen3_next")
 OTHERS += ("bloom", "mpt")  # biases of attention in place of positions
-OTHERS += ("lfm2", "bamba", "falcon_h1")  # states in place of keys and values
+OTHERS += ("lfm2", "bamba", "falcon_h1", "jamba")  # states in place of keys and values
 MIXTURES = ("mixtral", "qwen2_moe", "deepseek_v3", "llama4_text", "qwen3_next")
 _TARGETS = {  # with these, PEFT's "all-linear" fails or means experts as well
     "mixtral": ["q_proj", "o_proj"],

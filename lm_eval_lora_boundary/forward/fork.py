@@ -23,7 +23,7 @@ from .rows import Strengths
 from .score import Scores
 from .split_model import SplitModel
 from .texts import Texts
-from .trials import items_per_text, refuse_hidden_states, skips_padding
+from .trials import goes_on, items_per_text, refuse_hidden_states, skips_padding
 
 _SWITCH = "TRANSFORMERS_SDPA_FORCE_GQA"  # transformers' own, read at every call
 
@@ -82,11 +82,12 @@ class Fork:
         self._layers = layers
         cache = growing_cache(self._model.decoder.config)
         plain = self._model.takes_positions and only_keys_and_values(cache)
-        self._skips_padding, self._per_text = True, {}
+        self._skips_padding, self._goes_on, self._per_text = True, True, {}
         if not plain:
             with host.precision():
                 refuse_hidden_states(self._model, host.device)
                 self._skips_padding = skips_padding(self._model, host.device)
+                self._goes_on = goes_on(self._model, host.device)
                 self._per_text = items_per_text(self._model, layers[0], host.device)
 
     def rows(self, cuts: int) -> int:
@@ -113,7 +114,7 @@ class Fork:
         """
         forked = self._forked(cuts)
         length = max((request.length for request in requests), default=0)
-        piecewise = self._skips_padding and _positions_alone(self._model, length)
+        piecewise = self._skips_padding and self._goes_on and _positions_alone(self._model, length)
         shared = common_beginning(requests) if piecewise and len(requests) > 1 else ()
         tokens, mask = padded([shared], "left", self._host.device)
         beginning = Texts(self._model, forked, mask[:, :0], piecewise=piecewise)
@@ -129,7 +130,7 @@ class Fork:
         scores = [request for request in requests if isinstance(request, Score)]
         with self._computing(forked):
             if scores:
-                scoring = Scores(self._model, forked.cuts, self._host.softmax_dtype)
+                scoring = Scores(self._model, forked.cuts, self._host.softmax_dtype, self._goes_on)
                 return scoring.answer(beginning, skipped, scores)
             prompts = [request for request in requests if isinstance(request, Generate)]
             ending = self._host.ending(prompts[0].until, prompts[0].max_new_tokens)

@@ -41,11 +41,14 @@ class Scores:
         model: The model.
         cuts: Number of cuts.
         dtype: Precision of the softmax; None for that of the logits.
+        goes_on: Whether the model can read several tokens after what is in its cache. Otherwise,
+            the context is read again for each continuation.
     """
 
     model: SplitModel
     cuts: int
     dtype: torch.dtype | None
+    goes_on: bool = True
 
     def answer(self, beginning: Texts, skipped: int, requests: Sequence[Score]) -> list[Answers]:
         """Score a batch, in which requests with the same context are next to each other.
@@ -55,7 +58,7 @@ class Scores:
         Raises:
             NotFiniteError: A logit is NaN or infinite.
         """
-        contexts, continuations = _plan(requests, skipped)
+        contexts, continuations = _plan(requests, skipped, self.goes_on)
         sums = torch.zeros(self.cuts, len(requests), dtype=torch.float64)
         greedy = torch.ones(self.cuts, len(requests), dtype=torch.bool)
         texts = beginning.select([0] * len(contexts), skipped + _longest(contexts))
@@ -136,13 +139,16 @@ def _longest(passages: Sequence[_Passage]) -> int:
     return max(len(passage.tokens) for passage in passages)
 
 
-def _plan(requests: Sequence[Score], skipped: int) -> tuple[list[_Passage], list[_Passage]]:
+def _plan(
+    requests: Sequence[Score], skipped: int, share: bool
+) -> tuple[list[_Passage], list[_Passage]]:
     """Return the contexts to read, and the continuations of contexts that have several."""
     contexts: list[_Passage] = []
     continuations: list[_Passage] = []
     numbered = enumerate(requests)
-    for context, group in groupby(numbered, key=lambda item: item[1].context):
+    for _, group in groupby(numbered, key=lambda item: item[1].context if share else item[0]):
         members = list(group)
+        context = members[0][1].context
         passage = _Passage(list(context[skipped:]))
         contexts.append(passage)
         last = len(passage.tokens) - 1

@@ -26,8 +26,26 @@ def skips_padding(model: SplitModel, device: torch.device) -> bool:
     spread = torch.tensor([[1, 2, 0, 0, 3, 4]], device=device)
     mask = torch.tensor([[1, 1, 0, 0, 1, 1]], device=device)
     other = model.hidden(spread, mask)[:, mask[0].bool()]
-    tolerance = _TOLERANCE.get(plain.dtype, _LOOSE_TOLERANCE)
-    return bool(torch.linalg.vector_norm(plain - other) <= tolerance * plain.norm())
+    return _alike(plain, other)
+
+
+@torch.no_grad()
+def goes_on(model: SplitModel, device: torch.device) -> bool:
+    """Return whether several tokens can be read after what is in the cache.
+
+    Mamba's layers in some models forget their state then; they go on by single tokens only.
+    """
+    tokens = torch.tensor([[1, 2, 3, 4, 5, 6]], device=device)
+    mask, cache = torch.ones_like(tokens), growing_cache(model.decoder.config)
+    whole = model.hidden(tokens, mask)
+    first = model.hidden(tokens[:, :3], mask[:, :3], cache)
+    rest = model.hidden(tokens[:, 3:], mask, cache)
+    return _alike(whole, torch.cat([first, rest], dim=1))
+
+
+def _alike(states: torch.Tensor, others: torch.Tensor) -> bool:
+    tolerance = _TOLERANCE.get(states.dtype, _LOOSE_TOLERANCE)
+    return bool((states - others).norm() <= tolerance * states.norm())
 
 
 @torch.no_grad()

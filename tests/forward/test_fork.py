@@ -190,6 +190,8 @@ def test_documents_of_different_lengths_are_read_apart(
     architecture: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The results are the same, with padding of later tokens on the left or on the right."""
+    if architecture == "jamba":
+        pytest.skip("it cannot go on by several tokens")
     cut = cut_model(architecture)
     forked = forked_model(cut, [-1, 1, 2, "2-3", "0@0.5+3"])
     tokens, mask = prompts()

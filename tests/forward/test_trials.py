@@ -13,6 +13,7 @@ from lm_eval_lora_boundary.cuts.keep import as_cut
 from lm_eval_lora_boundary.errors import ModelError
 from lm_eval_lora_boundary.forward.split_model import SplitModel
 from lm_eval_lora_boundary.forward.trials import (
+    goes_on,
     items_per_text,
     refuse_hidden_states,
     skips_padding,
@@ -36,6 +37,14 @@ CPU = torch.device("cpu")
 )
 def test_padding_inside_texts_is_noticed(architecture: str, skips: bool) -> None:
     assert skips_padding(SplitModel(tiny_model(architecture)), CPU) == skips
+
+
+@pytest.mark.parametrize(
+    ("architecture", "goes"),
+    [("llama", True), ("mpt", True), ("bamba", True), ("qwen3_next", True), ("jamba", False)],
+)
+def test_a_state_that_is_forgotten_is_noticed(architecture: str, goes: bool) -> None:
+    assert goes_on(SplitModel(tiny_model(architecture)), CPU) == goes
 
 
 def test_arguments_with_several_items_per_text_are_noticed() -> None:
