@@ -21,6 +21,8 @@ from ..forward.requests import Answer, Answers
 
 _PATIENCE = 60.0  # seconds that a process waits while another one writes
 _REMEDY = "remove it or choose another --output, and run the same command again"
+# the second, if the message about a damaged file quotes what is no text
+_ERRORS = (sqlite3.Error, UnicodeDecodeError)
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS answers_by_cut (
   request BLOB NOT NULL,
@@ -60,7 +62,7 @@ class AnswerStore:
         except OutputError:
             self._unlock()
             raise
-        except sqlite3.Error as error:
+        except _ERRORS as error:
             self._unlock()
             raise OutputError(f"{self._path} cannot be used: {error}; {_REMEDY}") from error
         self._file = self._path.stat()
@@ -117,7 +119,7 @@ class AnswerStore:
     def _rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
         try:
             return self._connection.execute(query, values).fetchall()
-        except sqlite3.Error as error:
+        except _ERRORS as error:
             raise OutputError(
                 f"{self._path} cannot be read: {error}. If the file is damaged, {_REMEDY}"
             ) from error
@@ -146,7 +148,7 @@ class AnswerStore:
                 self._connection.executemany(
                     "INSERT OR IGNORE INTO answers_by_cut VALUES (?, ?, ?, ?, ?)", rows
                 )
-        except sqlite3.Error as error:
+        except _ERRORS as error:
             raise self._failure(error) from error
 
     def note(self, name: str, default: str) -> str:
@@ -157,7 +159,7 @@ class AnswerStore:
         """
         try:
             self._connection.execute("INSERT OR IGNORE INTO notes VALUES (?, ?)", (name, default))
-        except sqlite3.Error as error:
+        except _ERRORS as error:
             raise self._failure(error) from error
         ((value,),) = self._rows("SELECT value FROM notes WHERE name = ?", name)
         return str(value)
@@ -173,7 +175,7 @@ class AnswerStore:
                 f"{self._path} was removed or replaced during the run; run the same command again"
             )
 
-    def _failure(self, error: sqlite3.Error) -> OutputError:
+    def _failure(self, error: Exception) -> OutputError:
         remedy = "free some space, or choose another --output, then"
         if "locked" in str(error):
             remedy = "end the program that has opened the file, then"

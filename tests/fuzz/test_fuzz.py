@@ -12,7 +12,7 @@ from spoilt_inputs import Target, faults
 from lm_eval_lora_boundary.errors import AdapterError
 
 # inputs of each target in `make test`; reports are slow
-FEW = {"config": 60, "plots": 1, "report": 12, "samples": 15, "results": 15, "sweeps": 15}
+FEW = {"config": 60, "plots": 1, "report": 12, "samples": 8, "results": 8, "sweeps": 15}
 MANY = 400
 
 
