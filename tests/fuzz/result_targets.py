@@ -46,8 +46,7 @@ def spoil(source: random.Random | None, files: Sequence[Path]) -> None:
         hostile.write(path, hostile.json_bytes(source, found))
         return
     lines = path.read_bytes().splitlines()
-    for _ in range(source.choice((1, 1, 3))):
-        number = source.randrange(len(lines))
+    for number in source.sample(range(len(lines)), source.choice((1, 1, 3))):
         found = hostile.changed(source, json.loads(lines[number]))
         lines[number] = hostile.json_bytes(source, found)
     if source.random() < 0.1:
