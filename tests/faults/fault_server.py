@@ -85,10 +85,13 @@ class FaultServer:
             env=environment,
         )
         self._lines = iter(self._process.stdout or ())
+        self._number = 0
 
     def start(self, folder: Path, *arguments: str, fault: Fault | None = None) -> None:
         """Start a command; ``folder`` is the one whose file operations count."""
+        self._number += 1
         job = {
+            "number": self._number,
             "arguments": arguments,
             "folder": str(folder),
             "scratch": str(self._scratch),
@@ -99,8 +102,10 @@ class FaultServer:
         self._process.stdin.flush()
 
     def finish(self) -> Attempt:
-        """Wait for the command that was started first."""
-        answer = json.loads(next(self._lines))
+        """Wait for the command that was started last."""
+        answer: dict[str, Any] = {}
+        while answer.get("number") != self._number:  # a test that timed out left its answers here
+            answer = json.loads(next(self._lines))
         texts = [(self._scratch / name).read_text("utf-8") for name in ("out", "err")]
         return Attempt(answer["code"], *texts, answer["points"], answer["cpu"])
 
@@ -127,6 +132,7 @@ def _serve(include_path: str) -> None:
             os._exit(_child(main, job, counted))
         _, status, usage = os.wait4(child, 0)
         answer = {
+            "number": job["number"],
             "code": os.waitstatus_to_exitcode(status),
             "points": int(counted.read_text() or 0) if counted.exists() else 0,
             "cpu": usage.ru_utime + usage.ru_stime,

@@ -17,6 +17,7 @@ from lm_eval_lora_boundary.files import lock
 from lm_eval_lora_boundary.sweeps import store as stores
 from lm_eval_lora_boundary.sweeps.store import AnswerStore
 
+pytestmark = pytest.mark.timeout(1800)  # a few commands each, whatever else runs
 COMMANDS = ("sweep", "trace", "train", "export")
 CUT = Cut((1.0, 0.0, 0.5))
 

@@ -10,6 +10,7 @@ import pytest
 from fault_files import left
 from fault_server import Fault, FaultServer
 
+pytestmark = pytest.mark.timeout(1800)  # a few commands each, whatever else runs
 COMMANDS = ("sweep", "trace", "train", "export")
 
 

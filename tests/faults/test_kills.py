@@ -61,6 +61,7 @@ COMMANDS = ("sweep", "trace", "train", "export")
 every_command = pytest.mark.parametrize("rounds", COMMANDS, indirect=True)
 
 
+@pytest.mark.timeout(1800)
 @every_command
 def test_a_few_kills(rounds: Rounds) -> None:
     middle, end = rounds.whole.points // 2, rounds.whole.points
