@@ -65,7 +65,7 @@ class BoundaryError(LoraBoundaryError):
 
 
 class AdapterError(LoraBoundaryError):
-    """The adapter is missing, damaged, not LoRA, or made for another base model."""
+    """The adapter is missing, damaged, of a kind without layers, or made for another base model."""
 
 
 class ModelError(LoraBoundaryError):
