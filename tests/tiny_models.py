@@ -210,7 +210,9 @@ def disable_above(model: Any, boundary: int) -> None:
 
 def cut_by_hand(adapter: Path, boundary: int, **model: Any) -> Any:
     """Cut in another way: PEFT, with modules of a fresh base model in place of dropped ones."""
-    cut = peft.PeftModel.from_pretrained(tiny_model(**model), adapter).eval()
+    whole = tiny_model(**model)
+    torch.manual_seed(0)  # as load_adapter does: pissa_niter draws random vectors
+    cut = peft.PeftModel.from_pretrained(whole, adapter).eval()
     base, fresh = cut.get_base_model(), tiny_model(**model)
     for name in [name for name, module in base.named_modules() if isinstance(module, LoraLayer)]:
         layer = next((int(part) for part in name.split(".") if part.isdigit()), LAYERS - 1)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 
 import torch
 from peft import PeftModel, get_peft_model_state_dict, load_peft_weights
@@ -28,6 +29,7 @@ from .vocabulary import embeddings, grow
 
 # Variants of LoRA whose A and B are smaller than the sides of the weight.
 _OTHER_SHAPES = ("use_bdlora", "use_qalora")
+LOADING_SEED = 0
 
 
 def load_adapter(
@@ -66,9 +68,10 @@ def _load(model: nn.Module, adapter: AdapterFolder) -> PeftModel:
         warnings.simplefilter("always")
         try:
             empty = weightless(model)
-            peft_model = PeftModel.from_pretrained(
-                model, str(adapter.path), low_cpu_mem_usage=empty
-            )
+            with _same_random_numbers():
+                peft_model = PeftModel.from_pretrained(
+                    model, str(adapter.path), low_cpu_mem_usage=empty
+                )
             if empty:
                 _give_values(peft_model, adapter)
             else:
@@ -113,6 +116,17 @@ def other_shapes(error: Exception) -> str:
     more = f" (and {len(found) - 1} more tensors)" if len(found) > 1 else ""
     name = name.removeprefix(PREFIX).replace(".default", "")  # PEFT's name for a lone adapter
     return f"{name} is {given}, and {expected} was expected{more}"
+
+
+@contextmanager
+def _same_random_numbers() -> Iterator[None]:
+    """Load an adapter in the same way every time, and leave the caller's random numbers alone.
+
+    ``pissa_niter_…`` computes base weights with random vectors whenever PEFT loads the adapter.
+    """
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(LOADING_SEED)
+        yield
 
 
 def _refuse_lost(model: PeftModel, adapter: AdapterFolder) -> None:

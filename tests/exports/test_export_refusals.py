@@ -99,10 +99,8 @@ def test_base_rewriting_is_refused_and_merged(tiny: Any, tmp_path: Path, init: s
     for boundary in (1, LAYERS - 1):
         with pytest.raises(AdapterError, match=r"rewrites base weights.*--merge"):
             run(base, tmp_path / "adapter", boundary, tmp_path / "out")
-    torch.manual_seed(5)  # pissa_niter draws random vectors
     facts = run(base, tmp_path / "adapter", 1, tmp_path / "out", merge=True)
     assert facts["max_difference"] == 0.0
-    torch.manual_seed(5)
     merged = make(base, tmp_path / "adapter", boundary=1, merge=True)
     assert torch.equal(logits(load_base(tmp_path / "out")), lm_logits(merged))
 

@@ -15,7 +15,6 @@ from lm_eval.api.instance import Instance
 from model_helpers import requests
 from support_by_hand import (
     CONTEXT,
-    SEED,
     TOKENS,
     UNABLE,
     Trained,
@@ -91,7 +90,6 @@ class Row:
         return str(self.trained.dtype).removeprefix("torch.")
 
     def _arguments(self) -> dict[str, Any]:
-        torch.manual_seed(SEED)
         return {
             "pretrained": str(self.trained.base),
             "peft": str(self.trained.adapter),
