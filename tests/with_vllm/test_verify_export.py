@@ -76,6 +76,7 @@ def test_cuts_are_verified(
     assert "--merge" in words or found["effect"] > 5
 
 
+@pytest.mark.filterwarnings("ignore:Setting `save_embedding_layers`:UserWarning")
 @pytest.mark.parametrize(
     ("config", "words"),
     [
