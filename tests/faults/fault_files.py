@@ -9,9 +9,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-# times of lm-eval's own files, and what training.json says about the way to the result
+# times and the machine in lm-eval's own files, and what training.json says about the way to the result
 _VARYING = {
     *("date", "start_time", "end_time", "total_evaluation_time_seconds"),
+    *("git_hash", "pretty_env_info"),
     *("runtime_seconds", "tokens_per_second", "resumed_from_step", "command", "output"),
 }
 _STAMP = re.compile(r"_\d{4}-\d\d-\d\dT[\d.-]+(?=\.jsonl?$)")
