@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-# times and the machine in lm-eval's own files, and what training.json says about the way to the result
+# times and the machine in lm-eval's own files, and what training.json says about the way there
 _VARYING = {
     *("date", "start_time", "end_time", "total_evaluation_time_seconds"),
     *("git_hash", "pretty_env_info"),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from string import Template
 
+from packaging.requirements import Requirement
 from support_cells import COLUMNS
 from support_families import FAMILIES
 from support_kinds import KINDS
@@ -75,7 +75,12 @@ _COUNTED = {
 
 def pinned_versions() -> Iterable[str]:
     """Yield the versions that the tests run with."""
-    text = (REPOSITORY / "constraints.txt").read_text(encoding="utf-8")
+    lines = (REPOSITORY / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pins = [Requirement(line) for line in lines if line and not line.startswith("#")]
     for name in PINNED:
-        (version,) = re.findall(rf"^{re.escape(name)}==(\S+)", text, re.MULTILINE)
-        yield f"{name} {version}"
+        (pin,) = (
+            each
+            for each in pins
+            if each.name == name and (not each.marker or each.marker.evaluate())
+        )
+        yield f"{name} {str(pin.specifier).removeprefix('==')}"
