@@ -25,6 +25,19 @@ class Answer:
     value: float | None
 
 
+def is_logged(sample: Sample) -> bool:
+    """Return whether arguments and responses have the form in which lm-eval logs them."""
+    arguments, responses = sample.get("arguments") or {}, sample.get("resps") or []
+    return (
+        isinstance(arguments, dict)
+        and all(name.rpartition("_")[2].isdecimal() for name in arguments)
+        and all(isinstance(request, dict) for request in arguments.values())
+        and isinstance(responses, list)
+        and all(isinstance(each, list) for each in responses)
+        and isinstance(sample.get("filtered_resps") or [], list)
+    )
+
+
 def prompt(sample: Sample) -> str:
     """Return the prompt of a document."""
     return str(_requests(sample)[0].get("arg_0", ""))
@@ -104,9 +117,10 @@ def _scored_text(sample: Sample) -> str:
 def _score(responses: Sequence[Any]) -> tuple[float, str]:
     """Return a log-likelihood and, in words, whether it is that of the greedy choice."""
     first = responses[0] if responses else "nan"
-    value, greedy = (first[0], str(first[1])) if isinstance(first, list) else (first, "")
+    pair = isinstance(first, list) and len(first) > 1
+    value, greedy = (first[0], str(first[1])) if pair else (first, "")
     words = {"True": "the greedy choice", "False": "not the greedy choice"}
     try:
         return float(value), words.get(greedy, "")
-    except ValueError:
+    except (ValueError, TypeError):
         return math.nan, ""

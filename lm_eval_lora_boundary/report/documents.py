@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import OutputError
-from ..files import cut_folder, read_samples
-from .answers import Answer, answer, gold, prompt
+from ..files import cut_folder, invalid_sample, read_samples
+from .answers import Answer, answer, gold, is_logged, prompt
 from .data import CutName
 from .lm_eval_files import RERUN, newest_samples
 
@@ -79,9 +79,11 @@ def read_documents(
     for position, cut in enumerate(cuts):
         path = newest_samples(cut_folder(folder, cut), task)
         scores: list[float | None] = []
-        for _, sample in read_samples(path, RERUN):
+        for place, sample in read_samples(path, RERUN):
             if sample.get("filter") != filter_name:
                 continue
+            if not is_logged(sample):
+                raise invalid_sample(place, "its arguments or responses have another form", RERUN)
             number = sample["doc_id"]
             if position == 0:
                 documents[number] = Document(number, prompt(sample), gold(sample))

@@ -164,10 +164,11 @@ def _trace(found: Any, path: Path) -> Trace | None:
     """Return a task's trace, if there is one."""
     if found is None:
         return None
-    models = found.get("models") if isinstance(found, Mapping) else None
+    layers = take(found, "layers", list, path)
+    models = optional(found, "models", path)
     return Trace(
-        layers=_layers(take(found, "layers", list, path), path),
-        models={name: _layers(rows, path) for name, rows in (models or {}).items()},
+        layers=_layers(layers, path),
+        models={name: _layers(take(models, name, list, path), path) for name in models},
         candidate=whole(found.get("candidate")),
         candidate_low=whole(found.get("candidate_low")),
         candidate_high=whole(found.get("candidate_high")),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..files import SWEEP
+from ..errors import OutputError
+from ..files import SWEEP, read_object
 from ..stats.margin import Margin
 from ..stats.power import detectable, documents_to_keep, spread
 from .questions import COULD_TELL
@@ -19,9 +19,9 @@ _GAINS = (0.2, 0.4, 0.8)
 def seen_so_far(output: Path, task: str) -> Mapping[str, Any] | None:
     """Return what an earlier sweep in the folder says about a task; None if there is none."""
     try:
-        found = json.loads((output / SWEEP).read_text("utf-8"))["tasks"][task]
+        found = read_object(output / SWEEP, "")["tasks"][task]
         return found if isinstance(found, dict) and COULD_TELL in found["answers"] else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OutputError, KeyError, TypeError):
         return None  # this is a help for planning, and the sweep itself will read the folder
 
 
