@@ -23,9 +23,13 @@ def check(
     lines = []
     for fault in faults:
         attempt = server.run(output.parent, *command(output), fault=fault)
-        assert attempt.code in ((130, -signal.SIGINT) if fault.again else (130,)), attempt.err
-        if attempt.code == 130:
-            assert "Traceback" not in attempt.err
+        # a run that goes on may end before its time comes, and a second Ctrl-C may be quick
+        allowed = (
+            {130} | ({0} if fault.cpu else set()) | ({-signal.SIGINT} if fault.again else set())
+        )
+        assert attempt.code in allowed, attempt.err
+        assert "Traceback" not in attempt.err
+        if attempt.code == 130 and attempt.points:  # it was not just starting
             lines.append(attempt.err.strip().splitlines()[-1])
             assert lines[-1].startswith("lora-boundary: interrupted"), attempt.err
             assert "the same command" in lines[-1]
