@@ -14,6 +14,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from peft import LoraConfig
+
 from ..errors import AdapterError
 from .patterns import check_patterns
 
@@ -45,8 +47,10 @@ def check_types(raw: Mapping[str, Any], config: type[Any], path: Path) -> None:
         if not _fits(value, hint):
             raise AdapterError(f"{path}: {each.name} is {value!r:.60}; expected {_described(hint)}")
     # other kinds can do without a rank, or take 0 for one that they find out
-    needed = [("r", raw["r"])] if "lora_alpha" in hints and "r" in raw else []
+    needed = [("r", raw["r"])] if "lora_alpha" in hints and raw.get("r") is not None else []
     for name, rank in [*needed, *_entries(raw, "rank_pattern")]:
+        if config is not LoraConfig and isinstance(rank, list):
+            continue  # AdaLoRA has the ranks that it keeps there
         if not _fits(rank, int):
             raise AdapterError(f"{path}: {name} is {rank!r:.60}; expected an integer")
         if rank < 1:

@@ -183,6 +183,12 @@ def check_fits(model: nn.Module, adapter: AdapterFolder) -> None:
                 f"{other}: it has {adapter.kind.name} in layer {layer}, and {base} ends at "
                 f"layer {stack.count - 1}"
             )
+    lora = sorted(name for name in adapter.shapes if ".lora_" in name)
+    if lora and not names and tensor_prefix(adapter.config) != "lora_":
+        raise AdapterError(
+            f"{adapter.path} holds tensors of LoRA (such as {lora[0]}), and its config says "
+            f"{adapter.kind.name}; write config and tensors together, as save_pretrained does"
+        )
     # experts fused into 3-D parameters have other names in older adapters
     fused = any(parameter.ndim == 3 for parameter in model.parameters())
     if names and not present and not fused:

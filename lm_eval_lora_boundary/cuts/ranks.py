@@ -15,6 +15,7 @@ from .patterns import ALL_LINEAR
 
 # PEFT makes room for what its config says, and the file must fill it. This much is no harm.
 _ALWAYS_ALLOWED = 100_000_000  # numbers
+_ALWAYS_ALLOWED_SIZE = 4096
 # what other kinds of adapters than LoRA call their sizes
 _RANKS = ("r", "init_r", "target_r", "hybrid_r", "mini_r", "subspace_rank", "effective_rank")
 _LENGTHS = ("n_frequency", "num_vectors", "vector_length", "theta_d_length", "num_B", "depth", "u")
@@ -60,11 +61,11 @@ def _check_sizes(model: nn.Module, adapter: AdapterFolder) -> None:
     sizes = {name: getattr(adapter.config, name, None) for name in (*_RANKS, *_LENGTHS)}
     sizes |= {f"rank_pattern[{key!r:.60}]": rank for key, rank in ranks.items()}
     for name, size in sizes.items():
-        limit = largest if name in _LENGTHS else widest
+        limit = max(_ALWAYS_ALLOWED_SIZE, largest if name in _LENGTHS else widest)
         if isinstance(size, int) and size > limit:
             raise AdapterError(
-                f"{adapter.path}: the config says {name}={size:,}, and no weight of this base "
-                f"model is larger than {limit:,} there; write config and tensors together, as "
+                f"{adapter.path}: the config says {name}={size:,}, and expected at "
+                f"most {limit:,} for this base model; write config and tensors together, as "
                 "save_pretrained does"
             )
 

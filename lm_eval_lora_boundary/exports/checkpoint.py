@@ -80,7 +80,8 @@ class MergedCut:
             OutputError: The engine cannot load it, or does not compute the merged model.
         """
         clear_device_cache(garbage_collection=True)  # the engine needs the memory
-        trust = {"trust_remote_code": True} if self.loading["trust_remote_code"] else {}
+        trusted = self.loading["trust_remote_code"]
+        trust = {"trust_remote_code": trusted} if trusted else {}
         served = Served(model=str(folder), dtype=self.facts["dtype"], loading=trust)
         (found,) = engine.log_probabilities(served, self.tokens)
         peft = log_probabilities(self.logits, self.tokens)

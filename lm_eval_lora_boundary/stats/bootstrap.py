@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.stats
-from statsmodels.stats.multitest import multipletests
 
 from .aggregates import Array
 from .permutation import LEVEL, PermutationTest, approximate_randomisation, sign_flip_test
@@ -188,8 +187,12 @@ def mcnemar(a: Array, b: Array) -> float:
 
 
 def holm(p_values: Array) -> Array:
-    """Return p-values corrected by Holm's method (1979, Scand. J. Statist. 6, 65-70)."""
-    if not len(p_values):
-        return np.empty(0)
-    corrected: Array = multipletests(p_values, method="holm")[1]
+    """Return p-values corrected by Holm's method (1979, Scand. J. Statist. 6, 65-70).
+
+    statsmodels' function collects all garbage of the process in every call, a third of a second.
+    """
+    order = np.argsort(p_values)
+    steps = np.maximum.accumulate(p_values[order] * np.arange(len(p_values), 0, -1))
+    corrected = np.empty(len(p_values))
+    corrected[order] = np.minimum(steps, 1.0)
     return corrected

@@ -153,7 +153,8 @@ def spoil_training(source: random.Random | None, folder: Path) -> None:
     spoil(source, [folder / "training.json"])
     run = RunFolder(folder, {"rank": 8})
     if not run.finished:
-        run.begin({"settings": {"rank": 8}, "base": {"name": "x"}, "rows": {"n": 1}})
+        with closing(run):
+            run.begin({"settings": {"rank": 8}, "base": {"name": "x"}, "rows": {"n": 1}})
 
 
 def answered(folder: Path) -> None:

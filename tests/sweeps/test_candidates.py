@@ -35,7 +35,7 @@ def test_windows_of_all_tasks_the_base_and_the_adapter_are_kept(
     asked = []
     tasks = {"a": entry(9, 12, 10), "b": entry(27, 28, 27)}
     monkeypatch.setattr(
-        candidates, "run_trace", lambda trace, _: asked.append(trace) or {"tasks": tasks}
+        candidates, "run_trace", lambda trace, _, **__: asked.append(trace) or {"tasks": tasks}
     )
     traced = settings(limit=7, num_fewshot=2, batch_size=64)
     found = candidates.traced_boundaries(traced, tmp_path)
@@ -82,7 +82,7 @@ def test_the_suggestions_for_all_tasks_are_scored(
     asked = []
     tasks = {"a": gradient(9), "b": gradient(20)}
     monkeypatch.setattr(
-        candidates, "run_trace", lambda trace, _: asked.append(trace) or {"tasks": tasks}
+        candidates, "run_trace", lambda trace, _, **__: asked.append(trace) or {"tasks": tasks}
     )
     with caplog.at_level("INFO", "lm_eval.lora_boundary"):
         found = candidates.traced_boundaries(settings(candidates="gradient"), tmp_path)

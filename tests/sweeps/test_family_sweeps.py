@@ -127,7 +127,7 @@ def test_a_sweep_of_families_resumes_and_keeps_its_order(
     monkeypatch.setattr(measures, "output_norms", lambda *_: other)
     run(WORDS, family=families, confirm=False)
     assert (tmp_path / "out/sweep.json").read_bytes() == before
-    assert len(answered) == 2  # the trial of the engine
+    assert len(answered) == 3  # the trial of the engine
 
 
 def test_engines_agree_on_families(run: Run) -> None:

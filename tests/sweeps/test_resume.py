@@ -24,6 +24,7 @@ from lm_eval_lora_boundary.sweeps.store import AnswerStore
 
 Tiny = Callable[..., tuple[Path, Path]]
 CUT = Cut((1.0, 0.0, 0.5))
+TRIAL = 3  # batches in which an engine is tried
 TASKS = "tiny_words,tiny_choices,tiny_last_word,tiny_text"
 
 
@@ -39,9 +40,9 @@ def test_repeating_a_sweep_answers_nothing_again(
     monkeypatch.setattr(Fork, "_answer", lambda *a: answered.append(a) or answer(*a))
     run(TASKS)
     assert (tmp_path / "out/sweep.json").read_bytes() == before
-    assert len(answered) == 2  # the trial of the engine
+    assert len(answered) == TRIAL
     run(TASKS, boundaries=[0, 1], confirm=False)
-    assert len(answered) == 4
+    assert len(answered) == 2 * TRIAL
 
 
 SCRIPT = """
