@@ -71,7 +71,7 @@ class Environment:
         return run.stdout.strip()
 
 
-@pytest.fixture(scope="module", params=["wheel", "editable"])
+@pytest.fixture(scope="module", params=["wheel", pytest.param("editable", marks=pytest.mark.slow)])
 def installed(request: Any, wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
     environment = Environment(tmp_path_factory.mktemp(request.param) / "venv")
     environment.install(wheel if request.param == "wheel" else None)
@@ -239,7 +239,7 @@ print("alive")
     assert len(lines) == 3
 
 
-@pytest.mark.parametrize("kind", ["wheel", "editable"])
+@pytest.mark.parametrize("kind", ["wheel", pytest.param("editable", marks=pytest.mark.slow)])
 def test_uninstalling_leaves_nothing_behind(wheel: Path, tmp_path: Path, kind: str) -> None:
     environment = Environment(tmp_path / "venv")
     before = sorted(environment.packages.rglob("*"))

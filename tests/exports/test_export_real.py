@@ -37,6 +37,7 @@ def logits(model: Any) -> torch.Tensor:
         return model(TOKENS).logits
 
 
+@pytest.mark.slow
 def test_adapter_and_checkpoint_from_a_gguf_base(tmp_path: Path) -> None:
     settings: dict[str, Any] = {
         "model_args": {"gguf_file": MODEL["gguf_file"]},

@@ -65,6 +65,7 @@ def check_same(run: Any, tasks: str, sizes: list[int | None], **settings: Any) -
                 assert ours == theirs, path
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fast_tasks")
 def test_the_choice_does_not_depend_on_the_batch_size(run: Any) -> None:
     check_same(run, "tiny_words,tiny_last_word", [3, None], boundaries=[0, 2])

@@ -93,6 +93,7 @@ def test_answers_reach_the_cache_hook(llama: tuple[Path, Path]) -> None:
     assert [cached["loglikelihood", r.args] for r in requests("loglikelihood")] == answers
 
 
+@pytest.mark.slow
 def test_automatic_batch_size(llama: tuple[Path, Path]) -> None:
     automatic = make(*llama, batch_size="auto", max_batch_size=4)
     fixed = make(*llama)

@@ -89,6 +89,7 @@ def test_equals_peft_used_directly(
         assert a == pytest.approx(b, rel=1e-5, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_gguf_file_and_other_arguments_pass_through(requests: list[Instance]) -> None:
     settings: dict[str, Any] = MODEL | {"peft": str(demo.ADAPTER), "device": "cpu"}
     settings |= {"dtype": "bfloat16", "batch_size": "3", "max_length": 512}
@@ -100,6 +101,7 @@ def test_gguf_file_and_other_arguments_pass_through(requests: list[Instance]) ->
     assert answers == theirs.generate_until(requests, disable_tqdm=True)
 
 
+@pytest.mark.slow
 def test_the_adapter_learned_its_task(tmp_path: Path) -> None:
     """With the bundled adapter, most unseen questions are answered; without it, few."""
     found = demo.run(tmp_path / "sweep", boundaries="-1,20,29", limit=16, split="test")
@@ -109,6 +111,7 @@ def test_the_adapter_learned_its_task(tmp_path: Path) -> None:
     assert min(cut, whole) > 0.5 > base
 
 
+@pytest.mark.slow
 def test_a_sweep_answers_as_separate_runs_do(tmp_path: Path) -> None:
     """In fp32, the shared forward gives the same text as ``lora_boundary`` at each boundary."""
     boundaries = [-1, 9, 19, 29]

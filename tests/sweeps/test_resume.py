@@ -56,6 +56,7 @@ sweep({base!r}, {adapter!r}, {tasks!r}, {output!r}, include_path={folder!r}, dty
 """
 
 
+@pytest.mark.slow
 def test_a_sweep_killed_at_any_moment_resumes(
     tiny: Tiny, task_folder: Path, tmp_path: Path
 ) -> None:

