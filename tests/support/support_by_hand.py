@@ -14,7 +14,7 @@ from typing import Any
 import peft
 import torch
 import transformers
-from peft.tuners.lora import LoraLayer
+from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils.other import AuxiliaryTrainingWrapper
 from tiny_models import LAYERS
 
@@ -81,7 +81,7 @@ def adapted(model: Any) -> list[str]:
     """Return the paths of the modules that PEFT has wrapped, without those inside of others."""
     names: list[str] = []
     for name, module in model.named_modules():
-        wrapped = isinstance(module, (LoraLayer, AuxiliaryTrainingWrapper))
+        wrapped = isinstance(module, (BaseTunerLayer, AuxiliaryTrainingWrapper))
         if wrapped and not any(name.startswith(f"{outer}.") for outer in names):
             names.append(name)
     return names
@@ -117,7 +117,7 @@ def untie(model: Any) -> None:
 
 
 def _without_adapter(module: Any) -> Any:
-    if isinstance(module, LoraLayer):
+    if isinstance(module, BaseTunerLayer):
         return module.get_base_layer()
     return getattr(module, "original_module", module)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, is_dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import peft
 import torch
 from support_by_hand import UNABLE, Trained
 from support_cells import COLUMNS, Row
-from support_reasons import reason
+from support_reasons import reason, short
 from tiny_models import VOCABULARY, lora_config, randomise, tiny_model, tiny_tokenizer
 
 
@@ -52,7 +52,7 @@ class Kind:
     def about(self) -> str:
         """What is adapted and how, for the page."""
         settings = {} if self.note else self.config | self.written
-        said = [f"{name}: {_short(each)}" for name, each in settings.items()]
+        said = [f"{name}: {short(each)}" for name, each in settings.items()]
         tied = "tied head" if self.model.get("tied") else ""
         base = "" if self.architecture == "llama" else self.architecture
         return ", ".join(filter(None, [self.note, *said, base, tied])) or "all linear"
@@ -92,16 +92,6 @@ class Kind:
     def _grow(self, model: Any) -> None:
         torch.manual_seed(3)
         model.resize_token_embeddings(VOCABULARY + self.more_rows, mean_resizing=False)
-
-
-def _short(value: Any) -> str:
-    if is_dataclass(value):
-        return "default" if value == type(value)() else "set"
-    if isinstance(value, dict):
-        return ", ".join(f"{name} → {_short(each)}" for name, each in value.items())
-    if isinstance(value, (list, tuple)):
-        return " ".join(map(_short, value))
-    return f"`{value}`" if isinstance(value, str) else str(value)
 
 
 def _corda(model: Any, config: peft.LoraConfig) -> None:

@@ -11,11 +11,12 @@ from packaging.requirements import Requirement
 from support_cells import COLUMNS
 from support_families import FAMILIES
 from support_kinds import KINDS
+from support_others import OTHERS, REFUSED
 
 REPOSITORY = Path(__file__).parents[2]
 PAGE = REPOSITORY / "docs" / "support.md"
 PINNED = ("torch", "transformers", "peft", "lm-eval")
-ROWS = (*FAMILIES, *KINDS)
+ROWS = (*FAMILIES, *KINDS, *OTHERS)
 TEXT = Template((Path(__file__).parent / "page.md").read_text(encoding="utf-8"))
 
 
@@ -43,12 +44,16 @@ def page(rows: Mapping[str, str]) -> str:
     """
     families = [rows[each.title] for each in FAMILIES if each.title in rows]
     kinds = [rows[each.title] for each in KINDS if each.title in rows]
+    others = [rows[each.title] for each in OTHERS if each.title in rows]
     return TEXT.substitute(
         versions=", ".join(pinned_versions()),
         families=table("family", "LoRA on", families),
         family_counts=counts(families, "families"),
         kinds=table("kind", "config", kinds),
         kind_counts=counts(kinds, "kinds"),
+        others=table("kind", "config", others),
+        other_counts=counts(others, "kinds"),
+        refused="\n".join(f"- {name}: {why}." for name, why in sorted(REFUSED.items())),
     )
 
 

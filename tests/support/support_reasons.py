@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from dataclasses import is_dataclass
+from typing import Any
 
 MOST = 160  # letters
 
@@ -18,3 +20,14 @@ def reason(message: object) -> str:
     if len(first) <= MOST:
         return first
     return first[:MOST].rsplit(" ", 1)[0] + " …"
+
+
+def short(value: Any) -> str:
+    """Return a setting as the page shows it."""
+    if is_dataclass(value):
+        return "default" if value == type(value)() else "set"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} → {short(each)}" for name, each in value.items())
+    if isinstance(value, (list, tuple)):
+        return " ".join(map(short, value))
+    return f"`{value}`" if isinstance(value, str) else str(value)
