@@ -53,7 +53,8 @@ def adapter(base: Path) -> Path:
     model = load(base, gguf_file=FILE, dtype=torch.float32)
     config = peft.LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
     adapted = randomise(peft.get_peft_model(model, config), scale=0.02)
-    adapted.save_pretrained(base / "adapter")
+    # there is no config beside a GGUF file, in which PEFT would look for the vocabulary
+    adapted.save_pretrained(base / "adapter", save_embedding_layers=False)
     return base / "adapter"
 
 
