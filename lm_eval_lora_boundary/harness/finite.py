@@ -72,9 +72,17 @@ def check_scored(
 def named_by_text(lm: Any) -> Iterator[None]:
     """Name a request by its text if its logits are NaN or infinite.
 
+    On lm-eval's command line, that ends the program in one line.
+
     Raises:
         ModelError: They are.
     """
+    with exit_on_user_error(), _renamed(lm):
+        yield
+
+
+@contextmanager
+def _renamed(lm: Any) -> Iterator[None]:
     try:
         yield
     except NotFiniteError as error:
@@ -84,47 +92,6 @@ def named_by_text(lm: Any) -> Iterator[None]:
             f"the request that ends with {start + text[-_SHOWN:]!r}: its logits are NaN or "
             f"infinite in {lm.model.dtype}; {error.REMEDY}"
         ) from error
-
-
-class FiniteLM:
-    """An lm-eval model that refuses NaN and infinite logits, and names the request."""
-
-    @exit_on_user_error()
-    def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
-        """Return the responses to requests, as ``hf`` does.
-
-        Raises:
-            ModelError: The logits of a request are NaN or infinite.
-        """
-        with named_by_text(self):
-            responses: list[str] = super().generate_until(requests, disable_tqdm)  # type: ignore[misc]
-            return responses
-
-    @exit_on_user_error()
-    def loglikelihood(
-        self, requests: list[Instance], disable_tqdm: bool = False
-    ) -> list[tuple[float, bool]]:
-        """Return the scores of continuations, as ``hf`` does.
-
-        Raises:
-            ModelError: The logits of a request are NaN or infinite.
-        """
-        with named_by_text(self):
-            scores: list[tuple[float, bool]] = super().loglikelihood(requests, disable_tqdm)  # type: ignore[misc]
-            return scores
-
-    @exit_on_user_error()
-    def loglikelihood_rolling(
-        self, requests: list[Instance], disable_tqdm: bool = False
-    ) -> list[float]:
-        """Return the scores of whole texts, as ``hf`` does.
-
-        Raises:
-            ModelError: The logits of a request are NaN or infinite.
-        """
-        with named_by_text(self):
-            scores: list[float] = super().loglikelihood_rolling(requests, disable_tqdm)  # type: ignore[misc]
-            return scores
 
 
 def named_by_document(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -24,7 +25,7 @@ from ..upstream.lm_eval_models import Collator
 from . import processes
 from .base_loader import BaseLM
 from .data_parallel import DataParallelLM
-from .finite import FiniteLM, FiniteLogits, check_scored
+from .finite import FiniteLogits, check_scored, named_by_text
 from .model_args import open_cut
 from .model_info import describe, signature
 from .provenance.base_name import base_of
@@ -41,7 +42,7 @@ logger = logging.getLogger("lm_eval.lora_boundary")
 _CACHE_KEY = "lora_boundary: answers of"
 
 
-class LoraBoundaryLM(NotingLM, FiniteLM, CommandLineModel, DataParallelLM, BaseLM):
+class LoraBoundaryLM(NotingLM, CommandLineModel, DataParallelLM, BaseLM):
     """A causal language model with a LoRA adapter that is kept in some layers only.
 
     All arguments of lm-eval's ``hf`` model pass through. Dropped modules are physically replaced
@@ -202,16 +203,22 @@ class LoraBoundaryLM(NotingLM, FiniteLM, CommandLineModel, DataParallelLM, BaseL
             kwargs["alora_offsets"] = offsets(model, context, kwargs["attention_mask"])
         check = FiniteLogits(kwargs["attention_mask"], len(context))
         kwargs["logits_processor"] = [*kwargs.get("logits_processor", ()), check]
-        return super()._model_generate(context, *args, **kwargs)
+        with self._naming_requests():
+            return super()._model_generate(context, *args, **kwargs)
+
+    def _naming_requests(self) -> AbstractContextManager[None]:
+        """Return what names a request whose logits are NaN or infinite."""
+        return named_by_text(self)
 
     def _loglikelihood_tokens(
         self, requests: list[Request], disable_tqdm: bool = False, override_bs: int | None = None
     ) -> list[tuple[float, bool]]:
         # lm-eval batches whole texts itself: then this is one call of its loop.
-        return self._share_out(
-            lambda: self._score(requests, disable_tqdm, override_bs),
-            [(0.0, False)] * len(requests),
-        )
+        with self._naming_requests():
+            return self._share_out(
+                lambda: self._score(requests, disable_tqdm, override_bs),
+                [(0.0, False)] * len(requests),
+            )
 
     def _score(
         self, requests: list[Request], disable_tqdm: bool, override_bs: int | None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -130,6 +131,9 @@ class SweepModel(LoraBoundaryLM):
         for batch in [[each] for each in instances] if one_by_one else [instances]:
             answers += HFLM.generate_until(self, batch, disable_tqdm=True)
         return answers
+
+    def _naming_requests(self) -> AbstractContextManager[None]:
+        return nullcontext()  # who asked knows the document and the cut
 
     def _model_generate(
         self, context: torch.Tensor, max_length: int, stop: list[str], **options: Any

@@ -1,25 +1,18 @@
-"""The page says of every kind of adapter what the package does with it, and leaves no kind out."""
+"""The page leaves out nothing that PEFT knows: settings, variants, starts and kinds."""
 
 from __future__ import annotations
 
 import typing
 from dataclasses import fields
-from pathlib import Path
 
 import peft
-import pytest
 from peft.tuners.lora import variants
 from peft.tuners.lora.layer import LoraVariant
-from support_kinds import KINDS, Kind
-from support_page import line, lines
+from support_kinds import KINDS
+from support_others import OTHERS
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
+from lm_eval_lora_boundary.cuts import kinds
 
-# one of each sort: what it selects, changes outside of the layers, overwrites, and how it is saved
-ALWAYS = {
-    *("full paths", "module that is never called", "bias: all", "embedding and head, tied"),
-    *("trainable_token_indices", "init_lora_weights: pissa", "BD-LoRA", "resized vocabulary"),
-}
 # Settings that name the adapter, or steer training or loading: they change no number of a cut.
 NO_KIND = {
     *("task_type", "peft_type", "auto_mapping", "peft_version", "base_model_name_or_path"),
@@ -45,20 +38,6 @@ VARIANTS = {
     "VeloraLinearVariant": "VeLoRA",
     "_DoraConvNdVariant": None,  # what the three have in common
 }
-
-
-def kinds() -> list[object]:
-    assert {each.title for each in KINDS} >= ALWAYS
-    return [
-        pytest.param(each, id=each.title, marks=[] if each.title in ALWAYS else [pytest.mark.slow])
-        for each in KINDS
-    ]
-
-
-@pytest.mark.parametrize("kind", kinds())
-def test_the_row_of_a_kind(kind: Kind, tmp_path: Path) -> None:
-    row = line(kind.title, kind.about, kind.cells(tmp_path))
-    assert row == lines()[kind.title], "run python tests/support/write.py"
 
 
 def subclasses(kind: type) -> set[type]:
@@ -93,3 +72,8 @@ def test_every_start_has_a_row() -> None:
     told = {"pissa_niter_[number of iters]": "pissa_niter_4"}
     # PEFT knows one more than it declares
     assert {told.get(value, value) for value in named} | {"lora_ga"} == used
+
+
+def test_every_kind_has_a_row() -> None:
+    cut = {name for name, kind in kinds.KINDS.items() if not kind.refusal}
+    assert {each.peft_type for each in OTHERS} | {"LORA"} == cut
