@@ -5,7 +5,8 @@ over its tokens, and averaged over documents.
 
 The **map** is the derivative by the strength of a layer where all strengths are 1. To first order,
 it is what the answer loses when the LoRA of that layer alone is dropped (Michel et al., 2019, "Are
-Sixteen Heads Really Better than One?", use the same derivative for attention heads).
+Sixteen Heads Really Better than One?", use the same derivative for attention heads). It suggests
+the boundary where its sum is the highest, among those that keep most of the gain on the curve.
 
 The **curve** adds up, over layers ``0..K``, the integral of the derivative along the way from the
 base model to the whole adapter, with one strength for all layers. These are integrated gradients
@@ -32,6 +33,7 @@ Array = npt.NDArray[np.float64]
 
 EVALUATIONS = 5  # of a sweep that takes its boundaries from a gradient
 _BOOLE = np.array([7, 32, 12, 32, 7]) / 90  # weights of Boole's rule at STRENGTHS
+_NEAR = 0.9  # of the gain that the curve expects
 _STEP = 15  # neighbours are one layer away for every 15 layers
 _SHOWN = 3  # layers in a summary
 
@@ -85,7 +87,9 @@ def layer_map(gradients: Sequence[Gradient], measured: Measured | None = None) -
     # sum over those below.
     by_curve = np.append(0.0, curve.mean(axis=0))
     by_map = np.append(0.0, at_full.mean(axis=0).cumsum())
-    suggested, suggested_by_curve = _best(by_map), _best(by_curve)
+    # The map is about cuts near the whole adapter, and says nothing about those that lose much.
+    near = by_curve >= _NEAR * by_curve[-1] if by_curve[-1] > 0 else np.full(len(by_curve), True)
+    suggested, suggested_by_curve = _best(np.where(near, by_map, -np.inf)), _best(by_curve)
     found = {
         "unit": "nats per document",
         "documents": len(gradients),

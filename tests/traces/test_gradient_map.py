@@ -72,6 +72,19 @@ def test_the_suggestions_are_the_highest_points() -> None:
     assert layer_map([value])["suggested"] == 1
 
 
+def test_the_map_suggests_nothing_that_loses_the_gain() -> None:
+    """Where the answer is no longer improved at full strength, all of the map may be negative."""
+    useful = np.array([1.0, 2.0, 2.0, 0.1, 0.1])
+    saturated = np.array([-0.3, -0.2, -0.1, 0.05, -0.2])
+    derivative = np.stack([3 * useful, useful, useful, useful, saturated])
+    found = layer_map([Gradient(np.zeros(5), derivative)])
+    kept = np.cumsum([row["integral"] for row in found["layers"]]) / found["sum"]
+    assert found["suggested"] == 3 and kept[3] >= 0.9 > kept[1]
+    # an adapter that only harms has no gain to keep
+    harm = layer_map([Gradient(np.zeros(5), -derivative)])
+    assert harm["suggested_by_curve"] == -1
+
+
 def test_a_measurement_is_compared_with_the_prediction() -> None:
     gradients, _ = made(documents=4)
     generator = np.random.default_rng(8)
