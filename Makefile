@@ -22,9 +22,9 @@ test-vllm: $(VENV)-vllm/ready
 test: $(VENV)/test-ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m 'not slow'
 
-# everything, the long suites included
+# everything, the long suites included, and new examples of the property tests
 test-all: $(VENV)/test-ready
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --hypothesis-profile=new
 
 # a part of every room's tests, in under three minutes; CONTRIBUTING.md says what else to run
 quick: $(VENV)/test-ready tests/quick.txt

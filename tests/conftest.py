@@ -14,10 +14,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from tiny_models import save_adapter, tiny_model, tiny_tokenizer
 
 pytest_plugins = ["sweep_fixtures"]
+
+# The same examples in every run, so that a change is never refused for what it did not touch.
+# `make test-all` tries new ones.
+hypothesis.settings.register_profile("fixed", derandomize=True, database=None, deadline=None)
+hypothesis.settings.register_profile("new", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("fixed")
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,13 @@ import numpy as np
 import scipy.stats
 
 from .aggregates import Array
-from .permutation import LEVEL, PermutationTest, approximate_randomisation, sign_flip_test
+from .permutation import (
+    LEVEL,
+    PermutationTest,
+    approximate_randomisation,
+    binary_exponent,
+    sign_flip_test,
+)
 from .statistic import Statistic, scale
 from .units import Units
 
@@ -133,7 +139,9 @@ class Bootstrap:
         else:
             drawn = self.draws - self.draws[:, [reference]]
             # the bootstrap's standard deviation divides by n, not by n - 1
-            stderr = drawn.std(axis=0) * np.sqrt(units.count / (units.count - 1))
+            exponent = binary_exponent(drawn)  # perplexities can be too large to square
+            deviation = np.ldexp(np.ldexp(drawn, -exponent).std(axis=0), exponent)
+            stderr = deviation * np.sqrt(units.count / (units.count - 1))
             number = (units.means(statistic.differing(reference).astype(float)) > 0).sum(axis=0)
             test = approximate_randomisation(value, stderr, permuted, number, units.count)
             spread = stderr * np.sqrt(units.documents)

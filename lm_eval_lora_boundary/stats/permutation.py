@@ -117,6 +117,7 @@ def approximate_randomisation(
     """
     size = np.abs(np.nan_to_num(permuted, nan=np.inf))  # undefined counts as extreme
     finite = np.where(np.isfinite(size), size, 0)
+    finite = np.ldexp(finite, -binary_exponent(finite))  # perplexities can be too large to square
     # Student's t of each permuted difference as if the metric were a mean, whose sum of squares
     # the permutations leave unchanged
     share = _divide(finite**2, (finite**2).sum(axis=0) * documents / len(size))
@@ -129,6 +130,16 @@ def approximate_randomisation(
     t[0] = np.minimum(t[0], own)
     p_value = np.maximum(_p_values(size), np.maximum(_p_values(t), _p_of_few(t[0], documents)))
     return _result(value, stderr, t, critical, p_value, has_interval)
+
+
+def binary_exponent(values: Array) -> npt.NDArray[np.int32]:
+    """Return the exponents of two that scale the largest finite value of each column below 1.
+
+    Scaling by a power of two rounds nothing.
+    """
+    size = np.abs(np.where(np.isfinite(values), values, 0)).max(axis=0)
+    exponents: npt.NDArray[np.int32] = np.frexp(size)[1]
+    return exponents
 
 
 def _result(

@@ -181,5 +181,7 @@ def few(*drawn: Any, examples: int = 12) -> Callable[[Property], Property]:
 def many(*drawn: Any, examples: int = 300) -> Callable[[Property], Property]:
     """Try a property on many new cases, in the long tests."""
     slow = [HealthCheck.too_slow, HealthCheck.data_too_large]
-    chosen = settings(max_examples=examples, deadline=None, suppress_health_check=slow)
+    chosen = settings(
+        max_examples=examples, derandomize=False, deadline=None, suppress_health_check=slow
+    )
     return lambda check: pytest.mark.slow(chosen(given(*drawn)(check)))
