@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
+from weakref import WeakSet
 
 from .errors import OutputError
 from .untrusted import open_regular, parse_json, read_json
@@ -90,8 +91,23 @@ def lock(folder: Path, name: str = ".lock", shown: Path | None = None) -> IO[str
             file.close()
             raise OutputError(f"{shown} cannot be locked: {error.strerror}") from error
         if path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno())):
+            _LOCKS.add(file)
             return file
         file.close()  # the process that had locked it has just removed it
+
+
+# Workers that are forked while a folder is locked would hold the lock too, and can outlive this
+# process if it is killed: lm-eval forks some to resample corpus metrics.
+_LOCKS: WeakSet[IO[str]] = WeakSet()
+
+
+def _let_go() -> None:
+    for file in _LOCKS:
+        file.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go)
 
 
 def flush(folder: Path) -> None:

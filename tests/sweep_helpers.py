@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+import torch
 from lm_eval.api.instance import Instance
 from model_helpers import make
 
@@ -76,3 +78,40 @@ def close(ours: Any, theirs: Any, tolerance: float = 1e-4) -> bool:
     if isinstance(theirs, float):
         return abs(ours - theirs) <= tolerance * max(1.0, abs(theirs))
     return bool(ours == theirs)
+
+
+@torch.no_grad()
+def undecided(
+    base: Path,
+    adapter: Path,
+    name: int | str,
+    request: Instance,
+    responses: tuple[str, str],
+    **settings: Any,
+) -> bool:
+    """Return whether rounding decides which of two responses a model writes.
+
+    Padding in front of a text changes nothing but rounding. Where it moves the logits of the first
+    two tokens that differ as far as they lie apart, both responses are right. In a mixture of
+    experts that can be far: rounding can send a token to another expert.
+    """
+    cut = {"boundary": name} if isinstance(name, int) else {"keep": name}
+    lm = make(base, adapter, LoraBoundaryLM, batch_size=1, **cut, **settings)
+    ours, theirs = (lm.tok_encode(text) for text in responses)
+    pairs = enumerate(zip_longest(ours, theirs))
+    # a response that ends before the other one ended with a stop string, which is cut off
+    place = next(i for i, (mine, yours) in pairs if mine != yours)
+    text = [*lm.tok_encode(request.args[0]), *ours[:place]]
+    tokens = [each[place] if place < len(each) else None for each in (ours, theirs)]
+    stop = lm.tok_encode(request.args[1]["until"][0].strip())[0]
+    mine, yours = (stop if token is None else token for token in tokens)
+    logits = []
+    for padding in range(9):
+        mask = torch.tensor([[0] * padding + [1] * len(text)])
+        positions = (mask.cumsum(1) - 1).clamp(min=0)
+        padded = torch.tensor([[0] * padding + text])
+        found = lm.model(padded, attention_mask=mask, position_ids=positions).logits[0, -1]
+        logits.append(found)
+    gaps = [abs(float(each[mine] - each[yours])) for each in logits]
+    moved = max(float((each - logits[0]).abs().max()) for each in logits)
+    return min(gaps) <= 2 * moved

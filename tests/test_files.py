@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import threading
@@ -17,6 +18,7 @@ from lm_eval_lora_boundary.errors import OutputError
 from lm_eval_lora_boundary.files import (
     boundary_folder,
     file_name,
+    lock,
     read_object,
     read_samples,
     write_bytes,
@@ -136,3 +138,24 @@ def test_samples_come_with_their_place(tmp_path: Path) -> None:
     found = list(read_samples(path, AGAIN))
     assert [where for where, _ in found] == [f"{path}, line 1", f"{path}, line 2"]
     assert [content["doc_id"] for _, content in found] == [3, 4]
+
+
+def test_a_forked_worker_does_not_hold_a_lock(tmp_path: Path) -> None:
+    """lm-eval forks workers, which outlive a process that is killed."""
+    locked = lock(tmp_path / "out")
+    read, write = os.pipe()
+    worker = os.fork()
+    if worker == 0:
+        os.close(write)
+        os.read(read, 1)  # until the test closes the pipe
+        os._exit(0)
+    try:
+        os.close(read)
+        # as if this process were gone: without unlocking, which would count for all
+        os.close(locked.fileno())
+        lock(tmp_path / "out").close()
+    finally:
+        os.close(write)
+        os.waitpid(worker, 0)
+        with contextlib.suppress(OSError):
+            locked.close()

@@ -140,6 +140,9 @@ def _save(model: PeftModel, folder: RunFolder, settings: TrainSettings) -> None:
             "the trained adapter holds NaN or infinite numbers, so training has failed; give a "
             "smaller --lr or another --dtype, and another --output"
         )
+    for config in model.peft_config.values():
+        if isinstance(config.target_modules, set):  # whose order differs from run to run
+            config.target_modules = sorted(config.target_modules)
     card = (
         "---\nlibrary_name: peft\n---\n"
         f"# LoRA for {settings.task}\n\n"

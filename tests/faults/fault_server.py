@@ -127,10 +127,11 @@ def _serve(include_path: str) -> None:
         job = json.loads(line)
         counted = Path(job["scratch"]) / "points"
         counted.unlink(missing_ok=True)
-        child = os.fork()
-        if child == 0:
-            os._exit(_child(main, job, counted))
-        _, status, usage = os.wait4(child, 0)
+        with _Printed(Path(job["scratch"])) as printed:
+            child = os.fork()
+            if child == 0:
+                os._exit(_child(main, job, counted, printed))
+            _, status, usage = os.wait4(child, 0)
         answer = {
             "number": job["number"],
             "code": os.waitstatus_to_exitcode(status),
@@ -138,6 +139,34 @@ def _serve(include_path: str) -> None:
             "cpu": usage.ru_utime + usage.ru_stime,
         }
         print(json.dumps(answer), flush=True)
+
+
+class _Printed:
+    """Writes what a child prints to files, however large the files of the child may be."""
+
+    def __init__(self, scratch: Path) -> None:
+        """Start the writers."""
+        self._writers = []
+        for name in ("out", "err"):
+            with (scratch / name).open("w") as file:
+                self._writers.append(subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=file))
+
+    def take(self) -> None:
+        """Let this process print to them."""
+        for number, writer in enumerate(self._writers, 1):
+            assert writer.stdin is not None
+            os.dup2(writer.stdin.fileno(), number)
+
+    def __enter__(self) -> _Printed:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Wait until everything is written; a worker of the child may still hold the pipes."""
+        for writer in self._writers:
+            assert writer.stdin is not None
+            writer.stdin.close()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                writer.wait(5)
 
 
 def _prepared(include_path: str) -> Callable[[], None]:
@@ -157,13 +186,10 @@ def _prepared(include_path: str) -> Callable[[], None]:
     return main
 
 
-def _child(main: Callable[[], None], job: dict[str, Any], counted: Path) -> int:
+def _child(main: Callable[[], None], job: dict[str, Any], counted: Path, printed: _Printed) -> int:
     """Run a command with its fault, and return the exit status."""
     fault = Fault(**job["fault"])
-    scratch = Path(job["scratch"])
-    with (scratch / "out").open("w") as out, (scratch / "err").open("w") as err:
-        os.dup2(out.fileno(), 1)
-        os.dup2(err.fileno(), 2)
+    printed.take()
     sys.stdout, sys.stderr = (os.fdopen(os.dup(n), "w", buffering=1) for n in (1, 2))
     sys.argv = ["lora-boundary", *job["arguments"]]
     points = [0]

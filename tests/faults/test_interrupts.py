@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,11 @@ from fault_server import Fault, FaultServer
 
 pytestmark = pytest.mark.timeout(1800)  # a few commands each, whatever else runs
 COMMANDS = ("sweep", "trace", "train", "export")
+
+
+def _ours(err: str) -> str:
+    """Leave out what Python prints of a Ctrl-C that comes while it forks, and that it ignores."""
+    return re.sub(r"Exception ignored in: .*\nTraceback [^\n]*\n(?:  .*\n)*", "", err)
 
 
 def check(
@@ -28,7 +34,7 @@ def check(
             {130} | ({0} if fault.cpu else set()) | ({-signal.SIGINT} if fault.again else set())
         )
         assert attempt.code in allowed, attempt.err
-        assert "Traceback" not in attempt.err
+        assert "Traceback" not in _ours(attempt.err)
         if attempt.code == 130 and attempt.points:  # it was not just starting
             lines.append(attempt.err.strip().splitlines()[-1])
             assert lines[-1].startswith("lora-boundary: interrupted"), attempt.err
