@@ -53,7 +53,7 @@ def answering(
     """Return a model that answers under cuts."""
     lm = SweepLM(str(base), peft=str(adapter), device="cpu", **({"dtype": "float32"} | settings))
     engines: Engines = find_engines(lm, engine)
-    scheduler = Scheduler(engines, store, "test", rows, Progress(len))
+    scheduler = Scheduler(engines, store, "test", rows, Progress())
     return Answering(lm, engines, scheduler, cuts)
 
 

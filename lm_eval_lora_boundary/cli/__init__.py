@@ -6,7 +6,7 @@ Commands import what they need when they run, so that ``--help`` is fast.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -25,12 +25,36 @@ from .train import train
 
 app = typer.Typer(
     name="lora-boundary",
-    help="Test, choose and ship the boundary layer of a LoRA adapter.",
+    help="Test, choose and ship a cut of a LoRA adapter.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"lora-boundary {version('lm-eval-lora-boundary')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Take the options of no command."""
+    del version
+
+
 _GOES_ON = "every answer so far is stored, and the same command goes on from there"
 _STARTS_AGAIN = "files are complete or as they were, and the same command starts again"
 COMMANDS: dict[Callable[..., Any], str] = {

@@ -10,14 +10,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..harness import processes
+from .noise import hide_noise
 
 _WIDTH = 160  # in a file or a pipe, where rich would wrap tables at 80 columns
 
 
 def hide_progress_bars() -> None:
-    """Hide progress bars if there is no terminal; the libraries we use show theirs anywhere."""
-    if not sys.stderr.isatty():
-        os.environ.setdefault("TQDM_DISABLE", "1")  # read when tqdm is imported
+    """Hide the progress bars of libraries: the commands show one of their own."""
+    os.environ.setdefault("TQDM_DISABLE", "1")  # read when tqdm is imported
+
+
+def announce(text: str) -> None:
+    """Say what takes a while, before it begins."""
+    if processes.rank() == 0:
+        print(text, file=sys.stderr, flush=True)
 
 
 def print_lines(text: str) -> None:
@@ -47,6 +53,7 @@ def set_up_logging(lm_eval: int = logging.WARNING) -> None:
     With several processes, the first one prints. The others print their own warnings at most.
     """
     logging.basicConfig(format="%(message)s")
+    hide_noise()
     ours = max(logging.INFO, lm_eval - 10)
     if processes.rank() != 0:
         from ..upstream.transformers import hide_progress_bars

@@ -22,7 +22,7 @@ from .options import (
     Split,
     SystemInstruction,
 )
-from .output import print_lines, print_tables, set_up_logging
+from .output import announce, print_lines, print_tables, set_up_logging
 
 
 def sweep(
@@ -194,19 +194,13 @@ def sweep(
     --tasks lora_boundary_samsum --apply-chat-template --split validation --limit 200
     --output samsum-sweep`
     """
-    from ..files import REPORT
-    from ..harness import processes
-    from ..harness.key_values import read_key_values
-    from ..harness.provenance.base_name import find_base
     from ..harness.settings import as_names
-    from ..sweeps.plan import plan
-    from ..sweeps.run import run
     from ..sweeps.settings import SweepSettings
 
     set_up_logging()
-    base, arguments = find_base(pretrained, peft, read_key_values(model_args, "--model-args"))
-    settings = SweepSettings(
-        pretrained=base,
+    output = output.expanduser()
+    given = SweepSettings(
+        pretrained=pretrained or "",
         peft=peft,
         tasks=as_names(tasks),
         boundaries=boundaries,
@@ -226,20 +220,27 @@ def sweep(
         error_rate=error_rate,
         confirm=confirm,
         save=save,
-        model_args=arguments,
         include_path=include_path,
         num_fewshot=num_fewshot,
         apply_chat_template=apply_chat_template,
         system_instruction=system_instruction,
-        gen_kwargs=read_key_values(gen_kwargs, "--gen-kwargs"),
         confirm_run_unsafe_code=confirm_run_unsafe_code,
     )
+    given.check_paths(output, has_arguments=bool(model_args))
+    announce("loading lm-eval and torch …")
+    from ..files import REPORT
+    from ..harness import processes
+    from ..harness.given import completed
+    from ..sweeps.plan import plan
+    from ..sweeps.run import run
+
+    settings = completed(given, model_args=model_args, gen_kwargs=gen_kwargs)
     if dry_run:
         text = plan(settings, output)
         if processes.rank() == 0:
             print_lines(text)
         return
-    summary = run(settings, output.expanduser())
+    summary = run(settings, output)
     if processes.rank() == 0:
         print_tables(summary)
         print(output / REPORT)

@@ -22,7 +22,7 @@ from .options import (
     Split,
     SystemInstruction,
 )
-from .output import print_lines, set_up_logging
+from .output import announce, print_lines, set_up_logging
 
 
 def trace(
@@ -101,18 +101,13 @@ def trace(
     --tasks lora_boundary_samsum --apply-chat-template --split validation --limit 200
     --output samsum-trace`
     """
-    from ..files import TRACE
-    from ..harness.key_values import read_key_values
-    from ..harness.provenance.base_name import find_base
     from ..harness.settings import as_names
-    from ..traces.layer_map import summary as gradient_summary
-    from ..traces.run import run
     from ..traces.settings import TraceSettings
 
     set_up_logging()
-    base, arguments = find_base(pretrained, peft, read_key_values(model_args, "--model-args"))
-    settings = TraceSettings(
-        pretrained=base,
+    output = output.expanduser()
+    given = TraceSettings(
+        pretrained=pretrained or "",
         peft=peft,
         tasks=as_names(tasks),
         boundaries=boundaries,
@@ -125,13 +120,19 @@ def trace(
         document=document,
         gradient=gradient,
         measure=measure,
-        model_args=arguments,
         include_path=include_path,
         num_fewshot=num_fewshot,
         apply_chat_template=apply_chat_template,
         system_instruction=system_instruction,
     )
-    summary = run(settings, output.expanduser())
+    given.check_paths(output, has_arguments=bool(model_args))
+    announce("loading lm-eval and torch …")
+    from ..files import TRACE
+    from ..harness.given import completed
+    from ..traces.layer_map import summary as gradient_summary
+    from ..traces.run import run
+
+    summary = run(completed(given, model_args=model_args), output)
     for task, entry in summary["tasks"].items():
         print_lines(f"{task}: {entry['verdict']}")
         if gradient:

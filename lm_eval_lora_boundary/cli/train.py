@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -18,7 +19,7 @@ from .options import (
     Pretrained,
     SystemInstruction,
 )
-from .output import set_up_logging
+from .output import announce, set_up_logging
 
 _LORA = "LoRA"
 _RUN = "Optimisation"
@@ -125,16 +126,14 @@ def train(
     Example: `lora-boundary train --pretrained meta-llama/Llama-3.1-8B-Instruct
     --task lora_boundary_samsum --apply-chat-template --output samsum-lora`
     """
-    from ..harness.key_values import read_key_values
-    from ..harness.settings import as_names
-    from ..train.run import train as run
+    from ..cuts.paths import check_base_path
+    from ..harness.settings import as_names, check_include_path, check_output
     from ..train.settings import TrainSettings
 
     set_up_logging()
-    settings = TrainSettings(
+    given = TrainSettings(
         pretrained=pretrained,
         task=task,
-        model_args=read_key_values(model_args, "--model-args"),
         include_path=include_path,
         num_fewshot=num_fewshot,
         apply_chat_template=apply_chat_template,
@@ -156,4 +155,12 @@ def train(
         seed=seed,
         save_steps=save_steps,
     )
+    check_base_path(pretrained, has_arguments=bool(model_args))
+    check_include_path(include_path)
+    check_output(output)
+    announce("loading lm-eval and torch …")
+    from ..harness.key_values import read_key_values
+    from ..train.run import train as run
+
+    settings = replace(given, model_args=read_key_values(model_args, "--model-args"))
     print(run(settings, output, command=shlex.join(["lora-boundary", *sys.argv[1:]])))

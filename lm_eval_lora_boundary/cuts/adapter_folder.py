@@ -11,15 +11,16 @@ import torch
 from peft import LoraConfig, PeftConfig
 
 from ..errors import AdapterError, first_line
-from ..untrusted import is_regular, read_json
+from ..untrusted import read_json
 from .base_model import local_folder
 from .config_types import check_types
 from .fingerprint import json_sha256
 from .kinds import Kind, check_supported, config_class, kind_of, named_kind, tensor_prefix
+from .paths import CONFIG as CONFIG
+from .paths import check_adapter_folder, check_adapter_path
 from .weights import WEIGHTS as WEIGHTS
 from .weights import read_tensors, weights_file
 
-CONFIG = "adapter_config.json"
 RECORD = "lora_boundary.json"
 PREFIX = "base_model.model."  # of all names in the file
 _LARGEST_CONFIG = 4 * 2**20  # bytes; the longest lists of modules take a tenth
@@ -161,21 +162,10 @@ def open_adapter(source: str | Path, revision: str | None = None) -> AdapterFold
 
 
 def _local(source: str | Path, revision: str | None) -> Path:
-    if is_regular(Path(source).expanduser()):
-        raise AdapterError(f"peft={source} is a file; give the folder that holds {CONFIG}")
+    check_adapter_path(source)
     files = [CONFIG, RECORD, "adapter_model.*"]
     folder = local_folder("peft", source, revision, files, AdapterError)
-    if not (folder / CONFIG).is_file():
-        below = sorted(path.parent.name for path in folder.glob(f"*/{CONFIG}"))
-        if below:
-            raise AdapterError(
-                f"peft={source} holds no {CONFIG}, but folders below it do: {', '.join(below)}; "
-                f"give one of them, such as peft={folder / below[-1]}"
-            )
-        raise AdapterError(
-            f"peft={source} comes without {CONFIG}, so it is not a PEFT adapter; expected what "
-            "save_pretrained() writes"
-        )
+    check_adapter_folder(folder, source)
     return folder
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import pickle
 import traceback
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from transformers import PreTrainedModel
 from ..errors import LoraBoundaryError, ModelError, first_line
 from ..upstream.peft import BaseTunerLayer
 from ..upstream.transformers import find_adapter_config_file
+from .paths import refuse_adapter
 
 # what libraries raise for names, configs, weights and arguments that they cannot use
 _UNUSABLE = (
@@ -163,37 +163,7 @@ def refuse_adapter_folder(
     path = next((path for path in configs if path is not None), None)
     if path is None:
         return
-    config = Path(path)
-    base = _named_base(config, pretrained)
-    remedy = f"give pretrained={base or 'BASE'}"
-    if takes_adapter:
-        remedy += f",peft={pretrained}"
-    if base is None:
-        remedy += ", where BASE is the model that the adapter was trained on"
-    if Path(pretrained).is_dir() and _holds_model(config.parent):
-        raise ModelError(
-            f"pretrained={pretrained} holds an adapter ({config.name}) beside its checkpoint, and "
-            f"transformers would load both; expected a base model alone: {remedy}. To use the "
-            "checkpoint without the adapter, move the adapter_* files out of the folder."
-        )
-    raise ModelError(
-        f"pretrained={pretrained} is an adapter ({config.name}); expected a base model: {remedy}"
-    )
-
-
-def _named_base(config: Path, pretrained: str) -> str | None:
-    """Return the base model that an adapter's config names, unless it is the adapter itself."""
-    try:
-        content = json.loads(config.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None
-    base = content.get("base_model_name_or_path") if isinstance(content, dict) else None
-    usable = isinstance(base, str) and base and base.isprintable() and base != pretrained
-    return base if usable else None
-
-
-def _holds_model(folder: Path) -> bool:
-    return (folder / "config.json").is_file() or any(folder.glob("*.gguf"))
+    refuse_adapter(pretrained, Path(path), takes_adapter=takes_adapter)
 
 
 def loaded_model(pretrained: Any) -> PreTrainedModel | None:

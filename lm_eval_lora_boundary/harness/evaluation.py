@@ -13,6 +13,7 @@ from typing import Any
 import lm_eval
 
 from ..cuts.keep import Cut
+from ..upstream.lm_eval import quiet_git
 from .prompts import require_chat_template
 from .results import write_results
 from .settings import EvaluationSettings
@@ -85,15 +86,16 @@ class Evaluation:
         return {**results, **header}
 
     def _simple_evaluate(self, options: dict[str, Any], *, predict_only: bool) -> dict[str, Any]:
-        results = lm_eval.simple_evaluate(
-            model=self._lm,
-            tasks=list(self.tasks.names),
-            task_manager=self.tasks,
-            num_fewshot=self._settings.num_fewshot,
-            gen_kwargs=self._settings.generation or None,
-            predict_only=predict_only,
-            **options,
-        )
+        with quiet_git():
+            results = lm_eval.simple_evaluate(
+                model=self._lm,
+                tasks=list(self.tasks.names),
+                task_manager=self.tasks,
+                num_fewshot=self._settings.num_fewshot,
+                gen_kwargs=self._settings.generation or None,
+                predict_only=predict_only,
+                **options,
+            )
         assert results is not None  # None is for other processes than the first
         self._header = {key: results[key] for key in results.keys() - _OF_EVALUATE}
         return dict(results)

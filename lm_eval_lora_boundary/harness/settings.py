@@ -1,4 +1,4 @@
-"""The model, the tasks and the prompts of a sweep or a trace."""
+"""The model, the tasks and the prompts of a sweep or a trace; this imports no library."""
 
 from __future__ import annotations
 
@@ -6,17 +6,15 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from transformers import PreTrainedModel
+from ..cuts.paths import check_adapter_path, check_base_path
+from ..errors import LoraBoundaryError, ModelError, OutputError, TaskError
+from .key_values import CUT_ARGUMENTS
 
-from ..cuts.base_model import loaded_model
-from ..errors import LoraBoundaryError, ModelError
-from .key_values import CUT_ARGUMENTS, read_key_values
-from .provenance.base_name import find_base
-from .tasks import SPLITS
-
+SPLITS = ("validation", "test")
 _RESERVED = CUT_ARGUMENTS | {"batch_size", "dtype", "device", "enable_lora", "lora_local_path"}
+_LIMITS = "a whole number of documents above 0, or a share between 0 and 1"
 Rule = tuple[str, bool, str]  # name of a setting, whether its value is allowed, what is allowed
 
 
@@ -25,7 +23,7 @@ class EvaluationSettings:
     """The model, the tasks and the prompts; the base of sweep and trace settings.
 
     Attributes:
-        pretrained: Base model: hub id or local folder.
+        pretrained: Base model: hub id or local folder; empty until the adapter has named it.
         peft: LoRA adapter: hub id or local folder.
         tasks: Names of lm-eval tasks, groups or tags, patterns, or YAML files.
         split: ``validation`` or ``test``; None for the first of them that a task has.
@@ -60,7 +58,9 @@ class EvaluationSettings:
         """Refuse values that cannot be used."""
         for name, allowed, expected in self._rules():
             if not allowed:
-                raise LoraBoundaryError(f"{name}={getattr(self, name)!r}; expected {expected}")
+                raise LoraBoundaryError(
+                    f"{name}={_shown(getattr(self, name))} cannot be used; expected {expected}"
+                )
         if reserved := _RESERVED & set(self.model_args):
             names = ", ".join(sorted(reserved))
             raise ModelError(f"model_args sets {names}, which the command sets itself")
@@ -71,10 +71,26 @@ class EvaluationSettings:
         return [
             ("tasks", bool(self.tasks) and all(self.tasks), "at least one name"),
             ("split", self.split in (None, *SPLITS), " or ".join(SPLITS)),
-            ("limit", limit is None or (limit > 0 and whole), "a number of documents, or a share"),
+            ("limit", limit is None or (limit > 0 and whole), _LIMITS),
             ("batch_size", self.batch_size is None or self.batch_size >= 1, "at least 1 row"),
             ("num_fewshot", few is None or few >= 0, "at least 0"),
         ]
+
+    def check_paths(self, output: Path, *, has_arguments: bool) -> None:
+        """Refuse paths that cannot be used, before anything is loaded.
+
+        Args:
+            output: The folder to write.
+            has_arguments: Whether further model arguments will follow.
+
+        Raises:
+            LoraBoundaryError: A path cannot be used; the subclass tells which kind.
+        """
+        check_adapter_path(self.peft)
+        if self.pretrained:
+            check_base_path(self.pretrained, has_arguments=has_arguments)
+        check_include_path(self.include_path)
+        check_output(output)
 
     @property
     def documents(self) -> int | float | None:
@@ -116,39 +132,28 @@ class EvaluationSettings:
         return settings
 
 
-Settings = TypeVar("Settings", bound=EvaluationSettings)
+def _shown(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else repr(value)
 
 
-def settings_from_python(
-    kind: type[Settings],
-    pretrained: str | PreTrainedModel | None,
-    peft: str | Path,
-    tasks: str | Sequence[str],
-    **settings: Any,
-) -> tuple[Settings, PreTrainedModel | None]:
-    """Return the settings that a Python caller gave, and the loaded model if it gave one.
-
-    Args:
-        kind: Class of the settings.
-        pretrained: Base model: hub id, local folder, or a loaded model; None for the one that the
-            adapter's config names.
-        peft: LoRA adapter: hub id or local folder.
-        tasks: Task names: a list, or text with commas.
-        **settings: Further attributes. Arguments may be text (``"k=v,…"``), boundaries a list.
+def check_include_path(folder: str | None) -> None:
+    """Refuse a folder with tasks that does not exist.
 
     Raises:
-        LoraBoundaryError: A value cannot be used.
+        TaskError: It does not.
     """
-    model = loaded_model(pretrained)
-    if not isinstance(boundaries := settings.get("boundaries", ""), str):
-        settings["boundaries"] = ",".join(map(str, boundaries))
-    for option in settings.keys() & {"model_args", "gen_kwargs"}:
-        settings[option] = read_key_values(settings[option], option)
-    name = pretrained if model is None else model.config._name_or_path
-    name, settings["model_args"] = find_base(
-        None if name is None else str(name), str(peft), settings.get("model_args", {})
-    )
-    return kind(pretrained=name, peft=str(peft), tasks=as_names(tasks), **settings), model
+    if folder is not None and not Path(folder).is_dir():
+        raise TaskError(f"include_path={folder} is not a folder")
+
+
+def check_output(folder: Path) -> None:
+    """Refuse an output folder that is a file.
+
+    Raises:
+        OutputError: It is one.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"output={folder} is a file; expected a folder, or a new name")
 
 
 def as_names(tasks: str | Sequence[str]) -> tuple[str, ...]:

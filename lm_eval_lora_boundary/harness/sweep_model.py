@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import torch
 from lm_eval.models.huggingface import HFLM
+from torch import nn
 from transformers import PreTrainedModel
 
 from ..cuts.adapter_folder import AdapterFolder
@@ -65,6 +66,13 @@ class SweepModel(LoraBoundaryLM):
     def layers(self) -> int:
         """Number of decoder layers, N."""
         return self.cut.stack.count
+
+    @property
+    def decoder_layers(self) -> Sequence[nn.Module]:
+        """The decoder layers; none if this process does not run them."""
+        stack = self.cut.stack
+        layers: Any = self.cut.model.get_base_model().get_submodule(stack.path)
+        return list(layers)[: stack.count]
 
     @property
     def adapter(self) -> AdapterFolder:

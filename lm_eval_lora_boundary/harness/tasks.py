@@ -18,8 +18,7 @@ from lm_eval.tasks import TaskManager
 from ..errors import LoraBoundaryError, TaskError, first_line
 from ..upstream.lm_eval import DEFAULT_OTHER_SEED, DEFAULT_RANDOM_SEED, sample_size, set_torch_seed
 from .clusters import cluster_field, keep_whole_clusters
-
-SPLITS = ("validation", "test")
+from .settings import check_include_path
 
 
 def task_manager(
@@ -34,8 +33,7 @@ def task_manager(
     Raises:
         TaskError: The folder does not exist.
     """
-    if include_path is not None and not Path(include_path).is_dir():
-        raise TaskError(f"include_path={include_path} is not a folder")
+    check_include_path(include_path)
     return TaskManager(include_path=include_path, metadata=dict(metadata or {}))
 
 

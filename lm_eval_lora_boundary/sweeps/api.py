@@ -9,7 +9,8 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from ..cuts.families import DEFAULT
-from ..harness.settings import as_names, settings_from_python
+from ..harness.given import settings_from_python
+from ..harness.settings import as_names
 from .run import run
 from .settings import MARGIN, SweepSettings
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ..cuts.keep import Cut
 from ..forward.memory import row_bytes
 from ..forward.requests import Answer, Generate, Request, common_beginning
 from ..harness import processes
+from ..harness.display import duration
 from ..harness.evaluation import Evaluation
 from ..harness.sweep_lm import SweepLM, made_up_answers
 from ..harness.tasks import find_tasks, task_manager
@@ -17,12 +18,14 @@ from ..stats.margin import Margin
 from ..traces.layer_map import EVALUATIONS
 from .cuts_to_score import find_cuts
 from .engines import Engines, find_engines, load_model
+from .expected import CHOOSING, TEST, expected_answers
 from .measures import made_up_measures
 from .metric import is_mean
 from .race import documents_of
 from .resolution import resolution, seen_so_far
 from .settings import SweepSettings
 from .tasks import load_controls, load_tasks
+from .trial_run import trial_run
 
 
 def plan(settings: SweepSettings, output: Path) -> str:
@@ -68,8 +71,13 @@ def _lines(settings: SweepSettings, output: Path) -> Iterator[str]:
         yield "first scores the cuts without each single layer, to find the order of `map`; in all:"
     why = f" ({engines.reason})" if engines.reason else ""
     yield f"{len(cuts)} cuts of {lm.layers} layers, engine {engines.name}{why}"
+    seconds: dict[str, float] = {}
     for task, requests in distinct.items():
         yield from _work(task, list(requests), lm, engines, cuts, settings.batch_size)
+        if engines.name != "vllm":  # which takes minutes to start
+            for line, took in _times(list(requests), engines, cuts, settings.batch_size):
+                yield line
+                seconds[task] = seconds.get(task, 0.0) + took
         if task in tasks.tasks:
             documents = documents_of(tasks.tasks[task], settings)
             seen = seen_so_far(output, task)
@@ -84,7 +92,34 @@ def _lines(settings: SweepSettings, output: Path) -> Iterator[str]:
             "then the best, the smallest that keeps the gain, the whole adapter and the base on "
             f"the test split: {confirmed}"
         )
+    if seconds:
+        yield _total(seconds, expected_answers(tasks, controls, cuts, settings))
     yield f"would write to {output}"
+
+
+def _times(
+    requests: Sequence[Request], engines: Engines, cuts: Sequence[Cut], rows: int | None
+) -> Iterator[tuple[str, float]]:
+    """Yield how long the requests of a task take, by kind: in words, and in seconds."""
+    for kind in dict.fromkeys(map(type, requests)):
+        alike = [request for request in requests if isinstance(request, kind)]
+        batch = rows or engines.rows_that_fit(max(request.length for request in alike))
+        tried = trial_run(engines.engine(alike[0]), alike, cuts, batch)
+        less = "" if tried.full else "; rather less, since the sweep answers more at once"
+        one = "1 request was" if tried.timed == 1 else f"{tried.timed} requests were"
+        yield (
+            f"  takes about {duration(tried.seconds)} here: {one} answered to see{less}",
+            tried.seconds,
+        )
+
+
+def _total(seconds: Mapping[str, float], expected: Mapping[str, Mapping[str, int]]) -> str:
+    """Say how long the sweep takes in all, if the test split is as fast as the other one."""
+    total = sum(seconds.values())
+    for name, answers in expected.get(TEST, {}).items():
+        total += seconds.get(name, 0.0) * answers / expected[CHOOSING][name]
+    test = ", the test split included" if expected.get(TEST) else ""
+    return f"in all about {duration(total)}{test}, after the model is loaded"
 
 
 def _work(

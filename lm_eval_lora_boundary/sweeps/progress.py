@@ -1,68 +1,152 @@
-"""A progress bar, silent unless the output is a terminal."""
+"""How far a sweep is: all its splits and tasks in one number, which moves within a batch too."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
-from tqdm import tqdm
+from torch import nn
 
 from ..errors import inert
-from ..forward.requests import Answers, Request, Score
+from ..forward.requests import Generate, Request
 from ..harness import processes
+from ..harness.display import Display
+
+logger = logging.getLogger("lm_eval.lora_boundary")
+
+# Until the first batch has shown it: the share of the longest response that is written.
+_WRITTEN = 0.25
+_ALMOST = 0.95  # of a batch is done at most, as long as its answers are not there
 
 
 class Progress:
-    """Shows documents, cuts, layer passes, tokens per second and the time left."""
+    """Shows how far a sweep is, in answers: a request under a cut.
 
-    def __init__(self, count_tokens: Callable[[str], int]) -> None:
-        """Prepare; ``count_tokens`` returns the number of tokens in a response."""
-        self._count_tokens = count_tokens
-        self._bar: tqdm[None] | None = None
-        self._tokens = self._done = 0
-        self._started = 0.0
+    What a batch still has to do is estimated from the tokens that have passed the layers.
+    """
+
+    def __init__(self, layers: Sequence[nn.Module] = ()) -> None:
+        """Prepare; nothing is shown before :meth:`expect`.
+
+        Args:
+            layers: The decoder layers, whose work is watched; none if they run elsewhere.
+        """
+        self._hooks = [layer.register_forward_hook(self._passed) for layer in layers]
+        self._display: Display | None = None
+        self._expected: dict[str, dict[str, float]] = {}  # answers to come, by stage and task
+        self._announced: set[tuple[str, str]] = set()
+        self._stage = self._task = ""
+        self._requests = self._answered = 0  # of the task
+        self._done = self._stored = 0.0  # answers
+        self._batch = 0  # answers of the batch that is being answered
+        self._passes = self._reading = self._expected_passes = 0.0  # of tokens, in that batch
+        self._known: float | None = None  # passes of a whole batch, by those of its prompts
+
+    def expect(self, stages: Mapping[str, Mapping[str, int]]) -> None:
+        """Begin to show the progress.
+
+        Args:
+            stages: For each stage of the sweep, in order, about how many answers each task will
+                take: documents times cuts.
+        """
+        self._expected = {stage: dict(tasks) for stage, tasks in stages.items()}
+        if self._display is None:
+            self._display = Display("sweep")
 
     @contextmanager
-    def task(
-        self, name: str, requests: int, cuts: int, passes: int, separate: int
-    ) -> Iterator[None]:
-        """Show the progress on the requests of a task, in the first process.
+    def stage(self, name: str) -> Iterator[None]:
+        """Answer requests for one of the expected stages."""
+        self._stage = name
+        yield
+        # what a race left out, or a stored run had scored already
+        self._stored += sum(self._expected.pop(name, {}).values())
+        self._stage = ""
+
+    @contextmanager
+    def task(self, name: str, requests: int, answers: int, cuts: str) -> Iterator[None]:
+        """Answer requests of a task.
 
         Args:
             name: The task.
-            requests: Number of its requests.
-            cuts: Number of cuts that they are answered under.
-            passes: Layer passes that a token of a prompt takes.
-            separate: Layer passes that it would take if the cuts ran one by one.
+            requests: Number of its requests, each as often as it is in a batch.
+            answers: Number of answers to them.
+            cuts: The cuts that they are answered under, in words.
 
         Raises:
             KeyboardInterrupt: There was one; its text says how far the task got.
         """
         several = f", process 1 of {processes.count()}" if processes.count() > 1 else ""
-        text = f"{inert(name)} × {cuts} in {passes} of {separate} layer passes{several}"
-        # None: silent unless the output is a terminal
-        disable = True if processes.rank() else None
-        self._bar = tqdm(total=requests, unit="doc", desc=text, disable=disable)
-        self._tokens, self._done, self._started = 0, 0, time.perf_counter()
+        if processes.rank() == 0 and (self._stage, name) not in self._announced:
+            self._announced.add((self._stage, name))
+            logger.info("%s: %d requests under %s%s", inert(name), requests, cuts, several)
+        self._task, self._known = name, None
+        self._requests, self._answered = requests, 0
+        self._learn(name, answers)
         try:
             yield
         except KeyboardInterrupt as interrupt:
-            reached = f"after {self._done:,} of {requests:,} requests of {name}{several}"
+            reached = f"after {self._answered:,} of {requests:,} requests of {name}{several}"
             raise KeyboardInterrupt(reached) from interrupt
-        finally:
-            self._bar.close()
-            self._bar = None
 
-    def answered(self, requests: Sequence[Request], answers: Sequence[Answers]) -> None:
-        """Count requests, and the tokens of new answers as if each cut had run alone."""
-        self._done += len(requests)
-        if self._bar is None or self._bar.disable:
+    def begin(self, batch: Sequence[Request], cuts: int, passes: int) -> None:
+        """Begin to answer a batch.
+
+        Args:
+            batch: The requests.
+            cuts: Number of cuts that they are answered under.
+            passes: Layer passes that a token of a prompt takes.
+        """
+        self._batch = len(batch) * cuts
+        self._passes = 0.0
+        self._reading = passes * float(sum(len(each.beginning) + 1 for each in batch))
+        written = sum(each.max_new_tokens for each in batch if isinstance(each, Generate))
+        guess = 1 + _WRITTEN * written * passes / self._reading
+        self._expected_passes = self._reading * (self._known or guess)
+
+    def answered(self, requests: Sequence[Request], cuts: int, *, stored: bool = False) -> None:
+        """Count answers to requests; ``stored``: an earlier run had given them."""
+        answers = len(requests) * cuts
+        self._answered += len(requests)
+        self._done += answers
+        if stored:
+            self._stored += answers
+        elif self._reading:
+            self._known = self._passes / self._reading
+        expected = self._expected.get(self._stage, {})
+        if self._task in expected:
+            expected[self._task] = max(0.0, expected[self._task] - answers)
+        self._batch = 0
+        self._show()
+
+    def close(self) -> None:
+        """Remove the bar, and stop watching the layers."""
+        for hook in self._hooks:
+            hook.remove()
+        if self._display is not None:
+            self._display.close()
+
+    def _learn(self, name: str, answers: int) -> None:
+        """Learn that documents of a task take more answers than one, in later stages too."""
+        expected = self._expected.get(self._stage, {}).get(name, 0.0)
+        if 0 < expected < answers:
+            for tasks in self._expected.values():
+                if name in tasks:
+                    tasks[name] *= answers / expected
+
+    def _passed(self, layer: nn.Module, arguments: Any, output: Any) -> None:
+        """Count the tokens that have passed a layer."""
+        del layer, arguments
+        states = output[0] if isinstance(output, tuple) else output
+        self._passes += states.shape[:-1].numel()
+        self._show()
+
+    def _show(self) -> None:
+        if self._display is None:
             return
-        for request, under_cuts in zip(requests, answers, strict=False):
-            read = request.length if isinstance(request, Score) else len(request.prompt)
-            written = (text for text in under_cuts if isinstance(text, str))
-            self._tokens += read * len(under_cuts) + sum(map(self._count_tokens, written))
-        seconds = time.perf_counter() - self._started
-        self._bar.set_postfix_str(f"{self._tokens / seconds:,.0f} tokens/s", refresh=False)
-        self._bar.update(len(requests))
+        share = min(_ALMOST, self._passes / self._expected_passes) if self._batch else 0.0
+        done = self._done + share * self._batch
+        left = sum(sum(tasks.values()) for tasks in self._expected.values())
+        text = f"{self._stage} {self._answered:,} of {self._requests:,}"
+        self._display.show(done, self._done + left, text, stored=self._stored)

@@ -30,7 +30,8 @@ from .control_tasks import score_controls, with_controls
 from .cuts_to_score import find_cuts
 from .decision import decide
 from .engines import find_engines, load_model
-from .measures import measures
+from .expected import CHOOSING, CONTROL_TASKS, TEST, expected_answers
+from .measures import made_up_measures, measures
 from .output_folder import clean_up, remove_other_confirmations, remove_others
 from .progress import Progress
 from .race import finalists, race_summary, run_race
@@ -89,27 +90,35 @@ def _run(
         evaluation = Evaluation(lm, tasks, settings)
         engines = scope.enter_context(closing(find_engines(lm, settings.engine)))
         facts = describe_run(lm, settings)
-        progress = Progress(lambda text: len(lm.tok_encode(text)))
+        progress = scope.enter_context(closing(Progress(lm.decoder_layers)))
         scheduler = Scheduler(engines, store, identity(facts), settings.batch_size, progress)
 
         # The cuts. For some families, the model must first run on the tasks.
         seen = measures(lm, evaluation, scheduler, settings)
-        wanted = find_cuts(lm, settings, traced, seen)
+        with progress.stage(CHOOSING):
+            if "map" in settings.family:  # whose order takes a long time to find
+                like_them = find_cuts(lm, settings, traced, made_up_measures(lm)).cuts
+                progress.expect(expected_answers(tasks, control_tasks, like_them, settings))
+            wanted = find_cuts(lm, settings, traced, seen)
+        progress.expect(expected_answers(tasks, control_tasks, wanted.cuts, settings))
 
         # Requests, answers and scores, cut by cut: lm-eval builds the requests, the scheduler
         # answers them, and lm-eval scores the answers.
         references = (-1, full)  # all cuts are compared with these
         race = None
-        if settings.race:
-            race = run_race(evaluation, scheduler, wanted.cuts, settings, references)
-        in_full = finalists(race, wanted.cuts, references) if race else wanted.cuts
-        scored = score(evaluation, scheduler, in_full, output, settings.metric)
-        controls = score_controls(lm, control_tasks, settings, scheduler, in_full, output)
+        with progress.stage(CHOOSING):
+            if settings.race:
+                race = run_race(evaluation, scheduler, wanted.cuts, settings, references)
+            in_full = finalists(race, wanted.cuts, references) if race else wanted.cuts
+            scored = score(evaluation, scheduler, in_full, output, settings.metric)
+        with progress.stage(CONTROL_TASKS):
+            controls = score_controls(lm, control_tasks, settings, scheduler, in_full, output)
 
         # Decision: the whole adapter, unless the documents show that a cut is better, or enough.
         margin = Margin.read(settings.margin)
         summaries = summarise_tasks(tasks, scored, wanted.families, full, race, margin)
-        confirmed = confirm(lm, tasks, settings, scheduler, output, summaries)
+        with progress.stage(TEST):
+            confirmed = confirm(lm, tasks, settings, scheduler, output, summaries)
         decided = {}
         for task, summary in confirmed.items():
             choice = decide(summary, full, scored.tasks[task].paired.scale)

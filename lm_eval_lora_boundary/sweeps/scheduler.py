@@ -152,11 +152,17 @@ class Scheduler:
             )
         batches = self._batches(work.requests, work.cuts, work.rows)
         mine = batches[processes.rank() :: processes.count()]
-        documents = sum(len(batch) for _, batch in mine)
+        requests = sum(len(batch) for _, batch in mine)
+        answers = sum(len(batch) * len(some) for some, batch in mine)
+        with self._progress.task(work.task, requests, answers, self._described(work)):
+            self._answer(work.requests, mine, work.rows)
+
+    def _described(self, work: Work) -> str:
+        """Say under which cuts requests are answered, and how much work the cuts share."""
         passes = self._engines.engine(work.requests[0]).passes(work.cuts)
         separate = sum(len(cut.strengths) for cut in work.cuts)
-        with self._progress.task(work.task, documents, len(work.cuts), passes, separate):
-            self._answer(work.requests, mine, work.rows)
+        shared = f", {passes} layer passes instead of {separate}" if passes < separate else ""
+        return f"{len(work.cuts)} cuts{shared}"
 
     def _batches(self, alike: Sequence[Request], cuts: Sequence[Cut], rows: int) -> list[_Batch]:
         """Divide work into batches.
@@ -209,8 +215,10 @@ class Scheduler:
         """Answer a batch unless it is answered already; return False if memory runs out."""
         names = {cut.notation for cut in cuts}
         if all(present >= names for present in self._present(batch)):
-            self._progress.answered(batch, [])
+            self._progress.answered(batch, len(cuts), stored=True)
             return True
+        passes = self._engines.engine(batch[0]).passes(cuts)
+        self._progress.begin(batch, len(cuts), passes)
         try:
             answers = _unless_out_of_memory(partial(answer, batch))
         except NotFiniteError as error:
@@ -220,7 +228,7 @@ class Scheduler:
         if answers is None:
             return False
         self._store.put(cuts, zip(map(self._key, batch), answers, strict=True))
-        self._progress.answered(batch, answers)
+        self._progress.answered(batch, len(cuts))
         return True
 
 

@@ -50,7 +50,7 @@ class Worker:
         engines = self._scope.enter_context(closing(find_engines(lm, self._settings.engine)))
         how = identity(describe_run(lm, self._settings))
         # The first process decides the number of rows and shows the progress.
-        return Scheduler(engines, store, how, None, Progress(len))
+        return Scheduler(engines, store, how, None, Progress())
 
     def close(self) -> None:
         """Close the store and the engines."""

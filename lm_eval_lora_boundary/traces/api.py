@@ -8,7 +8,7 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from ..harness.settings import settings_from_python
+from ..harness.given import settings_from_python
 from .run import run
 from .settings import TraceSettings
 

@@ -8,18 +8,18 @@ gradient is asked for, the whole adapter also runs forward and back at several s
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from ..cuts.keep import Cut
 from ..errors import ModelError, TaskError
 from ..files import PLOTS, TRACE, TRACED_FULL, file_name, lock, write_text
 from ..harness import processes
+from ..harness.display import counting
 from ..harness.evaluation import Evaluation
 from ..harness.signature import describe_run, signature
 from ..harness.sweep_model import load
@@ -29,7 +29,7 @@ from ..report.trace_plots import plot_curves, plot_heatmap
 from .candidate import find_candidate
 from .curves import document_row, gradient_row, layer_rows, median_document, whole_answers
 from .gold import Gold, GoldAnswers, gold_answers, refuse_perplexity
-from .gradient import STRENGTHS, Differentiator, Gradient, measure
+from .gradient import Differentiator, Gradient, measure
 from .layer_map import Measured, layer_map
 from .lm import TraceLM
 from .reader import Reader, Reading
@@ -147,9 +147,7 @@ def _read(
     reader.check(documents)
     readings: Readings = {}
     total = len(documents) * len(models)
-    # disable=None: quiet unless the output is a terminal
-    with lm.cut, tqdm(total=total, unit="doc", desc=f"{name} × {len(models)}", disable=None) as bar:
-        done: Callable[[int], object] = bar.update
+    with lm.cut, counting(f"{name}: trace", total) as done:
         for label, cut in models.items():
             lm.cut.move(cut)
             readings[label] = reader.read(documents, rows, done)
@@ -164,9 +162,7 @@ def _differentiate(
 ) -> list[Gradient]:
     """Compute the gradients of the documents of a task."""
     differentiator.check(documents)
-    label = f"{name}: gradient at {len(STRENGTHS)} strengths"
-    with tqdm(total=len(documents), unit="doc", desc=label, disable=None) as bar:
-        done: Callable[[int], object] = bar.update
+    with counting(f"{name}: gradient", len(documents)) as done:
         return differentiator.read(documents, settings.batch_size, done)
 
 
@@ -179,8 +175,7 @@ def _measure(
     without, upper = Measured.cuts(lm.layers)
     cuts = list(dict.fromkeys([*without, *upper]))
     total = len(documents) * len(cuts)
-    with tqdm(total=total, unit="doc", desc=f"{name} × {len(cuts)} cuts", disable=None) as bar:
-        done: Callable[[int], object] = bar.update
+    with counting(f"{name}: measured map", total) as done:
         values = measure(lm, documents, cuts, settings.batch_size, done)
     return Measured.of(values, lm.layers)
 

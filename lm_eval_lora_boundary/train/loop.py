@@ -15,6 +15,7 @@ from transformers import ProgressCallback, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
 from ..errors import ModelError, OutputError, first_line
+from ..harness.display import Display
 from .data import Rows
 from .run_folder import COMPLETE
 from .settings import TrainSettings
@@ -65,13 +66,33 @@ class _Finite(TrainerCallback):
             )
 
 
-class _Progress(ProgressCallback):
-    """A progress bar that shows only the loss."""
+class _Progress(TrainerCallback):
+    """Shows how far the run is, and the loss."""
+
+    def __init__(self) -> None:
+        """Prepare."""
+        self._display = Display("train")
+        self._resumed = 0
+        self._loss = ""
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Note how much an earlier run has done."""
+        self._resumed = state.global_step
+        self._display.show(self._resumed, state.max_steps, stored=self._resumed)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-        """Show the loss in the bar instead of printing every logged value."""
-        if self.training_bar is not None and "loss" in logs:
-            self.training_bar.set_postfix(loss=f"{logs['loss']:.4g}")
+        """Note the loss."""
+        if logs and "loss" in logs:
+            self._loss = f", loss {logs['loss']:.4g}"
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Show the step."""
+        text = f"step {state.global_step:,} of {state.max_steps:,}{self._loss}"
+        self._display.show(state.global_step, state.max_steps, text, stored=self._resumed)
+
+    def close(self) -> None:
+        """Remove the bar, which a trainer that fails would leave."""
+        self._display.close()
 
 
 def make_trainer(
@@ -91,10 +112,10 @@ def make_trainer(
 
 
 def close_bar(trainer: SFTTrainer) -> None:
-    """Close the progress bar, which a trainer that fails leaves open."""
+    """Close the progress bar."""
     for callback in trainer.callback_handler.callbacks:
-        if isinstance(callback, _Progress) and callback.training_bar is not None:
-            callback.training_bar.close()
+        if isinstance(callback, _Progress):
+            callback.close()
 
 
 def _arguments(base: HFLM, settings: TrainSettings, checkpoints: Path) -> SFTConfig:

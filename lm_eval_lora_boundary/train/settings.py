@@ -96,7 +96,9 @@ class TrainSettings:
         ]
         for name, holds, expected in rules:
             if not holds:
-                raise LoraBoundaryError(f"{name}={getattr(self, name)!r}; expected {expected}")
+                raise LoraBoundaryError(
+                    f"{name}={getattr(self, name)!r} cannot be used; expected {expected}"
+                )
         if reserved := CUT_ARGUMENTS & set(self.model_args):
             raise ModelError(
                 f"model_args contains {', '.join(sorted(reserved))}; training always starts from "

@@ -5,8 +5,12 @@ Nothing here imports torch.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
 from lm_eval.defaults import DEFAULT_OTHER_SEED, DEFAULT_RANDOM_SEED
 from lm_eval.utils import (
@@ -29,6 +33,7 @@ __all__ = [
     "maybe_delimit",
     "merge_dict_action",
     "own_aggregation",
+    "quiet_git",
     "request",
     "sample_size",
     "set_torch_seed",
@@ -49,6 +54,27 @@ def request(kind: str, arguments: tuple[Any, ...], number: int) -> Any:
     # 0.4 takes the facts from metadata alone, and 0.5 wants two of them by name
     metadata = ("", number, 1)
     return Instance(kind, {}, arguments, idx=number, metadata=metadata, task_name="", doc_id=number)
+
+
+@contextmanager
+def quiet_git() -> Iterator[None]:
+    """Keep ``git``'s complaint from the terminal where there is no repository.
+
+    ``simple_evaluate`` asks ``git`` for the commit of the current folder, and lets it write to the
+    terminal. No setting of lm-eval or ``git`` changes that, so for the time of an evaluation its
+    function is replaced where there is no repository, which has the same result: no commit.
+    """
+    git = shutil.which("git")
+    if git is None or _is_repository(git):
+        yield
+        return
+    with patch("lm_eval.evaluator.get_git_commit_hash", lambda: None):
+        yield
+
+
+def _is_repository(git: str) -> bool:
+    asked = subprocess.run([git, "describe", "--always"], capture_output=True, check=False)
+    return asked.returncode == 0
 
 
 def sample_size(task: Any, limit: float | None) -> int | None:

@@ -34,3 +34,10 @@ def test_the_example_is_a_valid_command(name: str) -> None:
     assert (program, used) == ("lora-boundary", name)
     with command.make_context(name, arguments) as context:  # parses, and does not run
         assert context.params
+
+
+def test_version_and_short_help() -> None:
+    from importlib.metadata import version
+
+    assert command_line("--version").out == f"lora-boundary {version('lm-eval-lora-boundary')}\n"
+    assert command_line("sweep", "-h").out == command_line("sweep", "--help").out

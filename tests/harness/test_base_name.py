@@ -18,8 +18,8 @@ from model_helpers import logits, make
 from lm_eval_lora_boundary import LoraBoundaryLM, export, sweep, trace
 from lm_eval_lora_boundary.cuts.adapter_folder import open_adapter
 from lm_eval_lora_boundary.errors import LoraBoundaryError, ModelError
+from lm_eval_lora_boundary.harness.given import settings_from_python
 from lm_eval_lora_boundary.harness.provenance.base_name import base_of, find_base
-from lm_eval_lora_boundary.harness.settings import settings_from_python
 from lm_eval_lora_boundary.sweeps.settings import SweepSettings
 
 Named = Callable[..., Path]

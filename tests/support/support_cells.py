@@ -156,7 +156,7 @@ class Row:
     def _answers(self, lm: SweepLM, engines: Any, name: str) -> list[Any]:
         """Return log-likelihoods under every boundary, then responses."""
         with closing(AnswerStore(self.folder / name)) as store:
-            scheduler = Scheduler(engines, store, "test", 24, Progress(len))
+            scheduler = Scheduler(engines, store, "test", 24, Progress())
             answering = Answering(lm, engines, scheduler, list(EVERY))
             return [
                 answer
