@@ -12,7 +12,7 @@ from .data import CutName
 from .lm_eval_files import RERUN, newest_samples
 
 _MOST = 3
-_LONGEST = 160
+_LONGEST = 240
 _VISIBLE = str.maketrans({" ": "␣", "\n": "↵", "\t": "→"})
 
 

@@ -176,7 +176,7 @@ def _significance(task: TaskFound, full: int | None) -> Iterator[str]:
     """Say if nothing is significant, or if that cannot be known."""
     others = [row for row in task.rows if row.boundary != full]
     tested = [row.p_simultaneous for row in others if row.p_simultaneous is not None]
-    if tested and min(tested) > SIGNIFICANT:
+    if tested and min(tested) > SIGNIFICANT and task.not_chosen is None:
         yield (
             "No scored boundary differs significantly from the whole adapter, once p-values are "
             "corrected for all comparisons (max-T)."

@@ -10,8 +10,8 @@ from .formatting import SIGNIFICANT
 BETTER, WORSE, KEEPS = "better", "worse", "keeps the gain"
 NOT_SHOWN, NOT_CONFIRMED = "not shown", "not confirmed"
 MEANING = (
-    "than the whole adapter, once corrected for all cuts; “keeps the gain”: shown to lose less "
-    "than the margin; “not shown”: these documents cannot tell"
+    "“better” or “worse” than the whole adapter, corrected for all cuts; “keeps the gain”: shown "
+    "to lose less than the margin; “not shown”: these documents cannot tell"
 )
 CONFIRMED = "; “not confirmed”: the other split does not show it"
 

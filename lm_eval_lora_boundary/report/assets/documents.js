@@ -40,7 +40,15 @@ class Documents {
     this.host.replaceChildren(
       this.controls, this.status, this.legend, this.printNote, this.list, this.pager,
     );
-    this.choose(0);
+    // the first split with something to read
+    const places = content.sets.map((_, i) => i);
+    this.choose(places.find((i) => this.hasFiltered(content.sets[i])) ?? 0);
+  }
+
+  // Whether a split has documents that pass its first filter.
+  hasFiltered(set) {
+    [this.set, this.focus, this.filter] = [set, set.focus, set.filter];
+    return set.documents.some((doc) => this.passes(doc));
   }
 
   choose(position) {
@@ -51,8 +59,8 @@ class Documents {
     this.focus = this.set.focus;
     this.filter = this.set.filter;
     this.query = "";
-    // with nothing that differs, there is something to read only among all
-    if (!this.set.documents.some((doc) => this.passes(doc))) this.filter = "all";
+    // where nothing differs, show all
+    if (!this.hasFiltered(this.set)) this.filter = "all";
     this.drawControls();
     this.search();
   }
@@ -196,6 +204,7 @@ class Documents {
     const compares = this.columns.includes(this.focus) && this.focus !== set.reference;
     this.missing.hidden = !compares;
     this.missing.replaceChildren(el("del", {}, "marked"), ` not in the answer of ${plain(set.names[this.focus])}`);
+    this.printNote.hidden = documents.length <= 5;
     this.printNote.textContent =
       `Only the first ${Math.min(5, shown.length)} of ${documents.length.toLocaleString("en")} ` +
       "documents are printed.";
