@@ -10,55 +10,13 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 
 from . import style
-from .data import BASE, Row, TaskFound
-from .formatting import called, integer, number, runs, short
+from .data import Row, TaskFound
+from .formatting import called, integer, number, short
 from .trace_data import Layer
 
 Array = npt.NDArray[np.float64]
 DASHES = ("-", (0, (5, 2)), (0, (1, 1.3)), (0, (5, 1.5, 1, 1.5)), (0, (8, 3)), (0, (3, 1)))
-_BOUNDARY = "boundary (last layer that keeps its LoRA; −1: base model)"
-
-
-def draw_curve(axes: Axes, task: TaskFound, full: int | None) -> None:
-    """Plot the metric against the boundary; ``full`` is the whole adapter's, if known."""
-    xs, ys = points(task.rows, "value")
-    low, high = points(task.rows, "value_low")[1], points(task.rows, "value_high")[1]
-    if task.collapse is not None:
-        for i, (first, last) in enumerate(runs(task.collapsed)):  # gaps were not scored
-            axes.axvspan(
-                first - 0.5,
-                last + 0.5,
-                color=style.WASH,
-                zorder=0,
-                linewidth=0,
-                label="_" * bool(i) + "significantly worse",  # "_": not in the legend again
-            )
-    if np.isfinite(low).any():
-        band(axes, xs, low, high, "95 % interval")
-    for boundary, dashes, label in (
-        (full, DASHES[0], "whole adapter"),
-        (BASE, DASHES[1], "base model"),
-    ):
-        row = task.row(boundary)
-        if row is not None and row.value is not None:
-            axes.axhline(row.value, color=style.MUTED, linestyle=dashes, linewidth=1, label=label)
-    axes.plot(xs, ys, color=style.ACCENT, marker=marker(xs))
-    mark(axes, task)
-    if task.test is not None:
-        places, values = points(task.test.rows, "value")
-        ends = [points(task.test.rows, f"value_{end}")[1] for end in ("low", "high")]
-        axes.errorbar(
-            places,
-            values,
-            yerr=np.nan_to_num(np.abs(np.array(ends) - values)),
-            color=style.INK,
-            marker="D",
-            markersize=4,
-            linestyle="none",
-            elinewidth=1,
-            zorder=5,
-            label=f"{task.test.split} split",
-        )
+_BOUNDARY = "last layer that keeps its LoRA (−1: base)"
 
 
 def band(

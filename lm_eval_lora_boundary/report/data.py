@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .formatting import SIGNIFICANT
+from .conclusions import Answer, Control, Optimism
+from .formatting import SIGNIFICANT, limits
 from .trace_data import Trace
 
 BASE = -1
@@ -40,6 +41,8 @@ class Row:
         cut: The cut's notation; boundaries of the default family have none.
         kept: Number of layers that are not dropped, and their mean ``strength``.
         layer: The one layer that a family of kind ``each`` or ``only`` asks for.
+        parameters: How many parameters of the adapter the cut keeps; in its file they take
+            ``bytes``, and they are in ``layers_kept`` layers.
     """
 
     boundary: int | None
@@ -68,6 +71,9 @@ class Row:
     kept: float | None = None
     strength: float | None = None
     layer: int | None = None
+    parameters: float | None = None
+    bytes: float | None = None
+    layers_kept: float | None = None
 
     @property
     def name(self) -> CutName:
@@ -80,35 +86,6 @@ class Row:
         if self.kept is not None:
             return int(self.kept)
         return None if self.boundary is None else self.boundary + 1
-
-
-@dataclass(frozen=True)
-class Optimism:
-    """How much choosing on the same documents inflates the best boundary's score.
-
-    Attributes:
-        value: By how much, never negative.
-        corrected: The score without that.
-        p_value: Of the best against the whole adapter, corrected for the choice.
-    """
-
-    value: float | None
-    corrected: float | None
-    p_value: float | None
-
-
-@dataclass(frozen=True)
-class Answer:
-    """The answer to one of the questions of a sweep, in a sentence.
-
-    Attributes:
-        shown: Whether the documents show what the question asks for.
-    """
-
-    key: str
-    question: str
-    sentence: str
-    shown: bool
 
 
 @dataclass(frozen=True)
@@ -170,19 +147,6 @@ class LayerEffect:
 
 
 @dataclass(frozen=True)
-class Control:
-    """The best cut of a family against the best boundary, in words.
-
-    Attributes:
-        as_good: Whether it scores as well, which speaks against a reason in the boundary itself.
-    """
-
-    family: str
-    sentence: str
-    as_good: bool
-
-
-@dataclass(frozen=True)
 class TaskFound:
     """The result of a sweep on one task.
 
@@ -194,6 +158,8 @@ class TaskFound:
         choice: The recommended cut; the whole adapter where nothing is shown for a cut.
         choice_basis: What is shown for it; None if nothing is.
         smallest_noninferior: The smallest cut shown to keep the gain but for the ``margin``.
+        noninferior: All that are shown to, on the documents that answer the questions.
+        kept_here: All that are shown to on the documents of ``rows``.
         answers: The answers to the questions, in their order.
         collapse: Every scored boundary from 0 up to this one is significantly worse than the
             whole adapter.
@@ -229,6 +195,8 @@ class TaskFound:
     choice_basis: str | None = None
     choice_reason: str | None = None
     answers: tuple[Answer, ...] = ()
+    noninferior: tuple[CutName, ...] = ()
+    kept_here: tuple[CutName, ...] = ()
     clusters: str | None = None
     families: tuple[Family, ...] = ()
     layer_maps: Mapping[str, tuple[LayerEffect, ...]] = field(default_factory=dict)
@@ -240,6 +208,17 @@ class TaskFound:
         if self.not_chosen is not None:
             return "whole adapter"
         return "best boundary" if isinstance(self.best, int) else "best cut"
+
+    def answer(self, key: str) -> Answer | None:
+        """Return the answer to a question; None if there is none."""
+        return next((answer for answer in self.answers if answer.key == key), None)
+
+    @property
+    def limits(self) -> tuple[float, float] | None:
+        """The smallest and the largest value that the metric can have, if that is known."""
+        could_tell = self.answer("could_tell")
+        scale = None if could_tell is None else could_tell.scale
+        return limits(self.metric, (row.value for row in self.all_rows.values()), scale)
 
     @property
     def metric_keys(self) -> list[str]:
@@ -287,7 +266,12 @@ class SweepFound:
         signature: What was run, in one line.
         groups: By group, lm-eval's values at each boundary.
         race: What the race dropped; empty without a race.
-        notes: What does not fit the adapter's training, and how prompts begin.
+        notes: What does not fit the adapter's training, and other things to know.
+        prompt_notes: How prompts begin.
+        folder: The sweep's folder, as it was given.
+        trace_settings: The settings of the trace beside it; empty without one.
+        speed: What ``speed.json`` says about the time that a token takes, by cut.
+        date: When lm-eval wrote the first cut's results, in its own form; None if not known.
     """
 
     signature: str
@@ -297,3 +281,13 @@ class SweepFound:
     groups: Mapping[str, tuple[Row, ...]]
     race: Mapping[str, Any]
     notes: tuple[str, ...] = ()
+    prompt_notes: tuple[str, ...] = ()
+    folder: str = "SWEEP"
+    trace_settings: Mapping[str, Any] = field(default_factory=dict)
+    speed: Mapping[CutName, tuple[str, ...]] = field(default_factory=dict)
+    date: str | None = None
+
+    @property
+    def has_texts(self) -> bool:
+        """Whether the files of the sweep hold prompts and answers."""
+        return not self.settings.get("no_texts")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from .cells import Cell
 from .data import MAP_KINDS, LayerEffect, TaskFound
 from .formatting import NOT_AVAILABLE, interval, percent, probability, signed
 from .layer_overlap import Overlap, overlaps
-from .table import Cell, Heading, Line, Table
+from .table import Heading, Line, Table
 
 MAP_NOTE = (
     "The intervals hold for all layers at once. A hollow dot is a layer that is not shown to "

@@ -13,18 +13,25 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from . import style
+from .command import sweep_command
 from .data import BASE, CutName, SweepFound, TaskFound
 from .documents import DocumentSet
-from .formatting import count, metric_name
+from .examples import Example
+from .formatting import count, metric_name, unbroken
+from .headline import headline, judged_on, scores
 from .layer_tables import MAP_NOTE, layer_map_table, overlap_table
+from .next_steps import next_steps
 from .payload import encode, payload
+from .run_facts import all_settings, other_settings_of_trace, run_facts
 from .sentences import READING, advice, caveats, control_sentences, family_summary, finding
+from .size import NOT_SAVED, size_facts
 from .style import Plot
 from .table import family_table, group_table, table
 
 _ASSETS = files(__package__) / "assets"
 _MOST_CONTROLS = 3  # more sentences are folded
-# joined into one script, in this order
+# joined into one style sheet and one script, in this order
+_STYLES = ("page", "tables", "documents", "print")
 _SCRIPTS = ("elements", "difference", "tables", "documents", "start")
 
 
@@ -46,12 +53,14 @@ class Section:
         full: The boundary that keeps the whole adapter; None if unknown.
         pictures: The plots.
         sets: Name and documents of each split.
+        examples: Some answers, where the sweep measured nothing.
     """
 
     task: TaskFound
     full: int | None
     pictures: Sequence[Picture]
     sets: Sequence[tuple[str, DocumentSet]]
+    examples: Sequence[Example] = ()
 
 
 def picture(plot: Plot, drawing: str) -> Picture:
@@ -69,9 +78,10 @@ def render(found: SweepFound, sections: Sequence[Section], together: Sequence[Pi
     """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.lstrip_blocks = True
+    environment.filters["unbroken"] = unbroken
     template = environment.from_string(_asset("page.html.j2"))
     script = "\n".join(_asset(f"{name}.js") for name in _SCRIPTS)
-    css = _asset("report.css")
+    css = "\n".join(_asset(f"{name}.css") for name in _STYLES)
     text = template.render(
         found=found,
         sections=[_variables(found, section, i) for i, section in enumerate(sections)],
@@ -79,7 +89,10 @@ def render(found: SweepFound, sections: Sequence[Section], together: Sequence[Pi
         together_note=MAP_NOTE,
         overlap=overlap_table(found.tasks),
         groups={name: group_table(rows) for name, rows in found.groups.items()},
-        settings=_settings(found),
+        facts=run_facts(found),
+        command_line=sweep_command(found.settings, found.folder),
+        trace_differs=other_settings_of_trace(found),
+        settings=all_settings(found),
         script=script,
         css=css,
         script_hash=_hash(script),
@@ -95,25 +108,43 @@ def _variables(found: SweepFound, section: Section, position: int) -> dict[str, 
     task, full = section.task, section.full
     marks = _marks(task, full)
     sentences = control_sentences(task.controls)
+    pictures = {each.plot.name: each for each in section.pictures}
+    main, narrow = pictures.pop("metric", None), pictures.pop("metric_narrow", None)
+    split, documents = judged_on(task)
+    sizes = [] if task.not_chosen else size_facts(task, task.choice, full)
     return {
         "id": f"task-{position}",
         "task": task,
         "advice": advice(task, full),
-        "finding": finding(task),
+        "headline": headline(task, full),
+        "finding": "" if task.not_chosen else _sentence(finding(task)),
+        "scores": scores(task, full),
+        "scored_on": f"{metric_name(task.metric)} on {count(documents, split)}",
+        "sizes": sizes,
+        "speed": found.speed.get(task.choice, ()) if sizes else (),
+        "not_saved": NOT_SAVED if sizes and task.choice not in (BASE, full) else "",
+        "steps": next_steps(found, task, full),
+        "examples": section.examples,
         "answers": task.answers,
         "reading": READING,
         "controls": sentences[:_MOST_CONTROLS],
         "more_controls": sentences[_MOST_CONTROLS:],
         "families": [
-            (family.name, family_summary(task, family, full), family_table(task, family, marks))
+            (
+                family.name,
+                family_summary(task, family, full),
+                family_table(task, family, marks, full),
+            )
             for family in task.families
         ],
         "layer_map": layer_map_table(task),
         "caveats": list(caveats(task, full, found.race)),
         "facts": _facts(task),
-        "pictures": [(each, _note(task, each.plot.name)) for each in section.pictures],
-        "table": table(task, task.rows, marks),
-        "test_table": table(task, task.test.rows, marks) if task.test is not None else None,
+        "main": main,
+        "narrow": narrow,
+        "pictures": [(each, _note(task, name)) for name, each in pictures.items()],
+        "table": table(task, task.rows, marks, full),
+        "test_table": None if task.test is None else table(task, task.test.rows, marks, full),
         "payload": encode(payload(task, full, section.sets)),
     }
 
@@ -137,27 +168,23 @@ def _facts(task: TaskFound) -> str:
     )
 
 
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}"
+
+
 def _marks(task: TaskFound, full: int | None) -> dict[CutName, str]:
     """Return what to write next to cuts."""
     marks: dict[CutName, list[str]] = {}
+    chosen = task.not_chosen is None
     for name, mark in (
         (BASE, "base"),
         (full, "whole"),
-        (task.best if task.not_chosen is None else None, "best"),
-        (task.smallest_noninferior, "smallest"),
+        (task.choice if chosen else None, "recommended"),
+        (task.best if chosen and task.best != task.choice else None, "best score"),
     ):
-        if name is not None and not (mark == "smallest" and name == task.best):
+        if name is not None:
             marks.setdefault(name, []).append(mark)
     return {name: ", ".join(parts) for name, parts in marks.items()}
-
-
-def _settings(found: SweepFound) -> dict[str, str]:
-    """Return the settings that have a value, as text."""
-    return {
-        key.replace("_", " "): ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-        for key, value in found.settings.items()
-        if value is not None and value not in ({}, [], "")
-    }
 
 
 def _asset(name: str) -> str:

@@ -45,6 +45,7 @@ def _set(task: TaskFound, full: int | None, name: str, found: DocumentSet) -> di
         "names": [_label(task, full, each) for each in cuts],
         "reference": cuts.index(reference),
         "reference_name": named(reference, full),
+        "filter": "all" if task.not_chosen else "changed",
         "focus": cuts.index(_focus(task, cuts, reference)),
         "columns": [cuts.index(each) for each in _columns(task, cuts, reference)],
         "comparable": found.comparable,
@@ -69,21 +70,24 @@ def _set(task: TaskFound, full: int | None, name: str, found: DocumentSet) -> di
 def _label(task: TaskFound, full: int | None, cut: CutName) -> str:
     """Return the name of a column."""
     parts = [named(cut, full)]
-    if cut == task.best and task.not_chosen is None:
-        parts.append("best")
-    elif cut == task.smallest_noninferior:
-        parts.append("keeps the gain")
+    if task.not_chosen is None:
+        if cut == task.choice:
+            parts.append("recommended")
+        elif cut == task.best:
+            parts.append("best score")
+        elif cut == task.smallest_noninferior:
+            parts.append("keeps the gain")
     return " · ".join(parts)
 
 
 def _focus(task: TaskFound, cuts: Sequence[CutName], reference: int) -> CutName:
     """Return the cut to compare with the reference at first."""
-    wanted = (task.best, task.smallest_noninferior, BASE, cuts[0])
+    wanted = (task.choice, task.best, task.smallest_noninferior, BASE, cuts[0])
     others = [each for each in cuts if each != reference]
     return next((each for each in wanted if each is not None and each in others), reference)
 
 
 def _columns(task: TaskFound, cuts: Sequence[CutName], reference: int) -> list[CutName]:
     """Return the cuts to show at first, in their order."""
-    wanted = {BASE, task.smallest_noninferior, task.best, reference}
+    wanted = {BASE, task.choice, _focus(task, cuts, reference), reference}
     return [cut for cut in cuts if cut in wanted][:COLUMNS]

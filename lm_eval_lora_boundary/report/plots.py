@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -12,7 +12,6 @@ from .axes import (
     DASHES,
     Array,
     band,
-    draw_curve,
     label_axes,
     mark,
     mark_best,
@@ -22,15 +21,17 @@ from .axes import (
 )
 from .data import BASE, MAP_KINDS, Row, TaskFound
 from .family_plots import draw_families
-from .formatting import called, integer, metric_name, number, share_of_gain, signed
+from .formatting import called, clipped, integer, metric_name, number, share_of_gain, signed, spread
 from .layer_map_plots import draw_layer_map, draw_maps
+from .main_plot import draw_main
 from .style import Plot
 
 
 def draw(task: TaskFound, full: int | None) -> Iterator[Plot]:
     """Yield the plots that have data; ``full`` is the whole adapter's boundary, if known."""
     makers: tuple[Callable[[TaskFound, int | None], Plot | None], ...] = (
-        _metric,
+        _main,
+        _narrow,
         draw_families,
         draw_layer_map,
         _difference,
@@ -55,25 +56,12 @@ def draw_together(tasks: Sequence[TaskFound], full: int | None) -> Iterator[Plot
                 yield plot
 
 
-def _metric(task: TaskFound, full: int | None) -> Plot:
-    """Plot the metric against the boundary."""
-    name = metric_name(task.metric)
-    figure, (axes,) = style.new_figure()
-    draw_curve(axes, task, full)
-    label_axes(axes, name)
-    style.legend(figure, axes, columns=3)
-    scores = ", ".join(
-        f"{label} {number(row.value)}"
-        for boundary, label in (
-            (BASE, "base model"),
-            (full, "whole adapter"),
-            (task.best, f"best at {called(task.best)}"),
-        )
-        if (row := task.row(boundary)) is not None
-        and not (task.not_chosen and label.startswith("best"))
-    )
-    alt = f"{name} at {len(task.rows)} boundaries: {scores}."
-    return Plot("metric", f"{name} by boundary", alt, figure)
+def _main(task: TaskFound, full: int | None) -> Plot:
+    return draw_main(task, full, wide=True)
+
+
+def _narrow(task: TaskFound, full: int | None) -> Plot:
+    return draw_main(task, full, wide=False)
 
 
 def _difference(task: TaskFound, full: int | None) -> Plot | None:
@@ -87,7 +75,7 @@ def _difference(task: TaskFound, full: int | None) -> Plot | None:
         ("simultaneous", 0.1, "95 %, simultaneous"),
         ("ci", 0.2, "95 %, pointwise"),
     ):
-        low, high = points(rows, f"{prefix}_low")[1], points(rows, f"{prefix}_high")[1]
+        low, high = _ends(rows, prefix, spread(task.limits))
         if np.isfinite(low).any():
             band(axes, xs, low, high, label, alpha)
     axes.axhline(0, color=style.MUTED, linewidth=1, label="whole adapter")
@@ -163,7 +151,8 @@ def _metrics(task: TaskFound, full: int | None) -> Plot | None:
             for key, ys in curves.items()
             if (scale := whole.metrics.get(key)) is not None and scale != 0
         }
-    if len(curves) < 2:
+    same = _first_of_equals(curves)
+    if len({*same.values()}) < 2:
         return None
     figure, (axes,) = style.new_figure()
     xs, _ = points(task.rows, "value")
@@ -175,19 +164,19 @@ def _metrics(task: TaskFound, full: int | None) -> Plot | None:
         for key in curves
     }
     looks = zip(style.SERIES, style.MARKERS, DASHES, strict=True)
-    for i, ((key, ys), (colour, kind, dashes)) in enumerate(
-        zip(curves.items(), looks, strict=False)
+    for i, (key, (colour, kind, dashes)) in enumerate(
+        zip(dict.fromkeys(same.values()), looks, strict=False)
     ):
         # later lines are thinner, so that equal curves stay visible
         axes.plot(
             xs,
-            ys,
+            curves[key],
             color=colour,
             marker=marker(xs, kind),
             markersize=max(2.2, 4.4 - 0.8 * i),
             linewidth=max(1.0, 2.2 - 0.5 * i),
             linestyle=dashes,
-            label=labels[key],
+            label=", ".join(labels[each] for each, first in same.items() if first == key),
         )
     mark_best(axes, task)
     label_axes(axes, unit)
@@ -254,6 +243,27 @@ def _trace(task: TaskFound, full: int | None) -> Plot | None:
         + ("none." if task.not_chosen else f"{called(task.best)}.")
     )
     return Plot("trace_and_sweep", "Trace and sweep", alt, figure)
+
+
+def _first_of_equals(curves: Mapping[str, Array]) -> dict[str, str]:
+    """Return for each curve the first one that is the same, so that none covers another."""
+    found: dict[str, str] = {}
+    for key, ys in curves.items():
+        equals = (first for first in found if np.array_equal(curves[first], ys, equal_nan=True))
+        found[key] = next(equals, key)
+    return found
+
+
+def _ends(
+    rows: Sequence[Row], prefix: str, possible: tuple[float, float] | None
+) -> tuple[Array, Array]:
+    """Return the ends of intervals, within what is possible."""
+    ends = [
+        clipped(getattr(row, f"{prefix}_low"), getattr(row, f"{prefix}_high"), possible)
+        for row in rows
+    ]
+    pairs = np.array(ends, dtype=float)
+    return pairs[:, 0], pairs[:, 1]
 
 
 def _name(task: TaskFound) -> str:

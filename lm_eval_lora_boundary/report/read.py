@@ -22,9 +22,11 @@ from .checked import (
     take,
     whole,
 )
-from .data import Answer, Confirmation, Optimism, SweepFound, TaskFound
+from .conclusions import Answer, Optimism
+from .data import Confirmation, CutName, SweepFound, TaskFound
 from .formatting import called
 from .read_families import controls, families, layer_maps
+from .speed import read_speed
 from .trace_data import Layer, Trace
 
 logger = logging.getLogger("lm_eval.lora_boundary")
@@ -65,8 +67,18 @@ def read_sweep(folder: Path) -> SweepFound:
             for name, found in optional(content, "groups", path).items()
         },
         race=_race(content, path),
-        notes=tuple(take(each, "text", str, path) for each in entries(content, "notes", path)),
+        notes=_notes(content, path, of_prompt=False),
+        prompt_notes=_notes(content, path, of_prompt=True),
+        folder=str(folder),
+        speed=read_speed(folder, content),
+        trace_settings=optional(trace, "settings", folder / TRACE),
     )
+
+
+def _notes(content: Mapping[str, Any], path: Path, *, of_prompt: bool) -> tuple[str, ...]:
+    """Return the notes on how prompts begin, or all others."""
+    notes = [(take(each, "text", str, path), each) for each in entries(content, "notes", path)]
+    return tuple(text for text, each in notes if (each.get("kind") == "prompt") == of_prompt)
 
 
 def _models(content: Mapping[str, Any]) -> list[str]:
@@ -121,15 +133,9 @@ def _task(name: str, found: Any, trace: Trace | None, path: Path) -> TaskFound:
         margin=text("margin"),
         choice_basis=text("choice_basis"),
         choice_reason=text("choice_reason"),
-        answers=tuple(
-            Answer(
-                key,
-                take(each, "question", str, path),
-                take(each, "sentence", str, path),
-                take(each, "shown", bool, path),
-            )
-            for key, each in optional(found, "answers", path).items()
-        ),
+        answers=_answers(found, path),
+        noninferior=_cuts(found, "noninferior", path),
+        kept_here=_cuts(optional(found, "keeping", path), "cuts", path),
         clusters=_clusters(found, path),
         families=families(found, path),
         layer_maps=layer_maps(found, path),
@@ -138,6 +144,27 @@ def _task(name: str, found: Any, trace: Trace | None, path: Path) -> TaskFound:
     if task.row(best) is None:
         raise OutputError(f"{path}: {called(best)} is the best of {name} but has no row")
     return task
+
+
+def _answers(found: Mapping[str, Any], path: Path) -> tuple[Answer, ...]:
+    """Return the answers to the questions."""
+    return tuple(
+        Answer(
+            key,
+            take(each, "question", str, path),
+            take(each, "sentence", str, path),
+            take(each, "shown", bool, path),
+            whole(each.get("documents_needed")),
+            number(each.get("scale")),
+        )
+        for key, each in optional(found, "answers", path).items()
+    )
+
+
+def _cuts(found: Mapping[str, Any], key: str, path: Path) -> tuple[CutName, ...]:
+    """Return a list of cuts that may be missing."""
+    names = entries(found, key, path)
+    return tuple(cut_name({key: each}, key, path) for each in names)
 
 
 def _clusters(found: Mapping[str, Any], path: Path) -> str | None:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from .checked import entries, number, optional, row, take
-from .data import MAP_KINDS, Control, Family, LayerEffect
+from .conclusions import Control
+from .data import MAP_KINDS, Family, LayerEffect
 
 
 def families(found: Mapping[str, Any], path: Path) -> tuple[Family, ...]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from .data import BASE, Control, CutName, Family, TaskFound
+from .conclusions import Control
+from .data import BASE, CutName, Family, TaskFound
 from .formatting import (
     SIGNIFICANT,
     count,
@@ -34,8 +35,8 @@ _ANSWERED_BY = {
 READING = (
     "Intervals and p-values are about other documents like these, for this one adapter. Training "
     "again with another seed may change more than drawing other documents.",
-    "Tests of differences assume that without a difference, gains and losses of the same size are "
-    "equally likely.",
+    "The tests of differences assume that if two cuts are equally good, gains and losses of the "
+    "same size are equally likely.",
     "Tests are corrected for the cuts of one task. They are not corrected for several tasks, for "
     "several metrics, or for trying other settings.",
 )
@@ -51,7 +52,7 @@ def advice(task: TaskFound, full: int | None) -> str:
         return f"Keep {what_is_kept(choice)} (keep={choice})"
     if choice == BASE:
         return "Use the base model alone (boundary −1)"
-    return f"Keep {'layer 0' if choice == 0 else f'layers 0 to {choice}'} (boundary {choice})"
+    return f"Keep {what_is_kept(choice)} (boundary {choice})"
 
 
 def finding(task: TaskFound) -> str:
@@ -117,7 +118,7 @@ def _selection(task: TaskFound, full: int | None, dropped: set[CutName]) -> Iter
     if task.test is not None:
         yield (
             f"Chosen on {count(task.documents, task.split)}, tested on "
-            f"{count(task.test.documents, task.test.split)} that were not used to choose."
+            f"{count(task.test.documents, task.test.split)}, which had no part in the choice."
         )
         return
     if not task.same_documents:
@@ -139,8 +140,8 @@ def _selection(task: TaskFound, full: int | None, dropped: set[CutName]) -> Iter
             yield f"{text}; by how much is not known. Confirm it on other documents."
     elif shows(optimism.value):
         yield (
-            f"{text}: by about {number(optimism.value)}, as random halves of them suggest, so that "
-            f"about {number(optimism.corrected)} is to be expected elsewhere."
+            f"{text}: expect about {number(optimism.corrected)} on other documents "
+            f"({number(optimism.value)} is luck, as random halves of these suggest)."
         )
 
 
@@ -151,9 +152,9 @@ def _stability(task: TaskFound, full: int | None) -> Iterator[str]:
         return
     name = "the whole adapter" if task.best == full else _cut(task.best)
     yield (
-        f"Where {name} is the best on a random half of the {count(task.documents, task.split)}, it "
-        f"is the best on the other half in {percent(row.selection_share)} of the cases, with ties "
-        "shared."
+        f"When {name} is best on a random half of the {count(task.documents, task.split)}, it is "
+        f"best on the other half too in {percent(row.selection_share)} of the cases (a tie counts "
+        "in part)."
     )
 
 
@@ -175,7 +176,7 @@ def _significance(task: TaskFound, full: int | None) -> Iterator[str]:
     """Say if nothing is significant, or if that cannot be known."""
     others = [row for row in task.rows if row.boundary != full]
     tested = [row.p_simultaneous for row in others if row.p_simultaneous is not None]
-    if tested and min(tested) > SIGNIFICANT:
+    if tested and min(tested) > SIGNIFICANT and task.not_chosen is None:
         yield (
             "No scored boundary differs significantly from the whole adapter, once p-values are "
             "corrected for all comparisons (max-T)."

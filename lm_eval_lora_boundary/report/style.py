@@ -43,7 +43,7 @@ _DARK = {
     "#555560": "#b9b9c4",
 }
 # narrow, so that text is still 9 pixels high on a screen of 360 CSS pixels
-WIDTH = 4.4
+WIDTH = 4.2
 HEIGHT = 3.1
 _FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 _SETTINGS: dict[Any, object] = {
@@ -55,9 +55,9 @@ _SETTINGS: dict[Any, object] = {
     "axes.facecolor": "none",
     "figure.facecolor": PAPER,
     "font.family": "DejaVu Sans",
-    "font.size": 9.0,
-    "axes.labelsize": 9.0,
-    "legend.fontsize": 8.0,
+    "font.size": 9.5,
+    "axes.labelsize": 9.5,
+    "legend.fontsize": 9.0,
     "legend.frameon": False,
     "lines.linewidth": 1.6,
     "lines.markersize": 3.4,
@@ -101,7 +101,10 @@ def house_style() -> Iterator[None]:
 
 
 def new_figure(
-    rows: int = 1, height: float | None = None, ratios: Sequence[float] | None = None
+    rows: int = 1,
+    height: float | None = None,
+    ratios: Sequence[float] | None = None,
+    width: float = WIDTH,
 ) -> tuple[Figure, list[Axes]]:
     """Return an empty figure with axes stacked vertically and a shared x-axis.
 
@@ -109,9 +112,10 @@ def new_figure(
         rows: Number of axes.
         height: Of the figure, in inches.
         ratios: Relative heights of the axes.
+        width: Of the figure, in inches.
     """
     usual = HEIGHT if rows == 1 else 2.4 * rows
-    figure = Figure(figsize=(WIDTH, height or usual), layout="constrained")
+    figure = Figure(figsize=(width, height or usual), layout="constrained")
     stacked = figure.subplots(rows, 1, sharex=True, squeeze=False, height_ratios=ratios)
     axes = list(stacked[:, 0])
     for ax in axes:
@@ -127,21 +131,27 @@ def prepare(axes: Axes) -> None:
 
 
 def legend(figure: Figure, *axes: Axes, columns: int = 2) -> None:
-    """Draw one legend for all axes, above them."""
+    """Draw one legend for all axes, above them, in as many columns as fit."""
     entries: dict[str, Artist] = {}
     for ax in axes:
         handles, labels = ax.get_legend_handles_labels()
         entries |= dict(zip(labels, handles, strict=True))
-    figure.legend(
-        list(entries.values()),
-        list(entries),
-        loc="outside upper left",
-        ncols=min(columns, len(entries)),
-        handlelength=1.5,
-        columnspacing=1.2,
-        borderpad=0,
-        borderaxespad=0.2,
-    )
+    room = figure.get_figwidth() * figure.dpi
+    for wanted in range(min(columns, len(entries)), 0, -1):
+        drawn = figure.legend(
+            list(entries.values()),
+            list(entries),
+            loc="outside upper left",
+            ncols=wanted,
+            handlelength=1.5,
+            columnspacing=1.2,
+            borderpad=0,
+            borderaxespad=0.2,
+        )
+        # texts are measured without drawing the figure
+        if wanted == 1 or drawn.get_window_extent().width <= room:
+            return
+        drawn.remove()
 
 
 def png(figure: Figure) -> bytes:

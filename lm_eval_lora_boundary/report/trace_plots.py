@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from ..files import TRACED_BASE, TRACED_FULL
 from . import style
+from .axes import DASHES
 
 _NAMES = {TRACED_FULL: "whole adapter", TRACED_BASE: "base model"}
 _MOST_TOKENS = 60  # more columns would be unreadable
@@ -25,26 +28,37 @@ def plot_curves(entry: Mapping[str, Any], folder: Path) -> None:
         OutputError: The files cannot be written.
     """
     with style.house_style():
-        figure, (axes,) = style.new_figure()
-        cuts = 0
-        for name, rows in entry["models"].items():
-            if name == TRACED_BASE:
-                colour = style.MUTED
-            else:
-                colour = style.SERIES[cuts % len(style.SERIES)]
-                cuts += 1
-            layers = [row["layer"] for row in rows]
-            means = [row["mean"] for row in rows]
-            axes.plot(layers, means, color=colour, label=_NAMES.get(name, name))
-            if name in _NAMES:  # the bands of further cuts would overlap
-                low, high = ([row[key] for row in rows] for key in ("q25", "q75"))
-                axes.fill_between(layers, low, high, color=colour, alpha=0.15, linewidth=0)
-        _mark(axes, entry)
-        axes.set_xlabel("layer")
-        axes.set_ylabel("probability of a gold token")
-        axes.set_ylim(bottom=0)
-        style.legend(figure, axes)
-        style.save(figure, folder, "trace")
+        style.save(draw_curves(entry), folder, "trace")
+
+
+def draw_curves(entry: Mapping[str, Any]) -> Figure:
+    """Draw the curves of a task so that curves in the same place can all be seen."""
+    figure, (axes,) = style.new_figure(height=3.6)
+    # the whole adapter first: further curves are thinner and dashed, and lie on it
+    models = sorted(entry["models"].items(), key=lambda each: each[0] != TRACED_FULL)
+    colours = iter(cycle(style.SERIES[1:]))
+    for i, (name, rows) in enumerate(models):
+        colour = {TRACED_FULL: style.ACCENT, TRACED_BASE: style.MUTED}.get(name) or next(colours)
+        layers = [row["layer"] for row in rows]
+        axes.plot(
+            layers,
+            [row["mean"] for row in rows],
+            color=colour,
+            label=_NAMES.get(name, name.replace("=", " ")),
+            linewidth=max(1.0, 3.0 - 0.6 * i),
+            linestyle=DASHES[i % len(DASHES)],
+            solid_capstyle="round",
+        )
+        if name in _NAMES:  # the bands of further cuts would overlap
+            low, high = ([row[key] for row in rows] for key in ("q25", "q75"))
+            axes.fill_between(layers, low, high, color=colour, alpha=0.13, linewidth=0)
+    _mark(axes, entry)
+    axes.set_title("Gold answer read out after each layer", loc="left", fontsize=10, pad=6)
+    axes.set_xlabel("layer")
+    axes.set_ylabel("mean probability of a gold token")
+    axes.set_ylim(bottom=0)
+    style.legend(figure, axes)
+    return figure
 
 
 def plot_heatmap(
@@ -81,15 +95,24 @@ def plot_heatmap(
 
 
 def _mark(axes: Axes, entry: Mapping[str, Any]) -> None:
-    """Mark the candidate and its interval."""
+    """Mark the candidate and its interval, or say that there is none."""
     candidate = entry["candidate"]
-    if candidate is not None:
-        low, high = entry["candidate_low"] - 0.5, entry["candidate_high"] + 0.5
-        axes.axvspan(low, high, color=style.WASH, linewidth=0, zorder=0)
-        axes.axvline(
-            candidate,
-            color=style.INK,
-            linewidth=1,
-            linestyle=(0, (1, 2)),
-            label=f"candidate {candidate}",
-        )
+    if candidate is None:
+        axes.plot([], [], linestyle="none", label="no candidate: no sharp rise")
+        return
+    low, high = entry["candidate_low"] - 0.5, entry["candidate_high"] + 0.5
+    axes.axvspan(low, high, color=style.WASH, linewidth=0, zorder=0)
+    axes.axvline(candidate, color=style.INK, linewidth=1, linestyle=(0, (1, 2)), zorder=1)
+    means = {row["layer"]: row["mean"] for row in entry["models"][TRACED_FULL]}
+    axes.plot(
+        [candidate],
+        [means[candidate]],
+        marker="o",
+        markersize=9,
+        color=style.PAPER,
+        markeredgecolor=style.INK,
+        markeredgewidth=1.6,
+        linestyle="none",
+        zorder=5,
+        label=f"candidate: layer {candidate}",
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -20,16 +21,18 @@ from ..files import (
     write_text,
 )
 from . import page, style
-from .checked import AGAIN
+from .checked import AGAIN, number
 from .control_plots import draw_controls
 from .control_tasks import ControlTask, control_tasks
 from .data import Row, SweepFound, TaskFound
 from .documents import DocumentSet, read_documents
+from .examples import Example, read_examples
 from .lm_eval_files import newest_results
 from .plots import draw, draw_together
 from .read import read_sweep
 from .style import Plot
 
+_LAST_DATE = 1e11  # in seconds; a larger number is no date
 # plots that not every sweep has
 _OF_SOME = {
     *("families", "layer_map", "layer_map_each", "layer_map_only"),
@@ -46,12 +49,14 @@ class Found:
         full: The boundary that keeps the whole adapter; None if unknown.
         controls: The control tasks.
         documents: For each task, name and documents of each split.
+        examples: For each task, some answers if nothing was measured.
     """
 
     sweep: SweepFound
     full: int | None
     controls: tuple[ControlTask, ...]
     documents: tuple[Sequence[tuple[str, DocumentSet]], ...]
+    examples: tuple[Sequence[Example], ...]
 
 
 def read_report(folder: Path) -> Found:
@@ -64,10 +69,11 @@ def read_report(folder: Path) -> Found:
     results = newest_results(cut_folder(folder, sweep.tasks[0].rows[0].name))
     tasks = tuple(replace(t, directions=_directions(results, t.name)) for t in sweep.tasks)
     return Found(
-        replace(sweep, tasks=tasks),
+        replace(sweep, tasks=tasks, date=_date(results)),
         _full(results),
         control_tasks(read_object(folder / SWEEP, AGAIN), folder / SWEEP),
-        tuple(_document_sets(folder, task) for task in tasks),
+        tuple(_document_sets(folder, task) if sweep.has_texts else [] for task in tasks),
+        tuple(_examples(folder, task) if sweep.has_texts else () for task in tasks),
     )
 
 
@@ -82,10 +88,10 @@ def write_report(folder: Path) -> Path:
     found = read_report(folder)  # all samples, before anything is written
     full, tasks = found.full, found.sweep.tasks
     sections = []
-    for task, sets in zip(tasks, found.documents, strict=True):
+    for task, sets, examples in zip(tasks, found.documents, found.examples, strict=True):
         drawn = chain(draw(task, full), draw_controls(task, found.controls, full))
         plots = _write_plots(folder, file_name(task.name), drawn)
-        sections.append(page.Section(task, full, plots, sets))
+        sections.append(page.Section(task, full, plots, sets, examples))
     together = _write_plots(folder, "", draw_together(tasks, full))
     path = folder / REPORT
     write_text(path, page.render(found.sweep, sections, together))
@@ -105,6 +111,21 @@ def _directions(results: Mapping[str, Any], task: str) -> dict[str, bool]:
     found = known.get(task) if isinstance(known, dict) else None
     pairs = found.items() if isinstance(found, dict) else ()
     return {name: higher for name, higher in pairs if isinstance(higher, bool)}
+
+
+def _date(results: Mapping[str, Any]) -> str | None:
+    """Return when lm-eval wrote its results."""
+    seconds = number(results.get("date"))
+    if seconds is None or not 0 <= seconds < _LAST_DATE:
+        return None
+    return f"{datetime.fromtimestamp(seconds, timezone.utc):%Y-%m-%d %H:%M} UTC"
+
+
+def _examples(folder: Path, task: TaskFound) -> tuple[Example, ...]:
+    """Return some answers of the whole adapter if the sweep gave no reason to choose."""
+    if task.not_chosen is None:
+        return ()
+    return read_examples(folder, task.name, task.metric, task.best)
 
 
 def _document_sets(folder: Path, task: TaskFound) -> list[tuple[str, DocumentSet]]:

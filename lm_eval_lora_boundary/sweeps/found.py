@@ -8,7 +8,7 @@ from functools import cached_property
 from statistics import median
 from typing import Any
 
-from ..report.formatting import count
+from ..report.formatting import count, limits, spread
 from ..stats.margin import Margin
 from ..stats.permutation import LEVEL
 from ..stats.power import detectable, documents_to_keep, ends_of_detectable
@@ -104,6 +104,12 @@ class Found:
         if not self.margin.is_share:
             return self.margin.value
         return None if self.gain is None else self.margin.value * self.gain
+
+    @property
+    def possible(self) -> tuple[float, float] | None:
+        """The smallest and the largest possible difference, for display; None if not known."""
+        values = [row["value"] for row in self.judge.rows.values()]
+        return spread(limits(self.metric, values, self.scale))
 
     @cached_property
     def typical(self) -> Row | None:

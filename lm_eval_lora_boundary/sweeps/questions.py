@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..report.formatting import number
+from ..report.formatting import clipped, number
 from ..stats.permutation import LEVEL
 from ..stats.power import POWER
 from .found import BASE, Found
@@ -105,7 +105,7 @@ def _tested(
     judge, (low, high) = found.judge, ends
     significant = p <= _ALPHA
     shown = significant and found.sign * difference > 0
-    says = f"{scores}, {compared(difference, low, high, p)}"
+    says = f"{scores}, {compared(difference, *clipped(low, high, found.possible), p)}"
     if significant:
         sentence = f"{'Yes' if shown else f'No, {no}'}: {says}, on {judge.counted}{how}."
     else:
@@ -134,7 +134,7 @@ def _none_better(found: Found) -> Answer:
     )
     sentence = (
         f"Not shown with {split.counted}: {none} better; the next is {the(next_best, found.full)}, "
-        f"{compared(row['delta_full'], *ends, None)}."
+        f"{compared(row['delta_full'], *clipped(*ends, found.possible), None)}."
     )
     return answer(split, sentence, row["delta_full"], ends, row["p_simultaneous"], cut=None)
 

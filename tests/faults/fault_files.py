@@ -16,6 +16,7 @@ _VARYING = {
     *("runtime_seconds", "tokens_per_second", "resumed_from_step", "command", "output"),
 }
 _STAMP = re.compile(r"_\d{4}-\d\d-\d\dT[\d.-]+(?=\.jsonl?$)")
+_DATE = re.compile(rb"\d{4}-\d\d-\d\d \d\d:\d\d UTC")  # of the run, in report.html
 _DATABASE = "answers.sqlite"
 
 
@@ -31,7 +32,8 @@ def left(folder: Path) -> dict[str, Any]:
         elif (_STAMP.search(path.name) and path.suffix == ".json") or path.name == "training.json":
             found[name] = _without_times(json.loads(path.read_text("utf-8")))
         else:
-            found[name] = path.read_bytes().replace(str(folder).encode(), b"FOLDER")
+            content = path.read_bytes().replace(str(folder).encode(), b"FOLDER")
+            found[name] = _DATE.sub(b"DATE", content) if path.suffix == ".html" else content
     return found
 
 

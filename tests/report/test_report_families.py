@@ -82,7 +82,7 @@ def test_the_answer_that_supports_a_cut_follows_the_advice(folder: Path) -> None
     changed = {"best": "1-5", "choice": "1-5", "choice_basis": better}
     change(folder, **changed, answers={"better_cut": answer})
     text, _ = words(read_sweep(folder).tasks[0])
-    assert text == "Keep layers 1 to 5 (keep=1-5): keep=1-5 scores 0.7 against 0.6."
+    assert text == "Keep layers 1–5 (keep=1-5): keep=1-5 scores 0.7 against 0.6."
 
 
 def test_a_cut_may_be_confirmed_on_the_test_split(folder: Path) -> None:
@@ -103,7 +103,7 @@ def test_a_cut_may_be_confirmed_on_the_test_split(folder: Path) -> None:
     assert task.test is not None
     assert [row.name for row in task.test.rows] == [-1, FULL, "1-5"]
     _, notes = words(task)
-    assert "tested on 9 test documents that were not used to choose" in notes
+    assert "tested on 9 test documents, which had no part in the choice" in notes
 
 
 @pytest.mark.parametrize(
@@ -166,10 +166,10 @@ def test_the_race_may_drop_cuts_that_are_no_boundaries(folder: Path) -> None:
         ("all", "the whole adapter"),
         ("all@0.7", "the whole adapter at strength 0.7"),
         ("7", "layer 7"),
-        ("0-9", "layers 0 to 9"),
-        ("0-9+20-29", "layers 0 to 9 and 20 to 29"),
-        ("0+3+5-6", "layers 0, 3 and 5 to 6"),
-        ("0-9+10-19@0.5", "layers 0 to 9 and 10 to 19 at strength 0.5"),
+        ("0-9", "layers 0–9"),
+        ("0-9+20-29", "layers 0–9 and 20–29"),
+        ("0+3+5-6", "layers 0, 3 and 5–6"),
+        ("0-9+10-19@0.5", "layers 0–9 and 10–19 at strength 0.5"),
         ("0+2+4+6-9", "7 layers"),
     ],
 )

@@ -99,7 +99,10 @@ def test_a_best_cut_without_boundary_has_no_place_on_the_boundary_axis(task: Tas
     texts = [text.get_text() for text in plots["metric"].figure.legends[0].get_texts()]
     best = task.row("1-5")
     assert best is not None
-    assert f"best: keep=1-5, {best.value:.3f}" in texts
+    assert "recommended: keep=1-5" in texts
+    lines = [line for axes in plots["metric"].figure.axes for line in axes.get_lines()]
+    (drawn,) = (line for line in lines if line.get_label() == "recommended: keep=1-5")
+    assert set(drawn.get_ydata()) == {best.value}
     assert "keep=1-5" in plots["metric"].alt
 
 
@@ -115,11 +118,11 @@ def test_a_best_cut_without_boundary_has_no_place_on_the_boundary_axis(task: Tas
 )
 def test_every_family_has_a_table(task: TaskFound, name: str, first: str, last: str) -> None:
     (family,) = (each for each in task.families if each.name == name)
-    table = family_table(task, family, {FULL: "whole"})
+    table = family_table(task, family, {FULL: "whole"}, FULL)
     headings = [heading.text for heading in table.headings]
     assert (headings[0], headings[-1]) == (first, last)
     assert [line.cells[1].sort for line in table.lines] == [row.value for row in family.cuts]
-    assert [line.best for line in table.lines] == [row.name == "1-5" for row in family.cuts]
+    assert [line.chosen for line in table.lines] == [row.name == "1-5" for row in family.cuts]
     assert all(line.cells[0].sort is not None for line in table.lines)
 
 
@@ -165,8 +168,10 @@ def test_the_page_starts_with_the_answer_and_what_speaks_against_it(
     tags = chromium.run(
         "return [...document.querySelector('#task-0').children].map((e) => e.className)"
     )
-    assert tags[:4] == ["name", "summary", "questions", "against"]
-    assert chromium.texts("#task-0 .summary")[0].startswith("Keep layers 1 to 5 (keep=1-5): ")
+    assert tags[:3] == ["name", "headline", "evidence"]
+    assert tags.index("front") < tags.index("questions") < tags.index("against")
+    (headline,) = chromium.texts("#task-0 .headline")
+    assert headline == "Layers 1–5 score better than the whole adapter, with 5 of 6 layers."
     shown = chromium.texts("#task-0 .against > li")
     assert shown[0].startswith("The best cut of the family random") and shown[0].endswith(".")
     assert len(shown) == 4 and shown[3].split()[:2] == ["4", "more"]
@@ -220,12 +225,12 @@ def test_the_answers_of_the_best_cut_are_shown_beside_the_boundaries(
 ) -> None:
     chromium.open(folder / "report.html")
     chromium.documents(0)
-    assert "keep=1-5 · best" in chromium.texts("#task-0 .answers h5 span:first-child")
+    assert "keep=1-5 · recommended" in chromium.texts("#task-0 .answers h5 span:first-child")
     # boxes are boundaries
     (strip, *_) = chromium.all("#task-0 .strip")
     assert len(strip.find_elements("css selector", ".cell")) == LAYERS + 1
     chromium.choose("Column 1", "boundary 2")
-    chromium.choose("Column 2", "keep=1-5 · best")
+    chromium.choose("Column 2", "keep=1-5 · recommended")
     chromium.choose("Column 3", "none")
     chromium.choose("Column 4", "none")
     texts = chromium.run(
@@ -260,10 +265,11 @@ def test_a_sweep_of_single_layers_only(tmp_path: Path, chromium: Browser) -> Non
         shutil.rmtree(tmp_path / f"boundary={number}")
     write_sweep(tmp_path, {"summaries": task})
     chromium.open(write_report(tmp_path))
-    assert chromium.texts(".summary")[0].startswith("Keep layer 0 (boundary 0): ")
+    (headline,) = chromium.texts(".headline")
+    assert headline == "Layer 0 scores better than the whole adapter, with 1 of 6 layers."
     assert len(chromium.all(".plot-layer_map")) == 1 and not chromium.all(".plot-families")
     chromium.documents(0)
-    assert "boundary 0 · best" in chromium.texts(".answers h5 span:first-child")
+    assert "boundary 0 · recommended" in chromium.texts(".answers h5 span:first-child")
 
 
 def test_a_best_cut_without_boundary_is_confirmed_beside_the_two_ends(
@@ -282,10 +288,11 @@ def test_a_best_cut_without_boundary_is_confirmed_beside_the_two_ends(
     }
     write_sweep(tmp_path, {"summaries": task})
     chromium.open(write_report(tmp_path))
-    names = chromium.texts("h3 + .scroll tbody th")[:3]
-    assert [name.split()[0] for name in names] == ["−1", "4", "keep=1-4"]
-    assert chromium.texts(".summary")[0].startswith("Keep layers 1 to 4 (keep=1-4): ")
+    names = chromium.texts("[aria-label='On the test split'] tbody th")
+    assert [name.split()[0] for name in names] == ["none", "0–4", "keep=1-4"]
+    (headline,) = chromium.texts(".headline")
+    assert headline.startswith("Layers 1–4 score better than the whole adapter")
     chromium.documents(0)
     chromium.choose("Split", "test")
-    assert chromium.texts(".found")[0].startswith("4 documents")
+    assert chromium.texts(".found")[0].endswith("4 documents")
     assert chromium.console() == []

@@ -10,7 +10,7 @@ function words(text) {
   return [...text.matchAll(WORD)].map((m) => ({ space: m[1] ?? m[3], word: m[2] ?? "" }));
 }
 
-// Longest common subsequence. Returns [kind, text] runs: "same", "added" or "gone".
+// Longest common subsequence. Returns the second text in [kind, text] runs: "same" or "added".
 function difference(from, to) {
   const a = words(from);
   const b = words(to);
@@ -34,7 +34,6 @@ function difference(from, to) {
   };
   b.slice(0, start).forEach((token) => push("same", token));
   if (n * m > DIFF_CELLS) {
-    a.slice(start, start + n).forEach((token) => push("gone", token));
     b.slice(start, start + m).forEach((token) => push("added", token));
   } else {
     const width = m + 1;
@@ -54,7 +53,7 @@ function difference(from, to) {
         i++;
         j++;
       } else if (i < n && (j === m || common[(i + 1) * width + j] >= common[i * width + j + 1])) {
-        push("gone", a[start + i++]);
+        i++; // only in the first text
       } else {
         push("added", b[start + j++]);
       }

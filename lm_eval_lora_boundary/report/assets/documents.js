@@ -4,6 +4,21 @@ const PAGE = 25;
 const COLUMNS = 4;
 const NOT_AVAILABLE = "–";
 
+// The boundaries to write below the boxes: all if there are few, otherwise round ones and the last.
+function labels(boundaries) {
+  const last = boundaries.at(-1);
+  if (boundaries.length <= 13) return new Set(boundaries);
+  const step = [1, 2, 5, 10, 20, 50, 100].find((each) => last / each <= 5) ?? 200;
+  const round = boundaries.filter((each) => each >= 0 && each % step === 0 && last - each > step / 2);
+  return new Set([...round, last]);
+}
+
+// The name of a cut for a sentence, without what is said about it.
+function plain(name) {
+  const short = name.split(" · ")[0];
+  return /^(base model|whole adapter)$/.test(short) ? `the ${short}` : short;
+}
+
 class Documents {
   constructor(host, content) {
     this.host = host;
@@ -25,7 +40,15 @@ class Documents {
     this.host.replaceChildren(
       this.controls, this.status, this.legend, this.printNote, this.list, this.pager,
     );
-    this.choose(0);
+    // the first split with something to read
+    const places = content.sets.map((_, i) => i);
+    this.choose(places.find((i) => this.hasFiltered(content.sets[i])) ?? 0);
+  }
+
+  // Whether a split has documents that pass its first filter.
+  hasFiltered(set) {
+    [this.set, this.focus, this.filter] = [set, set.focus, set.filter];
+    return set.documents.some((doc) => this.passes(doc));
   }
 
   choose(position) {
@@ -34,10 +57,21 @@ class Documents {
     this.columns = [...this.set.columns];
     while (this.columns.length < COLUMNS) this.columns.push(null);
     this.focus = this.set.focus;
-    this.filter = "all";
+    this.filter = this.set.filter;
     this.query = "";
+    // where nothing differs, show all
+    if (!this.hasFiltered(this.set)) this.filter = "all";
     this.drawControls();
     this.search();
+  }
+
+  // Whether a cut answers all documents as the reference does.
+  allTheSame() {
+    const { set, focus } = this;
+    return (
+      focus !== set.reference &&
+      set.documents.every((doc) => this.answer(doc, focus)[0] === this.answer(doc, set.reference)[0])
+    );
   }
 
   step(text, change) {
@@ -64,7 +98,7 @@ class Documents {
     const names = set.names.map((name, i) => [name, i]);
     const filters = [
       ["all documents", "all"],
-      ["answer differs", "changed"],
+      ["answers that differ", "changed"],
     ];
     if (set.binary) filters.push(["right → wrong", "worse"], ["wrong → right", "better"]);
     else if (set.comparable) filters.push(["got worse", "worse"], ["got better", "better"]);
@@ -88,7 +122,7 @@ class Documents {
         this.filter = value;
         this.search();
       }),
-      this.select(`From ${set.reference_name} to`, names, this.focus, (value) => {
+      this.select(`Compare ${set.reference_name} with`, names, this.focus, (value) => {
         this.focus = value;
         this.search();
       }),
@@ -112,6 +146,11 @@ class Documents {
         : [swatch("same", `same answer as ${set.reference_name}`), swatch("", "different answer")]),
       "gaps where the answer changes",
     );
+    this.legend.append(
+      el("span", {}, el("ins", {}, "marked"), ` not in the answer of ${plain(set.reference_name)}`),
+    );
+    this.missing = el("span");
+    this.legend.append(this.missing);
   }
 
   answer(doc, column) {
@@ -157,6 +196,15 @@ class Documents {
       documents.length === total
         ? `${total.toLocaleString("en")} ${plural}`
         : `${documents.length.toLocaleString("en")} of ${total.toLocaleString("en")} ${plural}`;
+    if (this.allTheSame()) {
+      this.status.textContent +=
+        `. All answers of ${plain(set.names[this.focus])} are the same as those of ` +
+        `${plain(set.reference_name)}.`;
+    }
+    const compares = this.columns.includes(this.focus) && this.focus !== set.reference;
+    this.missing.hidden = !compares;
+    this.missing.replaceChildren(el("del", {}, "marked"), ` not in the answer of ${plain(set.names[this.focus])}`);
+    this.printNote.hidden = documents.length <= 5;
     this.printNote.textContent =
       `Only the first ${Math.min(5, shown.length)} of ${documents.length.toLocaleString("en")} ` +
       "documents are printed.";
@@ -204,6 +252,7 @@ class Documents {
   drawStrip(doc, columns) {
     const { set } = this;
     const whole = this.answer(doc, set.reference)[0];
+    const labelled = labels(set.boundaries);
     let right = 0;
     const cells = set.boundaries.map((boundary, i) => {
       const [text, value] = this.answer(doc, i);
@@ -217,7 +266,9 @@ class Documents {
         kinds.push("changes");
       }
       if (columns.includes(i)) kinds.push("shown");
-      return el("span", { className: kinds.join(" "), title: `${set.names[i]}: ${this.score(value)}` });
+      const box = el("span", { className: kinds.join(" "), title: `${set.names[i]}: ${this.score(value)}` });
+      if (labelled.has(boundary)) box.append(el("span", { className: "tick" }, minus(boundary)));
+      return box;
     });
     const label = set.binary
       ? `right at ${right} of ${set.boundaries.length} boundaries`
@@ -248,10 +299,12 @@ class Documents {
     const [text, value, read] = this.answer(doc, column);
     const body = el("div", { className: "text", dir: "auto" });
     const reference = column === set.reference;
+    // the reference is compared with one of the others, and they with it
+    const other = reference ? this.focus : set.reference;
     if (text === "") body.append(el("span", { className: "empty" }, "(empty)"));
     else body.append(text);
-    if (!reference) {
-      this.unmarked.set(body, [this.answer(doc, set.reference)[0], text]);
+    if (other !== column && this.columns.includes(other)) {
+      this.unmarked.set(body, [this.answer(doc, other)[0], text, reference ? "del" : "ins"]);
       this.near.observe(body);
     }
     const score = el("span", { className: "score" }, this.score(value));
@@ -271,18 +324,13 @@ class Documents {
 
   // Differences are computed when the answer scrolls near the viewport.
   mark(body) {
-    const [from, to] = this.unmarked.get(body);
+    const [from, to, tag] = this.unmarked.get(body);
     this.unmarked.delete(body);
     this.near.unobserve(body);
     if (from === to) return;
-    const tags = { added: "ins", gone: "del" };
+    // an answer shows its own words only: what the other says in addition is marked there
     body.replaceChildren(
-      ...difference(from, to).map(([kind, part], i, runs) => {
-        if (kind === "same") return part;
-        // keep a replacement apart from the word before it, also without a space between them
-        const joined = kind === "added" && i > 0 && runs[i - 1][0] === "gone";
-        return el(tags[kind], { className: joined ? "joined" : "" }, part);
-      }),
+      ...difference(from, to).map(([kind, part]) => (kind === "same" ? part : el(tag, {}, part))),
     );
   }
 

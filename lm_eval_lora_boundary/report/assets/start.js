@@ -1,6 +1,7 @@
 // Start tables at once, and documents when they scroll near the viewport.
 
 document.querySelectorAll("table[data-sortable]").forEach(makeSortable);
+document.querySelectorAll(".grid[data-more]").forEach(makeShort);
 
 const views = [];
 const waiting = new Set(document.querySelectorAll(".documents"));

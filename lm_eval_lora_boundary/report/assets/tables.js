@@ -1,4 +1,4 @@
-// Tables sorted by mouse or keyboard.
+// Tables sorted by mouse or keyboard, with some columns at first and all on demand.
 
 function sortRows(table, column, descending) {
   const body = table.tBodies[0];
@@ -17,7 +17,7 @@ function sortRows(table, column, descending) {
 function makeSortable(table) {
   const headings = [...table.tHead.rows[0].cells];
   headings.forEach((heading, column) => {
-    const button = el("button", { type: "button" }, heading.textContent);
+    const button = el("button", { type: "button" }, ...heading.childNodes);
     button.addEventListener("click", () => {
       const descending = heading.getAttribute("aria-sort") === "ascending";
       headings.forEach((other) => other.removeAttribute("aria-sort"));
@@ -26,4 +26,16 @@ function makeSortable(table) {
     });
     heading.replaceChildren(button);
   });
+}
+
+function makeShort(grid) {
+  const button = el("button", { type: "button", className: "columns-button" });
+  const show = (all) => {
+    grid.classList.toggle("short", !all);
+    button.textContent = all ? "Fewer columns" : "All columns";
+    button.setAttribute("aria-expanded", String(all));
+  };
+  button.addEventListener("click", () => show(grid.classList.contains("short")));
+  show(false);
+  grid.querySelector(".scroll").after(button);
 }
