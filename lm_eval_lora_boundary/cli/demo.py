@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .output import print_tables, set_up_logging
+from .output import print_answer, set_up_logging
 
 
 def demo(
@@ -45,8 +45,7 @@ def demo(
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "sweep" if output is None else output
-        summary = bundled.run(folder, boundaries=boundaries, limit=limit)
-    print_tables(summary)
-    print(f"{time.perf_counter() - started:.0f} s")
-    if output is not None:
-        print(folder / "report.html")
+        bundled.run(folder, boundaries=boundaries, limit=limit)
+        print_answer(folder)
+    seconds = f"{time.perf_counter() - started:.0f} s"
+    print(seconds if output is None else f"Report: {folder / 'report.html'} ({seconds})")

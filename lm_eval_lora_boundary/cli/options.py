@@ -78,3 +78,10 @@ ApplyChatTemplate = Annotated[
 SystemInstruction = Annotated[
     str | None, typer.Option(help="System message.", rich_help_panel=DATA)
 ]
+AllRows = Annotated[
+    bool,
+    typer.Option("--all-rows", help="Print every boundary, and not only those that matter."),
+]
+Wide = Annotated[
+    bool, typer.Option("--wide", help="Print tables with all columns; they take 140 characters.")
+]

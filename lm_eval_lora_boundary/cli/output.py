@@ -6,8 +6,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
 
 from ..harness import processes
 from .noise import hide_noise
@@ -34,17 +33,34 @@ def print_lines(text: str) -> None:
         print(inert(line))
 
 
-def print_tables(summary: Mapping[str, Any]) -> None:
-    """Print the tables of a ``sweep.json``."""
-    from rich.console import Console
+def print_answer(folder: Path, *, all_rows: bool = False, wide: bool = False) -> None:
+    """Print the result of a finished sweep.
 
+    Args:
+        folder: The sweep's folder.
+        all_rows: Show every boundary, and not only those that matter.
+        wide: Show tables with all columns instead.
+    """
+    from rich.console import Console
+    from rich.text import Text
+
+    from ..files import SWEEP, read_object
+    from ..report.checked import AGAIN
+    from ..report.short_answer import WIDTH, short_answer
     from ..report.terminal import tables
 
     knows_width = sys.stdout.isatty() or "COLUMNS" in os.environ
     # names of tasks and metrics are no markup
-    console = Console(width=None if knows_width else _WIDTH, markup=False, emoji=False)
-    for table in tables(summary):
-        console.print(table)
+    console = Console(
+        width=None if knows_width else _WIDTH, markup=False, emoji=False, highlight=False
+    )
+    if wide:
+        for table in tables(read_object(folder / SWEEP, AGAIN)):
+            console.print(table)
+        return
+    width = min(console.width, WIDTH) if knows_width else WIDTH
+    for line in short_answer(folder, width=width, all_rows=all_rows):
+        console.print(Text(line.text, "bold" if line.bold else ""), soft_wrap=True)
 
 
 def set_up_logging(lm_eval: int = logging.WARNING) -> None:

@@ -7,17 +7,25 @@ from typing import Annotated
 
 import typer
 
+from .options import AllRows, Wide
+from .output import print_answer
+
 
 def report(
     folder: Annotated[Path, typer.Argument(help="The --output folder of a finished sweep.")],
+    all_rows: AllRows = False,
+    wide: Wide = False,
 ) -> None:
-    """Rebuild the plots and the `report.html` of a finished sweep.
+    """Print the result of a finished sweep, and rebuild its plots and `report.html`.
 
-    A sweep writes them at its end. Use this for older folders, or after a trace. The page is one
+    A sweep does both at its end. Use this for older folders, or after a trace. The page is one
     file that needs no network. It contains every prompt and response of the sweep.
 
     Example: `lora-boundary report samsum-sweep`
     """
     from ..report.write import write_report
 
-    print(write_report(folder.expanduser()))
+    folder = folder.expanduser()
+    path = write_report(folder)
+    print_answer(folder, all_rows=all_rows, wide=wide)
+    print(f"Report: {path}")

@@ -10,6 +10,7 @@ import typer
 from .options import (
     DATA,
     RUN,
+    AllRows,
     ApplyChatTemplate,
     Device,
     Dtype,
@@ -21,8 +22,9 @@ from .options import (
     Peft,
     Split,
     SystemInstruction,
+    Wide,
 )
-from .output import announce, print_lines, print_tables, set_up_logging
+from .output import announce, print_answer, print_lines, set_up_logging
 
 
 def sweep(
@@ -175,6 +177,8 @@ def sweep(
             "the whole adapter; nothing, if there was no reason to choose.",
         ),
     ] = False,
+    all_rows: AllRows = False,
+    wide: Wide = False,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -240,7 +244,7 @@ def sweep(
         if processes.rank() == 0:
             print_lines(text)
         return
-    summary = run(settings, output)
+    run(settings, output)
     if processes.rank() == 0:
-        print_tables(summary)
-        print(output / REPORT)
+        print_answer(output, all_rows=all_rows, wide=wide)
+        print(f"Report: {output / REPORT}")

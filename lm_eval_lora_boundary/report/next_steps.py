@@ -29,7 +29,7 @@ def next_steps(found: SweepFound, task: TaskFound, full: int | None) -> list[Ste
 def _steps(found: SweepFound, task: TaskFound, full: int | None) -> Iterator[Step]:
     if task.not_chosen is not None:
         yield Step(
-            "Compare some answers with the gold answers, below. If they look right and count as "
+            "Compare some answers with the gold answers. If they look right and count as "
             "wrong, check the metric, its filter, the stop strings and the chat template."
         )
     elif not task.answers:
@@ -55,7 +55,7 @@ def _whole_adapter(found: SweepFound, task: TaskFound) -> Iterator[Step]:
     if helps is not None and not helps.shown:
         yield Step(
             "First see whether the adapter helps at all: read where its answers differ from those "
-            "of the base model, below, or score more documents."
+            "of the base model, or score more documents."
         )
     elif needed is None or documents is None:
         yield Step("Score more documents, or allow a larger margin.")
