@@ -144,13 +144,16 @@ def test_a_forked_worker_does_not_hold_a_lock(tmp_path: Path) -> None:
     """lm-eval forks workers, which outlive a process that is killed."""
     locked = lock(tmp_path / "out")
     read, write = os.pipe()
+    read_started, write_started = os.pipe()
     worker = os.fork()
     if worker == 0:
         os.close(write)
+        os.write(write_started, b"1")
         os.read(read, 1)  # until the test closes the pipe
         os._exit(0)
     try:
         os.close(read)
+        os.read(read_started, 1)
         # as if this process were gone: without unlocking, which would count for all
         os.close(locked.fileno())
         lock(tmp_path / "out").close()

@@ -137,7 +137,7 @@ def test_the_command_writes_the_page_and_prints_its_path(copied: Path) -> None:
     app.command()(command)
     result = CliRunner().invoke(app, [str(copied)])
     assert result.exit_code == 0, result.output
-    assert result.output.strip() == str(copied / "report.html")
+    assert result.output.splitlines()[-1] == f"Report: {copied / 'report.html'}"
     assert (copied / "report.html").stat().st_size > 10_000
     assert not list(copied.rglob(".*"))
 

@@ -43,7 +43,9 @@ def lines(folder: Path, **options: Any) -> list[Line]:
 def test_it_is_short_and_narrow(folder: Path, width: int) -> None:
     found = lines(folder, width=width)
     assert len(found) <= (25 if width == 80 else 32)
-    assert max(len(line.text) for line in found) <= width
+    # a path may be longer than a line of a command
+    texts = [line.text for line in found if "--output /" not in line.text]
+    assert max(map(len, texts)) <= width
     assert not any("…" in line.text for line in found)
 
 
