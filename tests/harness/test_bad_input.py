@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import transformers
+from command_line import lm_eval_script
 from tiny_models import LAYERS
 
 from lm_eval_lora_boundary import LoraBoundaryLM
@@ -69,11 +70,9 @@ def test_every_error_is_a_value_error() -> None:
 
 @pytest.mark.parametrize("program", [["-m", "lm_eval"], None], ids=["module", "script"])
 def test_one_line_and_status_2_on_the_command_line(
-    model: dict[str, Any], program: list[str] | None
+    model: dict[str, Any], program: list[str] | None, tmp_path: Path
 ) -> None:
-    command = (
-        [sys.executable, *program] if program else [str(Path(sys.executable).parent / "lm_eval")]
-    )
+    command = [sys.executable, *program] if program else lm_eval_script(tmp_path)
     arguments = f"pretrained={model['pretrained']},peft={model['peft']},boundary=7"
     run = subprocess.run(
         [*command, "--model", "lora_boundary", "--model_args", arguments, "--tasks", "arc_easy"],
