@@ -26,6 +26,7 @@ __all__ = [
     "DEFAULT_RANDOM_SEED",
     "compute_no_metrics",
     "exact_match",
+    "example_format",
     "filter_names",
     "get_rolling_token_windows",
     "handle_non_serializable",
@@ -39,6 +40,7 @@ __all__ = [
     "own_aggregation",
     "quiet_git",
     "request",
+    "response_prefix",
     "rolling_text",
     "runs_code",
     "sample_size",
@@ -129,6 +131,20 @@ def load_data(tasks: Iterable[Any]) -> None:
     """Load the data of tasks, which 0.5 would do once it is needed."""
     for task in tasks:
         getattr(task, "dataset", None)
+
+
+def response_prefix(task: Any, doc: Any) -> str | None:
+    """Return the text with which a task begins the response to a document; None for none."""
+    if hasattr(task, "doc_to_prefix"):
+        prefix: str | None = task.doc_to_prefix(doc)
+    else:  # 0.5
+        prefix = task._resolve_field(doc, task.config.gen_prefix)
+    return prefix
+
+
+def example_format(task: Any) -> Any:
+    """Return a task's config of few-shot examples."""
+    return task.fewshot_cfg if hasattr(task, "fewshot_cfg") else task._fewshot_cfg  # 0.5
 
 
 def runs_code(task: Any) -> bool:

@@ -141,6 +141,18 @@ def test_tasks_that_run_code_say_so(attributes: dict[str, Any], runs: bool) -> N
     assert upstream.runs_code(SimpleNamespace(**attributes)) == runs
 
 
+def test_the_beginning_of_a_response_is_found() -> None:
+    old = SimpleNamespace(doc_to_prefix=lambda doc: doc["x"], fewshot_cfg="examples")
+    new = SimpleNamespace(
+        _resolve_field=lambda doc, field: field and doc[field],
+        config=SimpleNamespace(gen_prefix="x"),
+        _fewshot_cfg="examples",
+    )
+    for each in (old, new):
+        assert upstream.response_prefix(each, {"x": "It"}) == "It"
+        assert upstream.example_format(each) == "examples"
+
+
 @pytest.mark.usefixtures("release")
 def test_aggregations_are_found_by_name_and_by_metric(caplog: pytest.LogCaptureFixture) -> None:
     for function in (upstream.own_aggregation("acc", None), upstream.own_aggregation("?", "mean")):
