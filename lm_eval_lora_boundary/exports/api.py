@@ -63,7 +63,7 @@ def export(
     Args:
         pretrained: Base model: hub id, local folder, or a loaded model, which is left as it is;
             None for the one that the adapter's config names.
-        peft: Adapter: hub id or local folder.
+        peft: LoRA adapter: hub id or local folder.
         boundary: Last layer whose LoRA is kept, ``0..N-1``, or ``"auto"`` for the one that a
             sweep recorded in the adapter folder; None if ``keep`` is given.
         output: Folder to write. It appears complete or not at all.
