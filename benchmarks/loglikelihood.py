@@ -15,6 +15,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
 from lm_eval_lora_boundary import LoraBoundaryLM
+from lm_eval_lora_boundary.upstream.lm_eval import request
 
 
 def requests(documents: int) -> list[Instance]:
@@ -26,7 +27,7 @@ def requests(documents: int) -> list[Instance]:
         for i, row in enumerate(rows)
         for shift in range(4)
     ]
-    return [Instance("loglikelihood", {}, pair, i) for i, pair in enumerate(arguments)]
+    return [request("loglikelihood", pair, i) for i, pair in enumerate(arguments)]
 
 
 def main() -> None:

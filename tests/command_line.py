@@ -1,4 +1,4 @@
-"""Runs the command line ``lora-boundary`` in this process."""
+"""Runs the command line ``lora-boundary`` in this process, and finds that of lm-eval."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import io
 import logging
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from unittest import mock
 
 from lm_eval_lora_boundary import cli
@@ -19,6 +20,19 @@ class CommandResult:
     code: int
     out: str
     err: str
+
+
+def lm_eval_script(folder: Path) -> list[str]:
+    """Return the command that runs lm-eval's script, also where it is not on the PATH.
+
+    An environment that takes lm-eval from another one has no script, so one is written here.
+    """
+    script = Path(sys.executable).parent / "lm_eval"
+    if script.exists():
+        return [str(script)]
+    script = folder / "lm_eval"
+    script.write_text("from lm_eval.__main__ import cli_evaluate\n\ncli_evaluate()\n")
+    return [sys.executable, str(script)]
 
 
 def command_line(*arguments: str) -> CommandResult:

@@ -79,6 +79,7 @@ MORE_ARCHITECTURES: dict[str, dict[str, Any]] = {
     },
     "gemma3_text": {"head_dim": 8, "layer_types": _MIXED, "sliding_window": 64},
     "glm4": {"head_dim": 8},
+    "gpt_bigcode": {"n_positions": 128, "n_inner": 48},
     "gpt_neo": {"attention_types": [[["global", "local"], LAYERS // 2]], "window_size": 8},
     "gpt_oss": {"head_dim": 8} | _LOCAL_EXPERTS | _ROPE,
     "gptj": {"n_positions": 128, "rotary_dim": 4, "n_inner": 48},

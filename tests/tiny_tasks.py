@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from lm_eval.api.task import ConfigurableTask, Task
+
 # number of rows, and where their words start
 SPLITS = {"train": (4, 50), "validation": (6, 20), "test": (9, 0)}
 COMMON = """
@@ -22,6 +24,13 @@ fewshot_split: train
 fewshot_config: {{sampler: first_n}}
 doc_to_target: "{{{{answer}}}}"
 """
+# in 0.5, the prompts are the texts, and the target is the number of one
+_PROMPTS = "{{[question ~ ' w3', question ~ ' w4', question ~ ' w5']}}"
+_CONTEXTS = (
+    f'multiple_inputs: true\ndoc_to_text: "{_PROMPTS}"\ndoc_to_choice: [w6 w7]\ndoc_to_target: gold'
+    if ConfigurableTask is Task
+    else f'doc_to_text: gold\ndoc_to_choice: "{_PROMPTS}"\ndoc_to_target: w6 w7'
+)
 TASKS = {
     "words": """
 output_type: generate_until
@@ -67,12 +76,10 @@ doc_to_target: "{{gold}}"
 metric_list: [{metric: acc}, {metric: acc_mutual_info}]
 """,
     # like WinoGrande: the choices are in the prompt, and the same words follow each of them
-    "contexts": """
+    "contexts": f"""
 output_type: multiple_choice
-doc_to_text: "gold"
-doc_to_choice: "{{[question ~ ' w3', question ~ ' w4', question ~ ' w5']}}"
-doc_to_target: "w6 w7"
-metric_list: [{metric: acc}]
+{_CONTEXTS}
+metric_list: [{{metric: acc}}]
 """,
     "last_word": """
 output_type: loglikelihood

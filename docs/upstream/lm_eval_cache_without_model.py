@@ -17,7 +17,10 @@ class Says(DummyLM):
 
 
 cache = f"{tempfile.mkdtemp()}/cache.db"
-request = Instance("generate_until", {}, ("What is 1 + 1?", {"until": []}), 0)
+asked = ("What is 1 + 1?", {"until": []})
+# 0.4 reads the names of task and document from metadata
+names = {"task_name": "", "doc_id": 0, "metadata": ("", 0, 1)}
+request = Instance("generate_until", {}, asked, idx=0, **names)
 answers = [CachingLM(Says(answer), cache).generate_until([request])[0] for answer in ("2", "3")]
 print(f"the first model says {answers[0]}; the second one would say 3, and gets {answers[1]}")
 assert answers == ["2", "2"]

@@ -3,6 +3,8 @@
 import datasets
 from lm_eval.api.task import ConfigurableTask
 
+# 0.5 has a class for each kind of task
+make = getattr(ConfigurableTask, "from_config", lambda config: ConfigurableTask(config=config))
 documents = datasets.Dataset.from_dict({"x": [f"question {i}" for i in range(8)], "y": ["yes"] * 8})
 settings = {
     "task": "made_up", "output_type": "generate_until", "test_split": "test", "num_fewshot": 1,
@@ -14,7 +16,7 @@ settings = {
 def prompts(world_size):
     found = {}
     for rank in range(world_size):
-        task = ConfigurableTask(config=dict(settings))
+        task = make(dict(settings))
         task.set_fewshot_seed(1234)  # as simple_evaluate does
         task.build_all_requests(rank=rank, world_size=world_size)
         found |= {instance.doc_id: instance.args[0] for instance in task.instances}

@@ -25,7 +25,7 @@ from .train import train
 
 app = typer.Typer(
     name="lora-boundary",
-    help="Test, choose and ship a cut of a LoRA adapter.",
+    help="Test, choose and ship a cut of an adapter.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

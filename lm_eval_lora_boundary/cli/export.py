@@ -23,8 +23,8 @@ def export(
         str | None,
         typer.Option(
             metavar="K",
-            help="Last layer whose LoRA is kept, or `auto` for the cut that `sweep --save` "
-            "recorded.",
+            help="Last layer that keeps its part of the adapter, or `auto` for the cut that "
+            "`sweep --save` recorded.",
         ),
     ] = None,
     keep: Annotated[

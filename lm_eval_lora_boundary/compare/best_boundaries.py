@@ -46,7 +46,7 @@ class BestBoundary:
 
     @property
     def depth(self) -> float | None:
-        """Share of the layers that keep LoRA at the best boundary."""
+        """Share of the layers that keep the adapter at the best boundary."""
         return None if self.layers is None else (self.best + 1) / self.layers
 
 

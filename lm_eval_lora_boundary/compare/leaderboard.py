@@ -58,7 +58,7 @@ def leaderboard(
     lines = [*warnings, *_version_warnings(runs, names)]
     lines += [line for column in columns for line in column.warnings]
     lines += [f"not compared: {reason}" for reason in unpaired]
-    headings = [text_cell("model"), Cell(("boundary",)), Cell(("kept LoRA", "parameters"))]
+    headings = [text_cell("model"), Cell(("boundary",)), Cell(("kept", "parameters"))]
     headings += [
         Cell((column.task, column.key.removesuffix(",none") + _ARROWS[column.direction]))
         for column in columns

@@ -63,7 +63,7 @@ class Run:
         settings: What else distinguishes runs of one model: seeds, chat template, ….
         boundary: The boundary, if there is one.
         layers: Number of layers, if the adapter was cut.
-        kept_parameters: Number of LoRA parameters kept, if the adapter was cut.
+        kept_parameters: Number of the adapter's parameters kept, if the adapter was cut.
         tasks: Results by task.
         subtasks: Tasks by group.
         role: Its role in a sweep, such as ``base`` or ``best``; else empty.

@@ -21,7 +21,7 @@ _NONE = "–"
 _MIN_SHARE = 0.05  # boundaries that are chosen again less often are not listed
 _LEGEND = (
     "best: boundary with the best value, the smallest if several are equal; depth: share of the "
-    "layers that keep LoRA at that boundary",
+    "layers that keep the adapter at that boundary",
     "again on halves: where a boundary is the best on a random half of the documents, how often it "
     "is the best on the other half too; ties are shared",
     "keeps the gain: the smallest cut that the sweep showed to keep the adapter's gain, within its "

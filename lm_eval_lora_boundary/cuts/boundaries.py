@@ -26,8 +26,8 @@ def parse_boundary(value: object) -> int | str | None:
             return int(value)
     given = "empty" if value == "" else repr(value)
     raise BoundaryError(
-        f"boundary is {given}; expected an integer (the last layer whose LoRA is kept, -1 for "
-        "none) or auto"
+        f"boundary is {given}; expected an integer (the last layer that keeps its part of the "
+        "adapter, -1 for none) or auto"
     )
 
 
@@ -40,7 +40,7 @@ def check_boundary(boundary: int, layers: int) -> int:
     if isinstance(boundary, bool) or not isinstance(boundary, int):
         raise BoundaryError(
             f"boundary={boundary!r} is not an integer; expected -1..{layers - 1}, the last layer "
-            "whose LoRA is kept"
+            "that keeps its part of the adapter"
         )
     if not -1 <= boundary < layers:
         raise BoundaryError(

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from ..errors import ModelError
-from ..upstream.peft import LoraLayer, ParamWrapper
+from ..upstream.peft import LoraLayer, ParamWrapper, unlike_lora
 from .layer_plan import LayerPlan, Part
 
 Plans = Mapping[int, LayerPlan]
@@ -69,7 +69,7 @@ class SlicedLora(_StandIn):
         (name,) = lora.active_adapters
         a, b = (dict(part.items()).get(name) for part in (lora.lora_A, lora.lora_B))
         linear = isinstance(a, nn.Linear) and isinstance(b, nn.Linear)
-        if not linear or lora.lora_variant or len(_lora_layers(lora)) > 1:
+        if not linear or unlike_lora(lora) is not None or len(_lora_layers(lora)) > 1:
             raise _refusal(lora)
         self._parts = _Parts(lora.base_layer, a, b, lora.scaling[name])
 

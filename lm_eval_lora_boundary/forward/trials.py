@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,6 +14,8 @@ from .split_model import SplitModel
 # Rounding of a few tokens; a token at another position changes far more.
 _TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-3}
 _LOOSE_TOLERANCE = 0.05
+# what decoders raise that cannot do something
+_FAILURES = (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
 
 
 @torch.no_grad()
@@ -85,3 +88,49 @@ def items_per_text(model: SplitModel, layer: nn.Module, device: torch.device) ->
         name: two[name] // 2 if two[name] % 2 == 0 and two[name] * 3 == three[name] * 2 else 0
         for name in two.keys() & three.keys()
     }
+
+
+@torch.no_grad()
+def missing_ability(model: SplitModel, last: nn.Module, device: torch.device) -> str:
+    """Return what a decoder cannot do of what a shared pass needs, or "".
+
+    To be asked once a shared pass has failed: the errors of decoders do not say it.
+
+    Args:
+        model: The model.
+        last: Its last layer.
+        device: Where its inputs belong.
+    """
+
+    def uses_cache() -> None:
+        tokens = torch.tensor([[1, 2, 3]], device=device)
+        model.hidden(tokens, torch.ones_like(tokens), growing_cache(model.decoder.config))
+
+    def adds_rows() -> None:
+        tokens = torch.tensor([[1, 2, 3], [4, 5, 6]], device=device)
+        with last.register_forward_hook(_doubled):
+            found = model.hidden(tokens, torch.ones_like(tokens))
+        if len(found) != 2 * len(tokens):
+            raise ValueError(f"{len(found)} rows")
+
+    abilities: list[tuple[Callable[[], object], str]] = [
+        (uses_cache, "its decoder works only with a cache that it makes itself"),
+        (
+            lambda: goes_on(model, device),
+            "its decoder cannot read several tokens after what is in its cache",
+        ),
+        (adds_rows, "its decoder returns a row for each text, so no layer can add rows for cuts"),
+    ]
+    for ability, without in abilities:
+        try:
+            ability()
+        except _FAILURES:
+            return without
+    return ""
+
+
+def _doubled(_: nn.Module, __: Any, output: Any) -> Any:
+    """Return the output of a layer with each row twice."""
+    if isinstance(output, tuple):
+        return (output[0].repeat_interleave(2, dim=0), *output[1:])
+    return output.repeat_interleave(2, dim=0)

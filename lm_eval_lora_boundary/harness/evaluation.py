@@ -13,7 +13,7 @@ from typing import Any
 import lm_eval
 
 from ..cuts.keep import Cut
-from ..upstream.lm_eval import quiet_git
+from ..upstream.lm_eval import compute_no_metrics, quiet_git
 from .prompts import require_chat_template
 from .results import write_results
 from .settings import EvaluationSettings
@@ -74,6 +74,8 @@ class Evaluation:
             **settings.evaluation_options(),
         }
         with self._lm.evaluated(cut, answers), _quiet():
+            if predict_only:
+                compute_no_metrics(self.tasks.tasks.values())
             if predict_only or not self._header:
                 return self._simple_evaluate(options, predict_only=predict_only)
             # The tasks keep seeds and settings. What simple_evaluate finds out about the machine,

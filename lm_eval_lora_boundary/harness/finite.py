@@ -17,7 +17,7 @@ from transformers import LogitsProcessor
 
 from ..errors import ModelError, NotFiniteError
 from ..forward.score import impossible
-from ..upstream.lm_eval import get_rolling_token_windows
+from ..upstream.lm_eval import get_rolling_token_windows, rolling_text
 from .user_errors import exit_on_user_error
 
 _SHOWN = 60  # characters of a request in a message
@@ -110,14 +110,14 @@ def named_by_document(
         instance
         for instance in instances
         for _ in range(
-            _windows(lm, instance.args[0])
+            _windows(lm, rolling_text(instance))
             if instance.request_type == "loglikelihood_rolling"
             else 1
         )
     ]
     return ModelError(
         f"{task}, document {owners[number].doc_id}: the logits under {error.cut} are NaN or "
-        f"infinite in {lm.model.dtype}; {error.REMEDY}"
+        f"infinite in {lm.dtype_name}; {error.REMEDY}"
     )
 
 

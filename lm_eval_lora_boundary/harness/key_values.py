@@ -37,8 +37,10 @@ def read_key_values(
         try:
             merge(parser, namespace, [text], option)
         except ValueError as error:
-            braces = "{" in text and not text.lstrip().startswith("{")
-            hint = '; a value in braces needs the JSON form: {"k": {…}}' if braces else ""
+            nested = ("{" in text or "[" in text) and not text.lstrip().startswith("{")
+            # releases of lm-eval differ in what they read of these
+            hint = '; a value in brackets or braces may need the JSON form: {"k": …}'
+            hint = hint if nested else ""
             raise LoraBoundaryError(
                 f"{option} {text}: lm_eval cannot read this; expected k=v,… or a JSON object{hint}"
             ) from error

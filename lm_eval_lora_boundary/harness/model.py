@@ -43,7 +43,7 @@ _CACHE_KEY = "lora_boundary: answers of"
 
 
 class LoraBoundaryLM(NotingLM, CommandLineModel, DataParallelLM, BaseLM):
-    """A causal language model with a LoRA adapter that is kept in some layers only.
+    """A causal language model with an adapter that is kept in some layers only.
 
     All arguments of lm-eval's ``hf`` model pass through. Dropped modules are physically replaced
     by their base layers: at ``boundary=-1`` this is exactly the base model, at ``N-1`` (or unset)
@@ -69,7 +69,7 @@ class LoraBoundaryLM(NotingLM, CommandLineModel, DataParallelLM, BaseLM):
         Args:
             pretrained: Base model: hub id, local folder, or a loaded model, which is changed in
                 place; None for the one that the adapter's config names.
-            peft: LoRA adapter, as in :func:`.open_cut`.
+            peft: Adapter, as in :func:`.open_cut`.
             boundary: As there.
             keep: As there.
             merge: As there.

@@ -16,7 +16,7 @@ from lm_eval.api.task import ConfigurableTask, Task
 from lm_eval.models.huggingface import HFLM
 
 from ..errors import ModelError, TaskError
-from ..upstream.lm_eval import maybe_delimit
+from ..upstream.lm_eval import example_format, maybe_delimit, response_prefix
 
 logger = logging.getLogger("lm_eval.lora_boundary")
 
@@ -103,7 +103,7 @@ class Prompts:
             apply_chat_template=self._chat,
             fewshot_as_multiturn=self._chat,
             chat_template=self._model.apply_chat_template if self._chat else None,
-            gen_prefix=self._task.doc_to_prefix(doc),
+            gen_prefix=response_prefix(self._task, doc),
         )
         if not isinstance(context, str):
             raise TaskError("the task has several prompts per document; training needs one")
@@ -122,7 +122,7 @@ class Prompts:
         answer = "" if answer is None else str(answer)
         if not answer.strip():
             return ""
-        if prefix := self._task.doc_to_prefix(doc):
+        if prefix := response_prefix(self._task, doc):
             return maybe_delimit(prefix, answer)[len(prefix) :]
         # There is no delimiter after a generation prompt, and tasks in Python add their own.
         if self._chat or not isinstance(self._task, ConfigurableTask):
@@ -198,7 +198,7 @@ class _Examples:
 
     def _text(self, example: Any) -> Any:
         if isinstance(self._task, ConfigurableTask):
-            return self._task.doc_to_text(example, self._task.fewshot_cfg.doc_to_text)
+            return self._task.doc_to_text(example, example_format(self._task).doc_to_text)
         return self._task.doc_to_text(example)
 
 

@@ -98,6 +98,11 @@ class SweepModel(LoraBoundaryLM):
         """What decides an answer besides model, adapter and prompts."""
         return {"dtype": str(self._model.dtype), "device": self.device.type}
 
+    @property
+    def dtype_name(self) -> str:
+        """The precision that the base model runs in, for messages."""
+        return str(self._model.dtype)
+
     def precision(self) -> torch.autocast:
         """Return the context that ``hf`` runs the model in."""
         return torch.autocast(

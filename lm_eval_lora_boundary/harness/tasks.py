@@ -16,7 +16,14 @@ from lm_eval.api.task import ConfigurableTask, Task
 from lm_eval.tasks import TaskManager
 
 from ..errors import LoraBoundaryError, TaskError, first_line
-from ..upstream.lm_eval import DEFAULT_OTHER_SEED, DEFAULT_RANDOM_SEED, sample_size, set_torch_seed
+from ..upstream.lm_eval import (
+    DEFAULT_OTHER_SEED,
+    DEFAULT_RANDOM_SEED,
+    load_data,
+    matching_tasks,
+    sample_size,
+    set_torch_seed,
+)
 from .clusters import cluster_field, keep_whole_clusters
 from .settings import check_include_path
 
@@ -45,7 +52,7 @@ def find_tasks(manager: TaskManager, names: Sequence[str]) -> list[str]:
     """
     found: list[str] = []
     for name in names:
-        matches = [name] if Path(name).is_file() else manager.match_tasks([name])
+        matches = [name] if Path(name).is_file() else matching_tasks(manager, name)
         if not matches:
             near = difflib.get_close_matches(name, manager.all_tasks, n=3)
             hint = f"did you mean {' or '.join(near)}?" if near else "see `lm_eval ls tasks`"
@@ -63,7 +70,9 @@ def load_tasks(manager: TaskManager, names: Sequence[str]) -> Any:
         TaskError: The data of a task cannot be loaded.
     """
     try:
-        return manager.load(list(names))
+        loaded = manager.load(list(names))
+        load_data(loaded["tasks"].values())
+        return loaded
     except LoraBoundaryError:
         raise
     except (OSError, ValueError, DatasetsError) as error:

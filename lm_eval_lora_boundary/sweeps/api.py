@@ -40,7 +40,7 @@ def sweep(
     Args:
         pretrained: Base model: hub id, local folder, or a loaded model, which is changed; None for
             the one that the adapter's config names.
-        peft: LoRA adapter: hub id or local folder.
+        peft: Adapter: hub id or local folder.
         tasks: Names of lm-eval tasks, groups or tags; text with commas or a list.
         output: Folder for ``sweep.json``, the stored answers, and lm-eval's own files for every
             cut, in ``boundary=K/`` or ``cut=CUT/``.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from ..cuts.activated import special_tokens
 from ..cuts.keep import Cut
@@ -11,8 +12,10 @@ from ..errors import AdapterError, LoraBoundaryError, ModelError, NotFiniteError
 from ..forward.fork import Fork
 from ..forward.loglikelihood import plain_score, scores_agree
 from ..forward.requests import Answer, Answers, Generate, Score
+from ..forward.split_model import SplitModel
+from ..forward.trials import missing_ability
 from ..harness.sweep_model import SweepModel
-from ..upstream.peft import LoraLayer
+from ..upstream.peft import LoraLayer, unlike_lora
 from .toggle import Toggle
 
 _SPECIAL = 32  # tokens that the adapter treats unlike others
@@ -100,7 +103,7 @@ class Trial:
             answer = fork.prepare(self._requests, self._cuts)
             forked = [answers for batch in self._batches for answers in answer(batch)]
         except _FAILURES as error:
-            return _cannot(error)
+            return _cannot(error, self._lm)
         reason = self._difference(forked, self._expected, "one cut at a time")
         return f"fork does not work with this architecture: {reason}" if reason else ""
 
@@ -125,15 +128,20 @@ def try_fork(lm: SweepModel, trial: Trial) -> tuple[Fork | None, str]:
     try:
         fork = Fork(lm, base, list(base.get_submodule(lm.cut.stack.path)))
     except _FAILURES as error:
-        return None, _cannot(error)
+        return None, _cannot(error, lm)
     reason = trial.difference(fork)
     return (None, reason) if reason else (fork, "")
 
 
-def _cannot(error: Exception) -> str:
+def _cannot(error: Exception, lm: SweepModel) -> str:
     """Return why an architecture cannot fork."""
     if isinstance(error, LoraBoundaryError):
         return str(error)
+    base = lm.cut.model.get_base_model()
+    last = list(base.get_submodule(lm.cut.stack.path))[-1]
+    with suppress(LoraBoundaryError), lm.precision():
+        if reason := missing_ability(SplitModel(base), last, lm.device):
+            return f"this architecture cannot fork: {reason}"
     return f"this architecture cannot fork ({type(error).__name__}: {str(error)[:200]})"
 
 
@@ -151,8 +159,7 @@ def _obstacle(lm: SweepModel) -> str:
     for module in lm.cut.modules:
         if not isinstance(module.adapted, LoraLayer):
             return f"{module.name} is a {type(module.adapted).__name__}, not a LoRA layer"
-        if module.adapted.lora_variant:
-            variant = next(iter(module.adapted.lora_variant.values()))
+        if (variant := unlike_lora(module.adapted)) is not None:
             return f"{module.name} is a variant of LoRA ({type(variant).__name__})"
     return ""
 

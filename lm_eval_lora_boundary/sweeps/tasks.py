@@ -8,6 +8,7 @@ from lm_eval.tasks import TaskManager
 
 from ..errors import TaskError
 from ..harness.tasks import LoadedTasks, find_tasks
+from ..upstream.lm_eval import runs_code
 from .metric import check_metric
 from .settings import SweepSettings
 
@@ -58,7 +59,7 @@ def _check(loaded: LoadedTasks, metric: str | None, settings: SweepSettings) -> 
     """Refuse tasks without a metric to compare by, and those that run code."""
     for name, task in loaded.tasks.items():
         check_metric(task, metric)
-        if getattr(task, "UNSAFE_CODE", False) and not settings.confirm_run_unsafe_code:
+        if runs_code(task) and not settings.confirm_run_unsafe_code:
             raise TaskError(
                 f"task {name} runs code that the model wrote; give --confirm-run-unsafe-code if "
                 "that is safe here"

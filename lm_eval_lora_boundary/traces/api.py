@@ -33,7 +33,7 @@ def trace(
     Args:
         pretrained: Base model: hub id, local folder, or a loaded model, which is changed; None for
             the one that the adapter's config names.
-        peft: LoRA adapter: hub id or local folder.
+        peft: Adapter: hub id or local folder.
         tasks: Names of lm-eval tasks, groups or tags; text with commas or a list.
         output: Folder for ``trace.json``, the readings of every document, and plots; its other
             files stay.

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from lm_eval.api.instance import Instance
-from lm_eval.api.task import ConfigurableTask, Task
+from lm_eval.api.task import Task
 
 from ..errors import TaskError
 from ..harness.prompts import Prompts
-from ..upstream.lm_eval import handle_non_serializable, hash_string
+from ..upstream.lm_eval import handle_non_serializable, hash_string, named_choice
 from .lm import TraceLM
 
 logger = logging.getLogger("lm_eval.lora_boundary")
@@ -164,12 +164,9 @@ def gold_choice(task: Task, doc: Any, continuations: list[str]) -> int | None:
         doc: The document.
         continuations: The continuations that it scores.
     """
-    if isinstance(task, ConfigurableTask):
-        # If the choices are prompts, the text is the index of the right one.
-        gold = task.doc_to_text(doc) if task.multiple_input else task.doc_to_target(doc)
-        choices = task.doc_to_choice(doc)
-    else:  # the target of a task written in Python is a continuation
-        gold = str(task.doc_to_target(doc)).strip()
+    gold, choices = named_choice(task, doc)
+    if choices is None:  # the gold choice is a continuation
+        gold = str(gold).strip()
         choices = [continuation.strip() for continuation in continuations]
     if isinstance(gold, (list, tuple)):
         gold = gold[0] if gold else None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
@@ -24,17 +24,25 @@ from lm_eval.utils import (
 __all__ = [
     "DEFAULT_OTHER_SEED",
     "DEFAULT_RANDOM_SEED",
+    "compute_no_metrics",
     "exact_match",
+    "example_format",
     "filter_names",
     "get_rolling_token_windows",
     "handle_non_serializable",
     "hash_string",
     "is_lm_eval_mean",
+    "load_data",
+    "matching_tasks",
     "maybe_delimit",
     "merge_dict_action",
+    "named_choice",
     "own_aggregation",
     "quiet_git",
     "request",
+    "response_prefix",
+    "rolling_text",
+    "runs_code",
     "sample_size",
     "set_torch_seed",
     "simple_parse_args_string",
@@ -49,8 +57,11 @@ def request(kind: str, arguments: tuple[Any, ...], number: int) -> Any:
         arguments: Its arguments.
         number: Number of the request, and of a document that has no content.
     """
+    from lm_eval.api import task
     from lm_eval.api.instance import Instance
 
+    if kind == "loglikelihood_rolling" and hasattr(task, "LoglikelihoodRollingTask"):
+        arguments = ("", *arguments)  # 0.5: an empty context before the text
     # 0.4 takes the facts from metadata alone, and 0.5 wants two of them by name
     metadata = ("", number, 1)
     return Instance(kind, {}, arguments, idx=number, metadata=metadata, task_name="", doc_id=number)
@@ -75,6 +86,83 @@ def quiet_git() -> Iterator[None]:
 def _is_repository(git: str) -> bool:
     asked = subprocess.run([git, "describe", "--always"], capture_output=True, check=False)
     return asked.returncode == 0
+
+
+def rolling_text(request: Any) -> str:
+    """Return the text of a request for the log-likelihood of a whole text."""
+    return str(request.args[-1])
+
+
+def named_choice(task: Any, doc: Any) -> tuple[Any, Any]:
+    """Return what a task that scores choices says of the right one, and what it chooses from.
+
+    Args:
+        task: The task.
+        doc: The document.
+
+    Returns:
+        Its number, its text or several of these; None for none. And the choices, which may be
+        prompts; None if the target is a continuation, as in tasks that are written in Python.
+    """
+    from lm_eval.api.task import ConfigurableTask, Task
+
+    if ConfigurableTask is Task:  # 0.5: one class for all tasks, and the target is a number
+        several = getattr(task, "_multiple_inputs", False)
+        return task.doc_to_target(doc), (task.doc_to_text if several else task.doc_to_choice)(doc)
+    if not isinstance(task, ConfigurableTask):
+        return task.doc_to_target(doc), None
+    # if the choices are prompts, the text is the number of the right one
+    named = task.doc_to_text(doc) if task.multiple_input else task.doc_to_target(doc)
+    return named, task.doc_to_choice(doc)
+
+
+def matching_tasks(manager: Any, pattern: str) -> list[str]:
+    """Return the tasks, groups and tags whose names match a pattern; none if it is unknown."""
+    known = set(manager.all_tasks)
+    # 0.5 gives back a pattern that nothing matches; its names may end in a format or a member
+    return [
+        name
+        for name in manager.match_tasks([pattern])
+        if name.partition("@")[0].partition("::")[0] in known
+    ]
+
+
+def load_data(tasks: Iterable[Any]) -> None:
+    """Load the data of tasks, which 0.5 would do once it is needed."""
+    for task in tasks:
+        getattr(task, "dataset", None)
+
+
+def response_prefix(task: Any, doc: Any) -> str | None:
+    """Return the text with which a task begins the response to a document; None for none."""
+    if hasattr(task, "doc_to_prefix"):
+        prefix: str | None = task.doc_to_prefix(doc)
+    else:  # 0.5
+        prefix = task._resolve_field(doc, task.config.gen_prefix)
+    return prefix
+
+
+def example_format(task: Any) -> Any:
+    """Return a task's config of few-shot examples."""
+    return task.fewshot_cfg if hasattr(task, "fewshot_cfg") else task._fewshot_cfg  # 0.5
+
+
+def runs_code(task: Any) -> bool:
+    """Return whether a task runs code that the model writes."""
+    # 0.5 has it in the config only
+    config = getattr(task, "config", None)
+    return bool(getattr(task, "UNSAFE_CODE", False) or getattr(config, "unsafe_code", False))
+
+
+def compute_no_metrics(tasks: Iterable[Any]) -> None:
+    """Prepare tasks for an evaluation with ``predict_only``; they cannot be scored afterwards.
+
+    0.5 replaces all metrics by one that its own scorers cannot read.
+    """
+    for task in tasks:
+        if hasattr(task, "process_instances"):
+            task.process_instances = lambda: None
+            task.override_metric = lambda metric_name: None
 
 
 def sample_size(task: Any, limit: float | None) -> int | None:

@@ -52,6 +52,16 @@ __all__ = [
     "check_target_module_exists",
     "get_pattern_key",
     "onload_layer",
+    "unlike_lora",
 ]
 
 ExcludedModule = _ExcludedModule
+
+
+def unlike_lora(layer: LoraLayer) -> object | None:
+    """Return the variant of LoRA that a layer computes, or None if it computes plain LoRA.
+
+    MiCA trains fewer tensors, and computes as LoRA does.
+    """
+    variants = layer.lora_variant.values()
+    return next((each for each in variants if not isinstance(each, MiCALinearVariant)), None)

@@ -73,8 +73,8 @@ class Vllm:
                 use_tqdm=False,
             )
             for (number, cut), output in zip(rows, outputs, strict=True):
-                answer = self._answer(requests[number], output)
-                if not isinstance(answer, str) and not math.isfinite(answer[0]):
+                answer, log_probs = self._answer(requests[number], output)
+                if not all(map(math.isfinite, log_probs)):
                     raise NotFiniteError(*requests[number].tokens, cuts.index(cut))
                 answers[number].append(answer)
         return answers
@@ -125,6 +125,8 @@ class Vllm:
         assert isinstance(request, Generate)
         options = json.loads(request.options)
         options.pop("do_sample", None)
+        # No other tokens than the chosen ones: vLLM writes on after NaN, and only this shows it.
+        options["logprobs"] = 0
         if request.is_sampled:
             # Every cut draws the same random numbers, whatever was answered before.
             options["seed"] = int.from_bytes(key(request, "")[:4], "big")
@@ -144,14 +146,21 @@ class Vllm:
                 "--engine auto"
             ) from error
 
-    def _answer(self, request: Request, output: Any) -> Answer:
+    def _answer(self, request: Request, output: Any) -> tuple[Answer, list[float]]:
+        """Return an answer, and the log-probabilities that it rests on."""
         if isinstance(request, Score):
             score: tuple[float, bool] = self._engine._parse_logprobs(
                 _tokens(request), output, len(request.context)
             )
-            return score
+            return score, [score[0]]
         assert isinstance(request, Generate)
-        return self._lm.text(list(output.outputs[0].token_ids), request.until)
+        written = output.outputs[0]
+        tokens = list(written.token_ids)
+        chosen = [
+            float(place[token].logprob)
+            for token, place in zip(tokens, written.logprobs, strict=True)
+        ]
+        return self._lm.text(tokens, request.until), chosen
 
     def close(self) -> None:
         """Stop vLLM and remove the cuts."""

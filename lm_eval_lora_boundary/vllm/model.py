@@ -34,7 +34,7 @@ logger = logging.getLogger("lm_eval.lora_boundary")
 
 
 class LoraBoundaryVLLM(NotingLM, CommandLineModel, VLLM):  # type: ignore[misc]
-    """A causal language model in vLLM, with a LoRA adapter that is kept in some layers only.
+    """A causal language model in vLLM, with an adapter that is kept in some layers only.
 
     All arguments of lm-eval's ``vllm`` model pass through. At ``boundary=-1`` this is exactly
     ``vllm``, at ``N-1`` (or unset) exactly ``vllm`` with ``lora_local_path=``. In between, vLLM
@@ -60,7 +60,7 @@ class LoraBoundaryVLLM(NotingLM, CommandLineModel, VLLM):  # type: ignore[misc]
         Args:
             pretrained: Base model: hub id or local folder; None for the one that the adapter's
                 config names.
-            peft: LoRA adapter, as in :func:`.open_cut`.
+            peft: Adapter, as in :func:`.open_cut`.
             boundary: As there.
             keep: As there.
             merge: Merge the kept modules into a checkpoint with transformers and PEFT, and let

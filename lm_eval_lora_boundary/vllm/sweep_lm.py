@@ -103,6 +103,12 @@ class VllmSweepLM(SweepLM):
         return in_use(self._source, revision, self._model.config, dtype, unpacked=unpacked)
 
     @property
+    def dtype_name(self) -> str:
+        """The precision that vLLM was asked for, which is the stored one by default."""
+        asked = str(self.vllm_arguments["dtype"])
+        return super().dtype_name if asked == "auto" else asked
+
+    @property
     def engine_facts(self) -> dict[str, Any]:
         """What decides an answer besides model, adapter and prompts."""
         return {"dtype": str(self.vllm_arguments["dtype"]), "vllm": vllm_version()}

@@ -1,10 +1,11 @@
-"""Metrics of GSM8K: lm-eval's exact match of the extracted number, and the length ratios."""
+"""Documents of GSM8K, and its metrics: exact match of the extracted number, and length ratios."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from datasets import DatasetDict, load_dataset
 from lm_eval.api.filter import Filter
 
 from lm_eval_lora_boundary.harness.task_metrics import WholeResponse, length_metrics
@@ -17,6 +18,19 @@ _EXACT_MATCH = {
     "ignore_punctuation": False,
     "regexes_to_ignore": [",", r"\$", r"(?s).*#### ", r"\.$"],
 }
+
+
+# The hub has no validation split: ours is the first tenth of its train split.
+_SPLITS = {"train": "train[10%:]", "validation": "train[:10%]", "test": "test"}
+
+
+def load(**_metadata: Any) -> DatasetDict:
+    """Return our splits.
+
+    Args:
+        **_metadata: Arguments that lm-eval adds from the task's metadata and ``--metadata``.
+    """
+    return DatasetDict(load_dataset("openai/gsm8k", "main", split=_SPLITS))
 
 
 class WholeResponseFilter(Filter):

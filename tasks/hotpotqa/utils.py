@@ -1,4 +1,4 @@
-"""Metrics of HotpotQA's answer task.
+"""Documents and metrics of HotpotQA's answer task.
 
 ``exact_match`` and ``f1`` are those of its official evaluation script. ``subspan_em`` and
 ``best_subspan_em`` ask whether the response contains the answer, as words and as a text.
@@ -11,12 +11,27 @@ import string
 from collections import Counter
 from typing import Any
 
+from datasets import DatasetDict, load_dataset
+
 from lm_eval_lora_boundary.harness.task_metrics import length_metrics
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 # "yes it is" for "yes" is not half right: these answers are right or wrong.
 _CLOSED_ANSWERS = {"yes", "no", "noanswer"}
+
+# The answers to the official test questions are not public. So the hub's validation split is our
+# test split, and our validation split is the first tenth of the hub's train split.
+_SPLITS = {"train": "train[10%:]", "validation": "train[:10%]", "test": "validation"}
+
+
+def load(**_metadata: Any) -> DatasetDict:
+    """Return our splits.
+
+    Args:
+        **_metadata: Arguments that lm-eval adds from the task's metadata and ``--metadata``.
+    """
+    return DatasetDict(load_dataset("hotpotqa/hotpot_qa", "distractor", split=_SPLITS))
 
 
 def normalize(text: str) -> str:

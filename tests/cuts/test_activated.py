@@ -34,6 +34,7 @@ from lm_eval_lora_boundary.sweeps.store import AnswerStore
 from lm_eval_lora_boundary.traces.gold import Gold
 from lm_eval_lora_boundary.traces.lm import TraceLM
 from lm_eval_lora_boundary.traces.reader import Reader
+from lm_eval_lora_boundary.upstream.lm_eval import request
 
 EVERY = range(-1, LAYERS)
 INVOCATION = [7, 8]  # w3 w4
@@ -76,8 +77,8 @@ def check_scores(ours: list[tuple[float, bool]], adapter: Path, boundary: int) -
 
 def check_texts(ours: list[str], adapter: Path, boundary: int) -> None:
     model, tokenizer = cut_by_hand(adapter, boundary), tiny_tokenizer()
-    for text, request in zip(ours, generations(), strict=True):
-        expected = write(model, tokenizer.encode(request.args[0]), 8)
+    for text, asked in zip(ours, generations(), strict=True):
+        expected = write(model, tokenizer.encode(asked.args[0]), 8)
         assert text == tokenizer.decode(expected, skip_special_tokens=True)
 
 
@@ -85,10 +86,7 @@ def generations() -> list[Instance]:
     """Return prompts of several lengths, with the sequence never, once or twice."""
     texts = ["w9 w3 w4 w11 w12", "w20 w21", "w3 w4", "w3 w4 w9 w8 w7 w6 w3 w4 w5", "w4 w9", "w3 w9"]
     arguments = {"until": [], "max_gen_toks": 8}
-    return [
-        Instance("generate_until", {}, (text, arguments), i, metadata=("t", i, 1))
-        for i, text in enumerate(texts)
-    ]
+    return [request("generate_until", (text, arguments), i) for i, text in enumerate(texts)]
 
 
 # the second and third lie in the padding, wholly or in part
@@ -240,6 +238,6 @@ def test_tokens_of_another_vocabulary_are_refused(tiny: Tiny, tmp_path: Path) ->
 def test_several_responses_at_once_are_refused(tiny: Tiny, argument: str) -> None:
     base, adapter = tiny(alora_invocation_tokens=INVOCATION)
     arguments = {"until": [], "max_gen_toks": 4, argument: 2}
-    prompts = [Instance("generate_until", {}, ("w3 w4", arguments), 0, metadata=("t", 0, 1))]
+    prompts = [request("generate_until", ("w3 w4", arguments), 0)]
     with pytest.raises(AdapterError, match=f"{argument}=2 does not work"):
         make(base, adapter, boundary=1).generate_until(prompts)

@@ -6,7 +6,6 @@ CONTRIBUTING.md says how to install the backends; without them these tests are s
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,32 +18,15 @@ from adapter_kinds import layer_of
 from model_helpers import TOKENS, make, requests
 from model_helpers import logits as lm_logits
 from peft.tuners.tuners_utils import BaseTunerLayer
+from quantized_models import BACKENDS, ROUNDS_INPUTS, write_quantized
 from sweep_helpers import answering, close
-from tiny_models import LAYERS, save_adapter, tiny_model, tiny_tokenizer
+from tiny_models import LAYERS
 
 from lm_eval_lora_boundary import export
 from lm_eval_lora_boundary.errors import AdapterError, ModelError
 from lm_eval_lora_boundary.sweeps.store import AnswerStore
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the backends' own
-
-
-def _torchao() -> Any:
-    from torchao.quantization import Int8WeightOnlyConfig
-
-    return transformers.TorchAoConfig(Int8WeightOnlyConfig())
-
-
-def _bits(**settings: Any) -> Callable[[], Any]:
-    return lambda: transformers.BitsAndBytesConfig(**settings)
-
-
-# Name to the package that it needs, and a function that returns the config.
-BACKENDS: dict[str, tuple[str, Callable[[], Any]]] = {
-    "bitsandbytes-4bit": ("bitsandbytes", _bits(load_in_4bit=True, bnb_4bit_quant_type="nf4")),
-    "bitsandbytes-8bit": ("bitsandbytes", _bits(load_in_8bit=True)),
-    "torchao-8bit": ("torchao", _torchao),
-}
 
 
 @dataclass
@@ -59,19 +41,11 @@ class Quantized:
 
 @pytest.fixture(scope="module", params=BACKENDS)
 def quantized(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    package, config = BACKENDS[request.param]
-    pytest.importorskip(package, reason=f"pip install {package} -c constraints.txt")
-    folder = tmp_path_factory.mktemp(package)
-    dense = tiny_model(hidden_size=64, intermediate_size=128)
-    dense.save_pretrained(folder / "dense")
-    targets = ["q_proj", "v_proj", "down_proj"]
-    adapter = save_adapter(folder / "adapter", dense, target_modules=targets)
-    model = transformers.AutoModelForCausalLM.from_pretrained(
-        folder / "dense", quantization_config=config(), dtype=torch.float32, device_map="cpu"
-    ).eval()
-    model.save_pretrained(folder / "base")
-    tiny_tokenizer().save_pretrained(folder / "base")
-    return Quantized(model, folder / "base", adapter, request.param == "bitsandbytes-8bit")
+    backend = BACKENDS[request.param]
+    if not backend.installed:
+        pytest.skip(f"pip install {backend.package} -c constraints.txt")
+    found = write_quantized(tmp_path_factory.mktemp(backend.package), backend)
+    return Quantized(*found, request.param in ROUNDS_INPUTS)
 
 
 def load(base: Path) -> Any:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from compare_helpers import scores, write
 from fault_server import FaultServer
 
 Command = Callable[[Path], list[str]]
@@ -20,7 +21,19 @@ def server(tmp_path_factory: pytest.TempPathFactory, task_folder: Path) -> Itera
 
 
 @pytest.fixture(scope="session")
-def commands(tiny: Any, task_folder: Path) -> dict[str, Command]:
+def results(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Return folders with lm-eval's results of two models."""
+    folder = tmp_path_factory.mktemp("results")
+    for seed, name in enumerate(("first", "second")):
+        tasks = {
+            f"task{number}": {"acc,none": scores(200, 10 * number + seed)} for number in (1, 2)
+        }
+        write(folder / name, tasks, args={"pretrained": f"org/{name}"})
+    return [str(folder / "first"), str(folder / "second")]
+
+
+@pytest.fixture(scope="session")
+def commands(tiny: Any, task_folder: Path, results: list[str]) -> dict[str, Command]:
     """Return functions from an output folder to the arguments of a command that writes it."""
     base, adapter = map(str, tiny())
     common = ["--pretrained", base, "--device", "cpu", "--dtype", "float32"]
@@ -40,5 +53,6 @@ def commands(tiny: Any, task_folder: Path) -> dict[str, Command]:
         "train": lambda output: [
             *("train", *common, *training, *steps, "--output", str(output)),
         ],
+        "compare": lambda output: ["compare", *results, "--output", f"{output}.html"],
         "export": lambda output: ["export", *adapted, "--boundary", "1", "--force", str(output)],
     }

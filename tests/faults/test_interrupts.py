@@ -12,7 +12,7 @@ from fault_files import left
 from fault_server import Fault, FaultServer
 
 pytestmark = pytest.mark.timeout(1800)  # a few commands each, whatever else runs
-COMMANDS = ("sweep", "trace", "train", "export")
+COMMANDS = ("sweep", "trace", "train", "export", "compare")
 
 
 def _ours(err: str) -> str:
@@ -52,6 +52,32 @@ def test_an_interrupt(server: FaultServer, commands: Any, tmp_path: Path, name: 
     assert attempt.code == 0
     faults = [Fault(point=attempt.points // 2, signal=signal.SIGINT)]
     check(server, commands[name], tmp_path, faults, whole)
+
+
+@pytest.mark.parametrize("old", [None, b"as it was"], ids=["new file", "old file"])
+def test_an_interrupted_comparison_leaves_the_file_alone(
+    server: FaultServer, commands: Any, tmp_path: Path, old: bytes | None
+) -> None:
+    page = tmp_path / "out.html"
+    arguments = commands["compare"](page.with_suffix(""))
+    whole = server.run(tmp_path, *arguments)
+    assert whole.code == 0, whole.err
+    content = page.read_bytes()
+    assert whole.points > 0
+    page.unlink()
+    if old is not None:
+        page.write_bytes(old)
+    before = left(tmp_path)
+    times = [Fault(cpu=whole.cpu / 2, signal=signal.SIGINT)]
+    times += [Fault(point=n + 1, signal=signal.SIGINT) for n in range(whole.points)]
+    for fault in times:
+        attempt = server.run(tmp_path, *arguments, fault=fault)
+        assert (attempt.code, attempt.out) == (130, ""), attempt.err
+        (line,) = attempt.err.splitlines()
+        assert line.startswith("lora-boundary: interrupted; files are complete or as they were")
+        assert left(tmp_path) == before
+    assert server.run(tmp_path, *arguments).code == 0
+    assert left(tmp_path) == {page.name: content}
 
 
 @pytest.mark.slow

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from lm_eval.api.instance import Instance
 from model_helpers import make
 from tiny_models import save_adapter, tiny_model, tiny_tokenizer
 from tiny_tasks import COMMON, words, write_rows
@@ -17,6 +16,7 @@ from lm_eval_lora_boundary import trace
 from lm_eval_lora_boundary.errors import ModelError, NotFiniteError
 from lm_eval_lora_boundary.forward.loglikelihood import log_softmax
 from lm_eval_lora_boundary.forward.score import impossible
+from lm_eval_lora_boundary.upstream.lm_eval import request
 
 Run = Callable[..., dict[str, Any]]
 BAD = "w37"  # its embedding is the fault; the trial of the engines does not use it
@@ -90,8 +90,7 @@ def test_lm_eval_names_the_request(broken: Path, kind: str) -> None:
     }
     rest = (arguments[kind],) if kind in arguments else ()
     good, bad = (
-        Instance(request_type=kind, doc={}, arguments=(text, *rest), idx=i)
-        for i, text in enumerate(("w1 w2 w6", f"w1 {BAD} w2"))
+        request(kind, (text, *rest), i) for i, text in enumerate(("w1 w2 w6", f"w1 {BAD} w2"))
     )
     assert len(getattr(lm, kind)([good, good])) == 2
     with pytest.raises(ModelError, match=rf"the request that ends with '.*{BAD} w2.*NaN or inf"):

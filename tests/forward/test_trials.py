@@ -10,11 +10,13 @@ from fork_helpers import cut_model, generate, prompts
 from tiny_models import LAYERS, tiny_model
 
 from lm_eval_lora_boundary.cuts.keep import as_cut
+from lm_eval_lora_boundary.cuts.layers import find_decoder_stack
 from lm_eval_lora_boundary.errors import ModelError
 from lm_eval_lora_boundary.forward.split_model import SplitModel
 from lm_eval_lora_boundary.forward.trials import (
     goes_on,
     items_per_text,
+    missing_ability,
     refuse_hidden_states,
     skips_padding,
 )
@@ -67,6 +69,24 @@ def test_states_outside_of_the_cache_are_refused(monkeypatch: pytest.MonkeyPatch
     mixer.forward = lambda *args, **kwargs: forward(*args, **(kwargs | {"cache_params": None}))
     with pytest.raises(ModelError, match="keeps the state of layer 0 in its modules and not in"):
         refuse_hidden_states(SplitModel(model), CPU)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "reason"),
+    [
+        ("llama", ""),
+        ("gpt2", ""),
+        ("bamba", ""),
+        ("minimax", "works only with a cache that it makes itself"),
+        ("mamba", "cannot read several tokens after what is in its cache"),
+        ("gpt_bigcode", "returns a row for each text"),
+    ],
+)
+def test_what_a_decoder_cannot_do_is_said_in_words(architecture: str, reason: str) -> None:
+    model = tiny_model(architecture)
+    last = list(model.get_submodule(find_decoder_stack(model).path))[-1]
+    found = missing_ability(SplitModel(model), last, CPU)
+    assert (reason in found) if reason else not found
 
 
 @pytest.mark.parametrize("architecture", ["bloom", "mpt", "falcon_h1", "qwen3_next"])

@@ -16,7 +16,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lm_eval.api.instance import Instance
 from lm_eval.api.task import Task
-from lm_eval.evaluator_utils import get_sample_size
 from tiny_tasks import COMMON, made_row, write_rows
 
 from lm_eval_lora_boundary.errors import TaskError
@@ -26,6 +25,7 @@ from lm_eval_lora_boundary.harness.clusters import (
     keep_whole_clusters,
 )
 from lm_eval_lora_boundary.harness.tasks import LoadedTasks, task_manager
+from lm_eval_lora_boundary.upstream.lm_eval import sample_size
 
 STORIES = {"train": "aabbbccc", "validation": "aabbbbc", "test": "aaabbcdd"}
 TASK = (
@@ -152,7 +152,7 @@ def test_a_share_of_what_is_left_is_what_the_share_took(values: list[int], share
     task = InPython([{"story": value} for value in values])
     count = documents(task, share, "story")
     keep_whole_clusters(task, share, "story")
-    assert get_sample_size(task, share) == count
+    assert sample_size(task, share) == count
     assert task.eval_docs == task._docs[: len(task.eval_docs)]
 
 
@@ -222,7 +222,7 @@ def test_lm_eval_and_the_race_see_the_same_documents(
     results = evaluate(tasks, limit=limit)
     assert results["n-samples"]["tiny_stories"]["effective"] == count
     # a race asks for documents by number, of as many as there are
-    most = get_sample_size(task, limit)
+    most = sample_size(task, limit)
     assert most is not None
     assert min(most, len(task.eval_docs)) == count
     some = [0, count - 1]

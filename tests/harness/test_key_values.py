@@ -51,9 +51,23 @@ def read_by_lm_eval(*texts: str) -> dict[str, Any]:
     return dict(found or {})
 
 
+def reads(text: str) -> bool:
+    """Return whether lm-eval's own command line reads a text; 0.5 does not split lists right."""
+    try:
+        read_by_lm_eval(text)
+    except (ValueError, SystemExit):
+        return False
+    return True
+
+
 @pytest.mark.parametrize("text", TEXTS)
 def test_texts_are_read_as_in_lm_eval(text: str) -> None:
-    assert read_key_values(text, "--gen-kwargs") == read_by_lm_eval(text)
+    if reads(text):
+        assert read_key_values(text, "--gen-kwargs") == read_by_lm_eval(text)
+    else:
+        assert "[" in text  # all others are read by every release
+        with pytest.raises(LoraBoundaryError, match="brackets or braces may need the JSON form"):
+            read_key_values(text, "--gen-kwargs")
 
 
 def test_a_repeated_option_is_merged() -> None:
@@ -137,6 +151,7 @@ def test_a_list_of_stop_strings_ends_the_responses_of_a_sweep(
     words = [word for text in whole for word in text.split()]
     stops = [words[1], words[-1]]
     listed = ",".join(json.dumps(stop) for stop in stops)
-    ended = sweep("ended", "--gen-kwargs", f"until=[{listed}]")
+    plain = f"until=[{listed}]"
+    ended = sweep("ended", "--gen-kwargs", plain if reads(plain) else f'{{"until": [{listed}]}}')
     assert ended != whole
     assert not any(stop in text for text in ended for stop in stops)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import lm_eval
 import pytest
 import yaml
+from command_line import lm_eval_script
 from tiny_models import LAYERS
 
 TASK = "lora_boundary_demo"
@@ -25,10 +25,10 @@ def arguments(tiny: Any) -> dict[str, Any]:
 
 
 def run_lm_eval(*command: str, cwd: Path) -> dict[str, Any]:
-    script = str(Path(sys.executable).parent / "lm_eval")  # also where it is not on the PATH
+    script = lm_eval_script(cwd)
     env = os.environ | {"LMEVAL_LOG_LEVEL": "INFO"}
     run = subprocess.run(
-        [script, *command], capture_output=True, text=True, cwd=cwd, env=env, check=False
+        [*script, *command], capture_output=True, text=True, cwd=cwd, env=env, check=False
     )
     assert run.returncode == 0, run.stderr
     assert f"boundary 1 of {LAYERS} layers | kept 14 modules" in run.stderr

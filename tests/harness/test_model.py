@@ -10,7 +10,6 @@ import peft
 import pytest
 import safetensors.torch
 import torch
-from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from model_helpers import TOKENS, logits, make, requests
 from peft.tuners.lora import LoraLayer
@@ -24,6 +23,7 @@ from tiny_models import (
 
 from lm_eval_lora_boundary import LoraBoundaryLM
 from lm_eval_lora_boundary.cuts.adapter_folder import open_adapter
+from lm_eval_lora_boundary.upstream.lm_eval import request
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +76,8 @@ def test_scoring_computes_logits_only_where_scored(llama: tuple[Path, Path]) -> 
     lm.model.get_output_embeddings().register_forward_hook(lambda m, i, o: seen.append(o.shape))
     lm.loglikelihood(
         [
-            Instance("loglikelihood", {}, ("w1 w2 w3 w4", " w5 w6"), 0),
-            Instance("loglikelihood", {}, ("w1 w2 w3 w4 w9 w8", " w5"), 1),
+            request("loglikelihood", ("w1 w2 w3 w4", " w5 w6"), 0),
+            request("loglikelihood", ("w1 w2 w3 w4 w9 w8", " w5"), 1),
         ],
         disable_tqdm=True,
     )

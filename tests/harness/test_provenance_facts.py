@@ -28,6 +28,7 @@ from lm_eval_lora_boundary.harness.provenance.facts import (
 )
 from lm_eval_lora_boundary.harness.provenance.folder import compared, template_of, trained
 from lm_eval_lora_boundary.harness.provenance.in_use import in_use, stops, weight_bits
+from lm_eval_lora_boundary.upstream.lm_eval import request
 
 CHAT = "{% for m in messages %}w4 {{ m.content }} {% endfor %}w5"
 
@@ -205,7 +206,7 @@ def test_a_local_model_has_the_names_in_its_config(tmp_path: Path) -> None:
 
 
 def generation(**arguments: Any) -> Instance:
-    return Instance("generate_until", {}, ("w5", arguments), 0)
+    return request("generate_until", ("w5", arguments), 0)
 
 
 def test_what_ends_responses() -> None:
@@ -243,7 +244,7 @@ def test_the_tokens_that_are_read_first(
     tiny: Any, kind: Any, arguments: Any, expected: list[int]
 ) -> None:
     lm = make(*tiny(), max_length=128)
-    lm.see([Instance(kind, {}, arguments, 0)])
+    lm.see([request(kind, arguments, 0)])
     (text,) = [note["text"] for note in lm.notes if note["kind"] == "prompt"]
     shown = [int(part.split()[0]) for part in text.partition(" with ")[2].split(", ")]
     assert shown == expected

@@ -1,12 +1,23 @@
-"""Each note, and the cases in which it stays silent."""
+"""Notes about the base model, its revision and precision, and when they stay silent."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from provenance_made import (
+    AWQ,
+    BASE,
+    COMMIT,
+    OTHER_COMMIT,
+    OURS,
+    PACKED,
+    STOPS,
+    TRAINED,
+    USED,
+    made,
+)
 
 from lm_eval_lora_boundary.harness.provenance.facts import (
     COMMANDS,
@@ -14,52 +25,16 @@ from lm_eval_lora_boundary.harness.provenance.facts import (
     Asked,
     InUse,
     OwnTokenizer,
-    Stops,
     Template,
     Token,
     Trained,
 )
 from lm_eval_lora_boundary.harness.provenance.notes import KINDS, Found, notes, same_as_base
 
-BASE = "Qwen/Qwen2.5-7B"
-PACKED = "unsloth/Qwen2.5-7B-bnb-4bit"
-AWQ = "Qwen/Qwen2.5-7B-AWQ"
-COMMIT, OTHER_COMMIT = "0123456789abcdef" * 2 + "01234567", "f" * 40
-OURS, THEIRS = Template("ours", "<s>user Hello"), Template("theirs", "<s>[INST] Hello")
-END, OTHER_END = Token(2, "</s>"), Token(7, "<|im_end|>")
-STOPS = Stops((END,), ("\n\n", "</s>"))
-TRAINED = Trained("ADAPTER", base=BASE)
-USED = InUse(base=BASE, revision="main", bits=16, precision="bfloat16", bos=1)
-
-
-def made(
-    kind: str,
-    *,
-    trained: dict[str, Any] | None = None,
-    used: dict[str, Any] | None = None,
-    asked: dict[str, Any] | None = None,
-    spelling: Any = LM_EVAL,
-) -> str | None:
-    """Return the text of a note of this kind, or None."""
-    made = notes(
-        Found(
-            replace(TRAINED, **(trained or {})),
-            replace(USED, **(used or {})),
-            replace(Asked(), **(asked or {})),
-            spelling,
-        )
-    )
-    texts = {note["kind"]: note["text"] for note in made}
-    assert texts.keys() <= KINDS.keys()
-    return texts.get(kind)
-
 
 def test_an_evaluation_as_in_training_has_no_notes() -> None:
     assert notes(Found(TRAINED, USED, Asked(), LM_EVAL)) == []
     assert notes(Found(Trained("ADAPTER"), InUse(), Asked(), LM_EVAL)) == []  # nothing is known
-
-
-# --- base model and revision
 
 
 def test_another_base_model() -> None:
@@ -120,9 +95,6 @@ def test_one_note_is_enough_for_another_model_at_another_revision() -> None:
     assert made("revision", trained=trained, used=used) is None
 
 
-# --- precision
-
-
 @pytest.mark.parametrize(
     ("named", "loaded", "bits", "remedy"),
     [
@@ -156,158 +128,6 @@ def test_another_precision(named: str, loaded: str, bits: int, remedy: str) -> N
 )
 def test_silent_about_the_precision(named: Any, loaded: str, bits: Any) -> None:
     assert made("bits", trained={"base": named}, used={"base": loaded, "bits": bits}) is None
-
-
-# --- tokenizer
-
-
-@pytest.mark.parametrize(
-    ("own", "what"),
-    [
-        ({"missing": ("<a>", "<b>")}, 'has tokens that the one in use lacks ("<a>", "<b>")'),
-        ({"missing": tuple("abcdef")}, '("a", "b", "c", "d" and 2 more)'),
-        ({"moved": ("\n",)}, 'gives other ids than the one in use to some tokens ("\\n")'),
-        ({"splits_differ": True}, "splits a text into other tokens than the one in use"),
-    ],
-)
-def test_another_tokenizer(own: dict[str, Any], what: str) -> None:
-    text = made("tokenizer", trained={"tokenizer": OwnTokenizer(**own)})
-    assert text is not None and what in text
-    assert text.endswith("to use it, add tokenizer=ADAPTER to --model_args")
-
-
-@pytest.mark.parametrize("own", [None, OwnTokenizer(), OwnTokenizer(eos=OTHER_END)])
-def test_silent_about_the_tokenizer(own: Any) -> None:
-    assert made("tokenizer", trained={"tokenizer": own}) is None
-
-
-# --- chat template
-
-
-@pytest.mark.parametrize(
-    ("trained", "used", "chat", "what", "remedy"),
-    [
-        ({"chat": False}, OURS, True, "trained without", "leave out --apply-chat-template"),
-        ({"chat": True}, None, False, "trained with", "add --apply-chat-template"),
-        ({}, OURS, False, "the base model's tokenizer has", "add --apply-chat-template"),
-        ({"template": OURS}, OURS, False, "the adapter's tokenizer", "add --apply-chat-template"),
-        ({"template": OURS}, None, False, "the adapter's", "template, and tokenizer=ADAPTER to"),
-        ({"template": THEIRS}, OURS, False, "the adapter's", "template, and tokenizer=ADAPTER to"),
-        ({"template": THEIRS}, OURS, True, '"<s>[INST] Hello" where', "tokenizer=ADAPTER to"),
-    ],
-)
-def test_another_chat_template(
-    trained: dict[str, Any], used: Any, chat: bool, what: str, remedy: str
-) -> None:
-    asked = {"chat": chat}
-    text = made(
-        "chat_template", trained=trained, used={"template": used}, asked=asked, spelling=COMMANDS
-    )
-    assert text is not None and what in text and remedy in text
-
-
-@pytest.mark.parametrize(
-    ("trained", "used", "chat"),
-    [
-        ({}, None, False),
-        ({}, None, True),  # lm-eval says so itself
-        ({}, OURS, True),
-        ({"chat": True}, OURS, True),
-        ({"chat": False}, OURS, False),
-        ({"chat": False, "template": THEIRS}, OURS, False),
-        ({"template": OURS}, OURS, True),
-        ({"template": THEIRS}, None, True),
-        ({"template": Template("written differently", OURS.rendered)}, OURS, True),
-        ({"template": Template("cannot be rendered")}, OURS, True),
-        ({"template": THEIRS}, Template("cannot be rendered"), True),
-    ],
-)
-def test_silent_about_the_chat_template(trained: dict[str, Any], used: Any, chat: bool) -> None:
-    asked = {"chat": chat}
-    assert made("chat_template", trained=trained, used={"template": used}, asked=asked) is None
-
-
-def test_the_difference_of_templates_is_shown_where_it_begins() -> None:
-    common = "x" * 100
-    trained = {"template": Template("a", f"{common}\n<end>{common}")}
-    used = {"template": Template("b", f"{common}{common}")}
-    text = made("chat_template", trained=trained, used=used, asked={"chat": True})
-    assert text is not None and json.dumps("x" * 30 + "\n<end>" + "x" * 24) in text
-    # one is the beginning of the other
-    used = {"template": Template("b", common)}
-    assert made("chat_template", trained=trained, used=used, asked={"chat": True})
-
-
-# --- what ends responses
-
-
-@pytest.mark.parametrize(
-    ("trained", "what", "remedy"),
-    [
-        (
-            {"ending": OTHER_END},
-            'trained to end with 7 "<|im_end|>", which does not end them',
-            'them: add "<|im_end|>" to until (--gen_kwargs)',
-        ),
-        (
-            {"tokenizer": OwnTokenizer(eos=Token(None, "<|im_end|>"))},
-            'own tokenizer ends texts with "<|im_end|>", which does not end them',
-            'add tokenizer=ADAPTER to --model_args, or "<|im_end|>" to until',
-        ),
-    ],
-)
-def test_another_ending(trained: dict[str, Any], what: str, remedy: str) -> None:
-    text = made("ending", trained=trained, asked={"stops": [STOPS]})
-    assert text is not None and text.startswith('responses end at 2 "</s>" or "\\n\\n"; ')
-    assert what in text and remedy in text
-    ends = Stops((), ("<|im_end|>",))  # another task, whose responses do end there
-    assert made("ending", trained=trained, asked={"stops": [ends, STOPS]}) == text
-
-
-@pytest.mark.parametrize(
-    ("trained", "stops"),
-    [
-        ({}, [STOPS]),  # nothing is known about the training
-        ({"tokenizer": OwnTokenizer()}, [STOPS]),  # its tokenizer has no such token
-        ({"ending": OTHER_END}, []),  # nothing is generated, or the model's tokens are not known
-        ({"ending": END}, [STOPS]),
-        ({"ending": OTHER_END}, [Stops((END, OTHER_END), ())]),
-        ({"ending": OTHER_END}, [Stops((END,), ("<|im_end|>",))]),
-        ({"ending": OTHER_END}, [Stops((), ("<|im",))]),
-        ({"ending": OTHER_END}, [Stops((), ("",))]),
-        ({"tokenizer": OwnTokenizer(eos=OTHER_END)}, [Stops((END, OTHER_END), ())]),
-        ({"tokenizer": OwnTokenizer(eos=Token(None, "<x>"))}, [Stops((END,), ("<x>",))]),
-        # training.json knows better than the tokenizer
-        ({"ending": END, "tokenizer": OwnTokenizer(eos=OTHER_END)}, [STOPS]),
-    ],
-)
-def test_silent_about_the_ending(trained: dict[str, Any], stops: Any) -> None:
-    assert made("ending", trained=trained, asked={"stops": stops}) is None
-
-
-# --- the first prompt
-
-
-def test_the_first_prompt_is_shown() -> None:
-    start = (Token(1, "<s>"), Token(306, "I"), Token(13, "\n"), Token(9, '"'))
-    assert made("prompt", asked={"start": start}) == (
-        'the first prompt begins with 1 "<s>", 306 "I", 13 "\\n", 9 "\\""'
-    )
-    assert made("two_bos", asked={"start": start}) is None
-    assert made("prompt") is None
-
-
-def test_two_bos() -> None:
-    bos, word = Token(1, "<s>"), Token(306, "I")
-    text = made("two_bos", asked={"start": (bos, bos, word)})
-    assert text is not None and 'two BOS tokens (1 "<s>")' in text
-    assert "add_bos_token=False" in text
-    for start in ((word, word, bos), (bos, word, bos), (bos,), ()):
-        assert made("two_bos", asked={"start": start}) is None
-    assert made("two_bos", used={"bos": None}, asked={"start": (bos, bos)}) is None
-
-
-# --- all of them
 
 
 def test_a_task_without_any_effect_is_named() -> None:

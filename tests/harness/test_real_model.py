@@ -20,6 +20,7 @@ from peft.tuners.lora import LoraLayer
 from lm_eval_lora_boundary import LoraBoundaryLM
 from lm_eval_lora_boundary.errors import LoraBoundaryError
 from lm_eval_lora_boundary.sweeps import demo
+from lm_eval_lora_boundary.upstream.lm_eval import request
 
 try:
     MODEL = demo.embedded_model()
@@ -78,8 +79,8 @@ def test_equals_peft_used_directly(
     answers = ours.generate_until(requests, disable_tqdm=True)
     assert answers == theirs.generate_until(requests, disable_tqdm=True)
     scored = [
-        Instance("loglikelihood", {}, (request.args[0], f" {answer}"), i)
-        for i, request in enumerate(requests)
+        request("loglikelihood", (each.args[0], f" {answer}"), i)
+        for i, each in enumerate(requests)
         for answer in ("Paris", "the town of Rome")
     ]
     values = zip(ours.loglikelihood(scored), theirs.loglikelihood(scored), strict=True)

@@ -11,7 +11,6 @@ from typing import Any
 
 import peft
 import torch
-from lm_eval.api.instance import Instance
 from model_helpers import requests
 from support_by_hand import (
     CONTEXT,
@@ -36,6 +35,7 @@ from lm_eval_lora_boundary.sweeps.store import AnswerStore
 from lm_eval_lora_boundary.traces.gold import Gold
 from lm_eval_lora_boundary.traces.lm import TraceLM
 from lm_eval_lora_boundary.traces.reader import Reader
+from lm_eval_lora_boundary.upstream.lm_eval import request
 
 MIDDLE, TOP = 1, LAYERS - 1
 EVERY = range(-1, LAYERS)
@@ -120,8 +120,8 @@ class Row:
         assert torch.equal(lm._model_call(TOKENS), logits(expected))
         first, *rest = CONTEXT
         words = " ".join(f"w{token - 4}" for token in rest)
-        request = Instance("loglikelihood", {}, (f"w{first - 4}", f" {words}"), 0)
-        ((ours, _),) = lm.loglikelihood([request], disable_tqdm=True)
+        asked = request("loglikelihood", (f"w{first - 4}", f" {words}"), 0)
+        ((ours, _),) = lm.loglikelihood([asked], disable_tqdm=True)
         assert ours == float(log_probabilities(expected, [first], rest).sum())
         return EXACT
 

@@ -74,6 +74,7 @@ FAMILIES = (
     Family("Gemma 3, with images", "gemma3"),
     Family("GLM-4", "glm4"),
     Family("GPT-2", "gpt2"),
+    Family("GPT-BigCode", "gpt_bigcode"),
     Family("GPT-J", "gptj"),
     Family("GPT-Neo", "gpt_neo"),
     Family("GPT-NeoX", "gpt_neox"),

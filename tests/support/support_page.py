@@ -12,11 +12,12 @@ from support_cells import COLUMNS
 from support_families import FAMILIES
 from support_kinds import KINDS
 from support_others import OTHERS, REFUSED
+from support_quantized import QUANTIZED
 
 REPOSITORY = Path(__file__).parents[2]
 PAGE = REPOSITORY / "docs" / "support.md"
 PINNED = ("torch", "transformers", "peft", "lm-eval")
-ROWS = (*FAMILIES, *KINDS, *OTHERS)
+ROWS = (*FAMILIES, *KINDS, *OTHERS, *QUANTIZED)
 TEXT = Template((Path(__file__).parent / "page.md").read_text(encoding="utf-8"))
 
 
@@ -45,6 +46,7 @@ def page(rows: Mapping[str, str]) -> str:
     families = [rows[each.title] for each in FAMILIES if each.title in rows]
     kinds = [rows[each.title] for each in KINDS if each.title in rows]
     others = [rows[each.title] for each in OTHERS if each.title in rows]
+    quantized = [rows[each.title] for each in QUANTIZED if each.title in rows]
     return TEXT.substitute(
         versions=", ".join(pinned_versions()),
         families=table("family", "LoRA on", families),
@@ -53,6 +55,8 @@ def page(rows: Mapping[str, str]) -> str:
         kind_counts=counts(kinds, "kinds"),
         others=table("kind", "config", others),
         other_counts=counts(others, "kinds"),
+        quantized=table("backend", "config", quantized),
+        quantized_counts=counts(quantized, "backends"),
         refused="\n".join(f"- {name}: {why}." for name, why in sorted(REFUSED.items())),
     )
 

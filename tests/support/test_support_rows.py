@@ -9,6 +9,7 @@ from support_families import Family
 from support_kinds import Kind
 from support_others import Other
 from support_page import ROWS, line, lines
+from support_quantized import Quantized
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
 
@@ -27,13 +28,21 @@ ALWAYS = {
 
 def rows() -> list[object]:
     assert {each.title for each in ROWS} >= ALWAYS
-    return [
-        pytest.param(each, id=each.title, marks=() if each.title in ALWAYS else pytest.mark.slow)
-        for each in ROWS
-    ]
+    return [pytest.param(each, id=each.title, marks=marks(each)) for each in ROWS]
+
+
+def marks(row: Family | Kind | Other | Quantized) -> tuple[pytest.MarkDecorator, ...]:
+    if isinstance(row, Quantized):
+        package = row.backend.package
+        reason = f"pip install {package} -c constraints.txt"
+        return (
+            pytest.mark.skipif(not row.backend.installed, reason=reason),
+            pytest.mark.filterwarnings("ignore"),  # the backends' own
+        )
+    return () if row.title in ALWAYS else (pytest.mark.slow,)
 
 
 @pytest.mark.parametrize("row", rows())
-def test_a_row(row: Family | Kind | Other, tmp_path: Path) -> None:
+def test_a_row(row: Family | Kind | Other | Quantized, tmp_path: Path) -> None:
     computed = line(row.title, row.about, row.cells(tmp_path))
     assert computed == lines()[row.title], "run python tests/support/write.py"

@@ -1,7 +1,7 @@
 """Write ``docs/support.md``: ``python tests/support/write.py`` computes all rows.
 
 With titles of rows (``python tests/support/write.py Llama "GPT-2"``), it computes these, and keeps
-the others as they are in the page.
+the others as they are in the page. It also keeps rows whose backend is not installed.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ logging.disable(logging.WARNING)
 
 import transformers  # noqa: E402
 from support_page import PAGE, ROWS, line, lines, page  # noqa: E402
+from support_quantized import Quantized  # noqa: E402
 
 
 def main(titles: list[str]) -> None:
@@ -30,6 +31,9 @@ def main(titles: list[str]) -> None:
     rows = lines()
     for each in ROWS:
         if titles and each.title not in titles:
+            continue
+        if isinstance(each, Quantized) and not each.backend.installed:
+            print(f"{each.title}: stays, since {each.backend.package} is not installed")
             continue
         with tempfile.TemporaryDirectory() as folder:
             rows[each.title] = line(each.title, each.about, each.cells(Path(folder)))

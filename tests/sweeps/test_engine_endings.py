@@ -18,6 +18,7 @@ from tiny_models import LAYERS, save_adapter, tiny_model
 
 from lm_eval_lora_boundary.errors import ModelError, TaskError
 from lm_eval_lora_boundary.sweeps.store import AnswerStore
+from lm_eval_lora_boundary.upstream.lm_eval import request
 from lm_eval_lora_boundary.vllm.engine import Vllm
 
 HALF_EOS = "/s"
@@ -61,7 +62,7 @@ def spelling(
 
 def instances(arguments: dict[str, Any]) -> list[Instance]:
     texts = ("ab", "a b a", "qq", "b/s a", "sab ab", "  b")
-    return [Instance("generate_until", {}, (text, arguments), i) for i, text in enumerate(texts)]
+    return [request("generate_until", (text, arguments), i) for i, text in enumerate(texts)]
 
 
 def answers(lm: Any, arguments: dict[str, Any]) -> list[str]:

@@ -16,6 +16,7 @@ from tiny_models import ARCHITECTURES, LAYERS, OTHERS, save_adapter, tiny_model,
 
 from lm_eval_lora_boundary.errors import LoraBoundaryError, ModelError
 from lm_eval_lora_boundary.sweeps.store import AnswerStore
+from lm_eval_lora_boundary.upstream.lm_eval import request
 
 KINDS = ("generate_until", "loglikelihood", "loglikelihood_rolling")
 EVERY = list(range(-1, LAYERS))
@@ -136,6 +137,12 @@ def test_adapters_that_cannot_fork_are_toggled(
         answering(base, adapter, store, cuts=EVERY, engine="fork")
 
 
+def test_a_variant_that_computes_as_lora_forks(tiny: Tiny, store: AnswerStore) -> None:
+    base, adapter = tiny(init_lora_weights="mica")
+    sweep = answering(base, adapter, store, cuts=[*EVERY, "0+3@0.5"], engine="fork")
+    check(sweep, base, adapter, requests("generate_until"))
+
+
 def test_expert_adapters_fork(tiny: Tiny, store: AnswerStore) -> None:
     base, adapter = tiny("mixtral")
     sweep = answering(base, adapter, store, cuts=EVERY, engine="fork")
@@ -151,10 +158,7 @@ def test_rank_and_alpha_patterns_and_rslora_fork(tiny: Tiny, store: AnswerStore)
 def generations(arguments: dict[str, Any], count: int = 3) -> list[Instance]:
     text = "w5 w6 w7 w8 w9 w10 w11 w12"
     return [
-        Instance(
-            "generate_until", {}, (f"{text} w{i} w{2 * i}", arguments), i, metadata=("t", i, 1)
-        )
-        for i in range(count)
+        request("generate_until", (f"{text} w{i} w{2 * i}", arguments), i) for i in range(count)
     ]
 
 
@@ -211,7 +215,7 @@ def test_shared_prompts_and_long_ones(tiny: Tiny, store: AnswerStore) -> None:
     words = [f"w{i % 60}" for i in range(200)]
     arguments = {"until": ["w3 w4"], "max_gen_toks": 9}
     texts = [" ".join(words[:n]) for n in (20, 20, 31, 24, 200, 150)]
-    work = [Instance("generate_until", {}, (text, arguments), i) for i, text in enumerate(texts)]
+    work = [request("generate_until", (text, arguments), i) for i, text in enumerate(texts)]
     sweep = answering(base, adapter, store, cuts=EVERY, engine="fork")
     check(sweep, base, adapter, work)
     check(sweep, base, adapter, work[:4])
@@ -231,9 +235,7 @@ def test_sliding_windows(architecture: str, store: AnswerStore, tmp_path: Path) 
     # equal lengths, because padding changes transformers' own window from batch to batch
     arguments = {"until": [], "max_gen_toks": 12}
     work = [
-        Instance(
-            "generate_until", {}, (" ".join(f"w{(i + j) % 50}" for j in range(9)), arguments), i
-        )
+        request("generate_until", (" ".join(f"w{(i + j) % 50}" for j in range(9)), arguments), i)
         for i in range(4)
     ]
     check(sweep, tmp_path / "base", adapter, work, **same)

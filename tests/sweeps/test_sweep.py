@@ -1,13 +1,9 @@
-"""Whole sweeps: lm-eval's numbers and files, and what is refused."""
+"""Whole sweeps: lm-eval's numbers and files."""
 
 from __future__ import annotations
 
 import json
-import os
-import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,11 +18,7 @@ from lm_eval_lora_boundary import LoraBoundaryLM
 from lm_eval_lora_boundary.errors import (
     AdapterError,
     BoundaryError,
-    LoraBoundaryError,
-    ModelError,
-    TaskError,
 )
-from lm_eval_lora_boundary.sweeps.store import AnswerStore
 
 Tiny = Callable[..., tuple[Path, Path]]
 TASKS = "tiny_words,tiny_choices,tiny_last_word,tiny_text"
@@ -135,60 +127,6 @@ def test_a_base_model_without_rows_for_some_tokens_is_not_confirmed(
     assert [row["boundary"] for row in test["boundaries"]] == [LAYERS - 1]
 
 
-@pytest.mark.parametrize(
-    ("settings", "error", "message"),
-    [
-        ({"tasks": "tiny_wrods"}, TaskError, "is unknown; did you mean tiny_words"),
-        (
-            {"metric": "f2"},
-            TaskError,
-            "metric=f2 is not a metric of tiny_words; expected one of exact_",
-        ),
-        (
-            {"metric": "exact_match,loose"},
-            TaskError,
-            "tiny_words has no filter loose; expected one of exact_match,none",
-        ),
-        ({"metric": ",loose"}, TaskError, "has no filter loose; expected one of exact_match,none"),
-        ({"num_fewshot": 400}, TaskError, "num_fewshot=400, but there are only 4 examples"),
-        ({"boundaries": "0-9"}, BoundaryError, "not within -1 to 3"),
-        (
-            {"split": "dev"},
-            LoraBoundaryError,
-            "split='dev' cannot be used; expected val",
-        ),
-        ({"limit": -3}, LoraBoundaryError, "limit=-3 cannot be used; expected"),
-        ({"limit": 2.5}, LoraBoundaryError, "limit=2.5 cannot be used; expected"),
-        (
-            {"batch_size": 0},
-            LoraBoundaryError,
-            "batch_size=0 cannot be used; expected at",
-        ),
-        ({"engine": "spoon"}, LoraBoundaryError, "engine='spoon' cannot be used; expected auto"),
-        ({"model_args": "boundary=3"}, ModelError, "model_args sets boundary"),
-        ({"apply_chat_template": True}, ModelError, "has no chat template"),
-        ({"peft": "org/none", "save": True}, AdapterError, "--save needs an adapter in a local"),
-        ({"tasks": TASKS, "save": True}, TaskError, "--save takes one task"),
-        ({"tasks": TASKS, "race": True}, TaskError, "--race takes one task"),
-        ({"include_path": "/nowhere"}, TaskError, "include_path=/nowhere is not a folder"),
-        ({"gen_kwargs": "max_gen_toks=999"}, TaskError, "max_gen_toks=999 leaves no room"),
-        ({"gen_kwargs": "num_beam=2"}, TaskError, "argument num_beam is unknown; did you mean num"),
-        ({"tasks": "tiny_unsafe"}, TaskError, "runs code that the model wrote; give --confirm-run"),
-    ],
-    ids=str,
-)
-@pytest.mark.usefixtures("fast_tasks")
-def test_mistakes(
-    settings: Any, error: Any, message: str, run: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    answered = []
-    monkeypatch.setattr(AnswerStore, "put", lambda *given: answered.append(given))
-    with pytest.raises(error, match=message) as caught:
-        run(**settings)
-    assert "\n" not in str(caught.value)
-    assert not answered
-
-
 def test_confirmed_unsafe_code_runs_and_groups_are_reported(run: Any) -> None:
     found = run("tiny_unsafe,tiny_group", confirm_run_unsafe_code=True, boundaries=[-1, 3])
     assert found["tasks"].keys() == {"tiny_unsafe", "tiny_words", "tiny_choices"}
@@ -196,70 +134,6 @@ def test_confirmed_unsafe_code_runs_and_groups_are_reported(run: Any) -> None:
     assert [row["boundary"] for row in rows] == [-1, 3]
     choices = [row["metrics"]["acc,none"] for row in found["tasks"]["tiny_choices"]["boundaries"]]
     assert [row["metrics"]["acc,none"] for row in rows] == choices
-
-
-def test_an_error_on_the_command_line_is_one_line(tiny: Tiny, tmp_path: Path) -> None:
-    base, adapter = map(str, tiny())
-    command = [sys.executable, "-W", "ignore", "-m", "lm_eval_lora_boundary", "sweep"]
-    command += ["--pretrained", base, "--peft", adapter, "--tasks", "nothing_like_it"]
-    done = subprocess.run(
-        [*command, "--output", str(tmp_path / "out")], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].startswith("lora-boundary: error: task nothing_like_it")
-    assert "Traceback" not in done.stderr
-
-
-def test_dry_run_prints_the_plan_and_writes_nothing(
-    tiny: Tiny, task_folder: Path, tmp_path: Path
-) -> None:
-    base, adapter = map(str, tiny())
-    command = [sys.executable, "-W", "ignore", "-m", "lm_eval_lora_boundary", "sweep"]
-    command += ["--pretrained", base, "--peft", adapter, "--tasks", "tiny_words,tiny_choices"]
-    command += ["--include-path", str(task_folder), "--output", str(tmp_path / "out")]
-    command += ["--split", "test", "--race", "--candidates", "trace"]
-    done = subprocess.run(
-        [*command, "--dry-run", "--device", "cpu", "--batch-size", "10"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert "5 cuts of 4 layers, engine fork" in done.stdout
-    assert "tiny_words: 9 requests × 5 cuts" in done.stdout
-    assert "tiny_choices: 27 requests × 5 cuts" in done.stdout
-    assert "writes at most 450 tokens" in done.stdout
-    assert done.stdout.startswith("first traces the gold answers, and then scores only")
-    assert "a race drops some of the cuts on the way" in done.stdout
-    passes = re.findall(
-        r"reads ([\d,]+) tokens(?:.*\n)+?.*through a layer at most ([\d,]+)", done.stdout
-    )
-    read, passed = (int(number.replace(",", "")) for number in passes[0])
-    assert passed == read * 14 + 450 * 4  # 2 + 3 + 4 + 5 rows; written under each
-    assert "in 14 layer passes each, 0.70 of the 20 of 5 runs" in done.stdout
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_piped_sweep_prints_its_tables_and_nothing_else(
-    tiny: Tiny, task_folder: Path, tmp_path: Path
-) -> None:
-    base, adapter = map(str, tiny())
-    command = [sys.executable, "-W", "ignore", "-m", "lm_eval_lora_boundary", "sweep"]
-    command += ["--pretrained", base, "--peft", adapter, "--tasks", "tiny_words"]
-    command += ["--include-path", str(task_folder), "--output", str(tmp_path / "out")]
-    environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "TQDM_DISABLE")}
-    done = subprocess.run(
-        [*command, "--boundaries", "1", "--device", "cpu", "--limit", "4"],
-        capture_output=True,
-        text=True,
-        check=True,
-        env=environment,
-    )
-    assert "it/s" not in done.stderr and "bootstrapping" not in done.stderr
-    assert "bootstrapping" not in done.stdout
-    lines = done.stdout.splitlines()
-    (row,) = [line for line in lines if line.startswith("│") and "-1" in line.split("│")[1]][:1]
-    assert row.count("│") == 6 + 1  # boundary, metric, three statistics, bleu: in one line
-    assert lines[-1] == str(tmp_path / "out/report.html")
 
 
 def test_auto_reads_what_save_writes(run: Any, tiny: Tiny, tmp_path: Path) -> None:

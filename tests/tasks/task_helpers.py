@@ -12,6 +12,8 @@ import pytest
 from lm_eval.api.model import LM
 from lm_eval.tasks import TaskManager
 
+from lm_eval_lora_boundary.upstream.lm_eval import load_data
+
 ROOT = Path(__file__).resolve().parents[2]
 TASKS = ROOT / "tasks"
 SHARED = ROOT.parent / "shared"
@@ -62,11 +64,14 @@ def task_manager(*more_paths):
 
 
 def load_task(name: str):
-    return task_manager().load(name)["tasks"][name]
+    task = task_manager().load(name)["tasks"][name]
+    load_data([task])
+    return task
 
 
 def evaluate(model, *names, **options):
-    """Return lm-eval's results of bundled tasks."""
+    """Return lm-eval's results of bundled tasks; its standard errors take few draws."""
+    options = {"bootstrap_iters": 100} | options
     return lm_eval.simple_evaluate(
         model=model, tasks=list(names), task_manager=task_manager(), **options
     )

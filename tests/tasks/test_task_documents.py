@@ -7,12 +7,12 @@ from itertools import accumulate, chain
 
 import lm_eval
 import pytest
-from lm_eval.evaluator_utils import get_sample_size
 from sacrebleu.dataset import DATASETS
 from task_data import wmt_documents, wmt_file, write_xml
 from task_helpers import ScriptedLM, needs_official, task_manager
 
 from lm_eval_lora_boundary.harness.tasks import LoadedTasks
+from lm_eval_lora_boundary.upstream.lm_eval import sample_size
 
 PAIRS = sorted(DATASETS["wmt23"].langpairs)
 
@@ -24,7 +24,7 @@ def load(*names, split="test", **options):
 def rows(langpair, *, split="test", **options):
     """Return the document id and source of each row that is evaluated."""
     (task,) = load(f"lora_boundary_wmt23_{langpair}", split=split, **options).tasks.values()
-    docs = task.doc_iterator(limit=get_sample_size(task, options.get("limit")))  # as lm-eval does
+    docs = task.doc_iterator(limit=sample_size(task, options.get("limit")))  # as lm-eval does
     return [(doc["docid"], doc["source"]) for _, doc in docs]
 
 

@@ -1,45 +1,32 @@
-"""Whole traces: lm-eval's prompts, gold answers, files, and what is refused."""
+"""Traces of tiny models, against lm-eval's own scores."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from lm_eval.api.instance import Instance
 from lm_eval.tasks import TaskManager
 from model_helpers import make
 from tiny_models import ARCHITECTURES, LAYERS
-from tiny_tasks import SPLITS, made_row, words, write_rows
+from tiny_tasks import made_row
+from trace_helpers import DOCUMENTS, Run, Tiny, lines
 from typer.testing import CliRunner
 
 from lm_eval_lora_boundary import LoraBoundaryLM
 from lm_eval_lora_boundary.cli import trace as command
 from lm_eval_lora_boundary.errors import (
-    AdapterError,
-    BoundaryError,
-    LoraBoundaryError,
     ModelError,
-    OutputError,
-    TaskError,
 )
 from lm_eval_lora_boundary.traces.api import trace
 from lm_eval_lora_boundary.traces.lm import TraceLM
 from lm_eval_lora_boundary.traces.reader import Reader
+from lm_eval_lora_boundary.upstream.lm_eval import request
 
-Tiny = Callable[..., tuple[Path, Path]]
-Run = Callable[..., dict[str, Any]]
-DOCUMENTS, _ = SPLITS["validation"]
 TASKS = ["tiny_words", "tiny_prefix", "tiny_mutual", "tiny_contexts", "tiny_last_word"]
-
-
-def lines(folder: Path, task: str) -> list[dict[str, Any]]:
-    text = (folder / f"trace_documents_{task}.jsonl").read_text()
-    return [json.loads(line) for line in text.splitlines()]
 
 
 def gold_texts(task: str, num_fewshot: int) -> list[tuple[str, str]]:
@@ -77,8 +64,7 @@ def test_the_last_layer_agrees_with_lm_evals_scores(
     documents = lines(tmp_path / "out", task)
     assert [document["doc_id"] for document in documents] == list(range(DOCUMENTS))
     requests = [
-        Instance(request_type="loglikelihood", doc={}, arguments=pair, idx=i)
-        for i, pair in enumerate(gold_texts(task, num_fewshot))
+        request("loglikelihood", pair, i) for i, pair in enumerate(gold_texts(task, num_fewshot))
     ]
     for cut, label in (
         ({"boundary": LAYERS - 1}, "full"),
@@ -88,21 +74,11 @@ def test_the_last_layer_agrees_with_lm_evals_scores(
     ):
         lm = make(*tiny(), LoraBoundaryLM, **cut)
         scores = lm.loglikelihood(requests, disable_tqdm=True)
-        for document, request, (score, greedy) in zip(documents, requests, scores, strict=True):
+        for document, asked, (score, greedy) in zip(documents, requests, scores, strict=True):
             model = document["models"][label]
-            assert document["tokens"] == request.args[1].split()
+            assert document["tokens"] == asked.args[1].split()
             assert sum(model["logprob"][-1]) == pytest.approx(score, abs=2e-4)
             assert (set(model["rank"][-1]) == {0}) == greedy
-
-
-@pytest.mark.parametrize("option", ["gen_kwargs", "confirm_run_unsafe_code"])
-def test_options_that_could_have_no_effect_are_unknown(
-    option: str, tiny: Tiny, tmp_path: Path
-) -> None:
-    """A trace generates nothing."""
-    base, adapter = map(str, tiny())
-    with pytest.raises(TypeError, match=option):
-        trace(base, adapter, "tiny_words", tmp_path / "out", **{option: "do_sample=True"})
 
 
 def test_settings_are_recorded_sorted_by_name(run: Run) -> None:
@@ -221,54 +197,6 @@ def test_chat_and_system_message_reach_the_model(
     assert seen[-1] == f"{shot}w30 w1 w2 {question} w31 | {answer}"
 
 
-def test_documents_that_cannot_be_traced_are_counted(
-    run: Run, task_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    rows = [
-        {"question": words(4, 0), "answer": words(3, 0), "gold": 0},
-        {"question": words(4, 1), "answer": "", "gold": 1},
-        {"question": words(4, 2), "answer": words(129, 0), "gold": 7},
-        {"question": words(300, 3), "answer": words(2, 0), "gold": 2},
-        # with one token of the prompt it fits into 128, since the last token is never an input
-        {"question": words(4, 4), "answer": words(128, 0), "gold": 0},
-    ]
-    folder = tmp_path / "tasks"
-    folder.mkdir()
-    write_rows(folder / "rows.jsonl", rows)
-    for name in ("words", "choices", "last_word"):
-        text = (task_folder / f"{name}.yaml").read_text()
-        (folder / f"{name}.yaml").write_text(
-            text.replace(f"{task_folder}/validation.jsonl", f"{folder}/rows.jsonl")
-        )
-    names = ["tiny_words", "tiny_choices", "tiny_last_word"]
-    found = run(names, include_path=str(folder))
-    kept = {}
-    for name in names:
-        entry = found["tasks"][name]
-        kept[name] = [document["doc_id"] for document in lines(tmp_path / "out", name)]
-        assert entry["documents"] == len(kept[name])
-        assert entry["documents"] + sum(entry["skipped"].values()) == len(rows)
-        assert entry["truncated_prompts"] == (1 if name == "tiny_choices" else 2)
-    assert kept == {
-        "tiny_words": [0, 3, 4],
-        "tiny_choices": [0, 1, 3, 4],
-        "tiny_last_word": [0, 3, 4],
-    }
-    assert found["tasks"]["tiny_words"]["skipped"] == {
-        "empty gold": 1,
-        "gold longer than the context": 1,
-    }
-    assert found["tasks"]["tiny_choices"]["skipped"]["empty gold"] == 1  # no such choice
-    assert "tiny_words: left out 1 with empty gold, 1 with gold longer" in caplog.text
-    assert "2 prompts are longer than max_length=128" in caplog.text
-
-
-def test_one_document_has_no_candidate(run: Run) -> None:
-    entry = run("tiny_words", limit=1)["tasks"]["tiny_words"]
-    assert [entry[f"candidate{end}"] for end in ("", "_low", "_high")] == [None] * 3
-    assert "one document" in entry["verdict"]
-
-
 def test_plots_show_the_requested_document_and_are_the_same_every_time(
     run: Run, tmp_path: Path
 ) -> None:
@@ -301,41 +229,6 @@ def test_a_loaded_model_gives_the_same_as_its_folder(
         batch_size=3,
     )
     assert found["tasks"] == expected["tasks"]
-
-
-@pytest.mark.parametrize(
-    ("settings", "error", "message"),
-    [
-        ({"tasks": "tiny_text"}, TaskError, "perplexity"),
-        ({"tasks": "tiny_silent"}, TaskError, "6 with empty gold"),
-        ({"tasks": "tiny_wrods"}, TaskError, "did you mean"),
-        ({"boundaries": "1,9"}, BoundaryError, "9"),
-        ({"document": 99}, TaskError, "document=99 is not among the 6"),
-        ({"document": -1}, LoraBoundaryError, "document=-1"),
-        ({"batch_size": 0}, LoraBoundaryError, "batch_size=0"),
-        ({"limit": -3}, LoraBoundaryError, "limit=-3"),
-        ({"split": "dev"}, LoraBoundaryError, "split='dev'"),
-        ({"model_args": "peft=x"}, ModelError, "peft"),
-    ],
-)
-def test_errors_are_one_line(
-    settings: dict[str, Any], error: type[Exception], message: str, run: Run
-) -> None:
-    with pytest.raises(error, match=message) as caught:
-        run(**({"tasks": "tiny_words"} | settings))
-    assert "\n" not in str(caught.value)
-
-
-def test_a_missing_adapter_or_an_unusable_folder_is_refused(
-    tiny: Tiny, task_folder: Path, tmp_path: Path
-) -> None:
-    base, adapter = tiny()
-    (tmp_path / "file").write_text("")
-    options: dict[str, Any] = {"include_path": str(task_folder), "device": "cpu"}
-    with pytest.raises(OutputError, match="cannot be written"):
-        trace(str(base), adapter, "tiny_words", tmp_path / "file/out", **options)
-    with pytest.raises(AdapterError):
-        trace(str(base), tmp_path / "none", "tiny_words", tmp_path / "out", **options)
 
 
 def test_the_command_writes_the_files_and_prints_the_verdict(

@@ -7,13 +7,14 @@ import math
 import sys
 from types import ModuleType, SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import peft
 import pytest
 import torch
 import transformers
 from lm_eval import evaluator_utils
-from lm_eval.api import metrics, registry
+from lm_eval.api import metrics, registry, task
 from torch import nn
 
 from lm_eval_lora_boundary.upstream import lm_eval as upstream
@@ -46,6 +47,12 @@ def release(request: Any, monkeypatch: pytest.MonkeyPatch) -> str:
     stand_in.maybe_delimit = upstream.maybe_delimit
     monkeypatch.setitem(sys.modules, f"lm_eval.api.{there}", stand_in)
     monkeypatch.setitem(sys.modules, f"lm_eval.api.{gone}", None)  # type: ignore[arg-type]
+    # in 0.4, a class for tasks in YAML; in 0.5, one for each kind of task
+    configured = type("ConfigurableTask", (task.Task,), {}) if old else task.Task
+    monkeypatch.setattr(task, "ConfigurableTask", configured)
+    monkeypatch.delattr(task, "LoglikelihoodRollingTask", raising=False)
+    if not old:
+        monkeypatch.setattr(task, "LoglikelihoodRollingTask", object, raising=False)
     own = {"acc": metrics.mean}
     if old:
         monkeypatch.setattr(registry, "METRIC_AGGREGATION_REGISTRY", own, raising=False)
@@ -74,6 +81,76 @@ def test_texts_are_joined_by_one_space_at_most(release: str) -> None:
         for suffix in TEXTS:
             joint = prefix[-1:].isspace() or suffix[:1].isspace() or not prefix or not suffix
             assert upstream.maybe_delimit(prefix, suffix) == prefix + " " * (not joint) + suffix
+
+
+def is_old(release: str) -> bool:
+    return release == "0.4" or (release == "installed" and task.ConfigurableTask is not task.Task)
+
+
+@pytest.mark.parametrize("prompts", [False, True])
+def test_the_right_choice_is_a_continuation_or_a_prompt(release: str, prompts: bool) -> None:
+    old = is_old(release)
+    chooses = mock.Mock(spec=task.ConfigurableTask)
+    chooses.multiple_input = chooses._multiple_inputs = int(prompts)
+    chooses.doc_to_choice = lambda _: ["x", "y"]
+    chooses.doc_to_text = lambda _: 1 if old else ["one", "two"]
+    chooses.doc_to_target = lambda _: "end" if old and prompts else 1
+    choices = ["one", "two"] if prompts and not old else ["x", "y"]
+    assert upstream.named_choice(chooses, {}) == (1, choices)
+
+
+@pytest.mark.usefixtures("release")
+def test_a_task_in_python_names_no_choices() -> None:
+    in_python = mock.Mock(spec=task.Task)
+    in_python._multiple_inputs = False
+    in_python.doc_to_target = lambda _: " y"
+    in_python.doc_to_choice = lambda _: None
+    assert upstream.named_choice(in_python, {}) == (" y", None)
+
+
+def test_the_text_of_a_rolling_request(release: str) -> None:
+    made = upstream.request("loglikelihood_rolling", ("a text",), 3)
+    assert upstream.rolling_text(made) == "a text"
+    assert made.args == (("a text",) if is_old(release) else ("", "a text"))
+    assert upstream.request("loglikelihood", ("a", "b"), 3).args == ("a", "b")
+
+
+def test_what_matches_nothing_is_unknown() -> None:
+    known = ["one", "other", "group"]
+    given = {"o*": ["one", "other"], "group::inner": ["group::inner"], "one@short": ["one@short"]}
+    manager = SimpleNamespace(
+        all_tasks=known, match_tasks=lambda patterns: given.get(patterns[0], patterns)
+    )
+    for pattern, found in given.items():
+        assert upstream.matching_tasks(manager, pattern) == found
+    assert upstream.matching_tasks(manager, "onne") == []
+    manager.match_tasks = lambda _: []  # 0.4
+    assert upstream.matching_tasks(manager, "onne") == []
+
+
+@pytest.mark.parametrize(
+    ("attributes", "runs"),
+    [
+        ({"UNSAFE_CODE": True}, True),
+        ({"config": SimpleNamespace(unsafe_code=True)}, True),
+        ({"config": SimpleNamespace(unsafe_code=False)}, False),
+        ({}, False),
+    ],
+)
+def test_tasks_that_run_code_say_so(attributes: dict[str, Any], runs: bool) -> None:
+    assert upstream.runs_code(SimpleNamespace(**attributes)) == runs
+
+
+def test_the_beginning_of_a_response_is_found() -> None:
+    old = SimpleNamespace(doc_to_prefix=lambda doc: doc["x"], fewshot_cfg="examples")
+    new = SimpleNamespace(
+        _resolve_field=lambda doc, field: field and doc[field],
+        config=SimpleNamespace(gen_prefix="x"),
+        _fewshot_cfg="examples",
+    )
+    for each in (old, new):
+        assert upstream.response_prefix(each, {"x": "It"}) == "It"
+        assert upstream.example_format(each) == "examples"
 
 
 @pytest.mark.usefixtures("release")

@@ -6,8 +6,6 @@ The real engine is tested in `tests/with_vllm`, in an environment of its own.
 from __future__ import annotations
 
 import json
-import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,25 +19,11 @@ from lm_eval_lora_boundary.vllm import export_engine
 from lm_eval_lora_boundary.vllm.export_engine import VllmEngine
 from lm_eval_lora_boundary.vllm.prompt_scores import prompt_scores
 
-STAND_IN = Path(__file__).parent / "vllm_stand_in"
-
 
 @pytest.fixture
-def installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the stand-in be found, here and in new processes."""
-    for name in [name for name in sys.modules if name.partition(".")[0] == "vllm"]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.syspath_prepend(STAND_IN)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(STAND_IN), *filter(None, sys.path)]))
-
-
-@pytest.fixture
-def in_process(installed: None, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Answer in this process, which is faster; the stand-in leaves with the test."""
+def in_process(installed: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answer in this process, which is faster."""
     monkeypatch.setattr(export_engine, "_run", lambda request: prompt_scores(**request))
-    yield
-    for name in [name for name in sys.modules if name.partition(".")[0] == "vllm"]:
-        del sys.modules[name]
 
 
 def run(models: tuple[Path, Path], output: Path, *words: str) -> CommandResult:

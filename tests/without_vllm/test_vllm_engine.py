@@ -69,7 +69,7 @@ def make(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         engine, stand_in = stack.enter_context(closing(Vllm(lm))), Engine(slots)
         engine._engine, engine._slots = stand_in, slots
         monkeypatch.setattr(engine, "_parameters", lambda request: None)
-        monkeypatch.setattr(engine, "_answer", lambda request, output: output)
+        monkeypatch.setattr(engine, "_answer", lambda request, output: (output, []))
         return engine, stand_in
 
     with ExitStack() as stack:

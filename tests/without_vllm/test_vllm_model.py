@@ -35,7 +35,7 @@ STAND_IN = Path(__file__).parent / "vllm_stand_in"
 SCRIPT = """
 import json, sys
 from pathlib import Path
-from lm_eval.api.instance import Instance
+from lm_eval_lora_boundary.upstream.lm_eval import request
 from lm_eval_lora_boundary.vllm.model import LoraBoundaryVLLM
 for arguments in json.loads(sys.argv[1]):
     try:
@@ -43,7 +43,7 @@ for arguments in json.loads(sys.argv[1]):
     except ValueError as error:
         print("GIVEN", json.dumps({"error": f"{type(error).__name__}: {error}"}))
         continue
-    lm.see([Instance("generate_until", {}, ("w0 w1", {"until": ["w9"]}), 0)])
+    lm.see([request("generate_until", ("w0 w1", {"until": ["w9"]}), 0)])
     path = None if lm.lora_request is None else Path(lm.lora_request.lora_path)
     files = [] if path is None else sorted(file.name for file in path.iterdir())
     print("GIVEN", json.dumps({

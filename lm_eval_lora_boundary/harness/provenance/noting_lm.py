@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from lm_eval.api.instance import Instance
 
+from ...upstream.lm_eval import rolling_text
 from .. import processes
 from ..model_args import AskedCut
 from .facts import LM_EVAL, Asked, InUse, Spelling, Trained
@@ -103,7 +104,8 @@ class NotingLM:
     def _first_tokens(self, request: Instance) -> list[int]:
         """Return the tokens that the model reads first."""
         lm: Any = self
-        text = request.args[0]
+        rolled = request.request_type == "loglikelihood_rolling"
+        text = rolling_text(request) if rolled else request.args[0]
         # what does not fit is cut from the left
         if request.request_type == "generate_until":
             room = lm.max_length - request.args[1].get("max_gen_toks", lm.max_gen_toks)

@@ -1,9 +1,10 @@
-"""A stand-in for vLLM, with what lm-eval's model and the verification of exports use.
+"""A stand-in for vLLM, with what lm-eval's model, a sweep and the verification of exports use.
 
 It computes with transformers and PEFT. The argument ``fault``, which vLLM does not have, makes it
 wrong in a way that engines have been wrong: see :data:`FAULTS`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -29,21 +30,37 @@ class LLM:
         self, prompts: list[Any], parameters: list[Any], *, lora_request: Any, use_tqdm: bool
     ) -> list[Any]:
         assert not use_tqdm
+        adapters = lora_request if isinstance(lora_request, list) else [lora_request] * len(prompts)
+        models: dict[str | None, Any] = {}
         found = []
-        model = self._model(lora_request)
-        for prompt, chosen in zip(prompts, parameters, strict=True):
-            assert len(prompt["prompt_token_ids"]) < self.llm_engine.model_config.max_model_len
-            assert (chosen.max_tokens, chosen.temperature) == (1, 0)
-            tokens = torch.tensor([prompt["prompt_token_ids"]])
-            with torch.no_grad():
-                logits = model(tokens, use_cache=False).logits[0, -1].float()
-            if self._fault == "nan":
-                logits = logits * torch.nan
-            (token,) = chosen.allowed_token_ids
-            share = torch.log_softmax(logits, dim=-1)[token].item()
-            completion = SimpleNamespace(logprobs=[{token: SimpleNamespace(logprob=share)}])
-            found.append(SimpleNamespace(outputs=[completion]))
+        for prompt, chosen, adapter in zip(prompts, parameters, adapters, strict=True):
+            tokens = prompt["prompt_token_ids"]
+            assert len(tokens) < self.llm_engine.model_config.max_model_len
+            assert chosen.temperature == 0
+            path = adapter and adapter.lora_path
+            if path not in models:
+                models[path] = self._model(adapter)
+            found.append(SimpleNamespace(outputs=[self._write(models[path], tokens, chosen)]))
         return found
+
+    def _write(self, model: Any, tokens: list[int], chosen: Any) -> Any:
+        """Return a response, with the log-probabilities of the chosen tokens if asked for."""
+        written: list[int] = []
+        places = []
+        while len(written) < chosen.max_tokens:
+            with torch.no_grad():
+                logits = model(torch.tensor([tokens + written]), use_cache=False).logits[0, -1]
+            logits = logits.float() * (torch.nan if self._fault == "nan" else 1)
+            allowed = chosen.allowed_token_ids or range(len(logits))
+            # as in vLLM, NaN is the largest number, and the shares are those of all tokens
+            token = max(allowed, key=lambda each: (bool(logits[each].isnan()), logits[each].item()))
+            share = torch.log_softmax(logits, dim=-1)[token].item()
+            written.append(token)
+            places.append({token: SimpleNamespace(logprob=share)})
+            if token in chosen.stop_token_ids:
+                break
+        logprobs = None if chosen.logprobs is None else places
+        return SimpleNamespace(token_ids=written, logprobs=logprobs)
 
     def _model(self, request: Any) -> Any:
         import peft
@@ -75,6 +92,8 @@ class SamplingParams:
     max_tokens: int = 16
     logprobs: int | None = None
     allowed_token_ids: list[int] | None = None
+    stop: Sequence[str] = ()
+    stop_token_ids: Sequence[int] = ()
     detokenize: bool = True
 
 

@@ -214,3 +214,8 @@ def record(comparison: Comparison, label: str, task: str = "task") -> dict[str, 
     """Return the numbers of a model on a task."""
     (only,) = (r for r in comparison.records if r["label"] == label and r["task"] == task)
     return only
+
+
+def rows(comparison: Comparison) -> list[tuple[str, str, float]]:
+    """Return label, task and value of every result."""
+    return [(row["label"], row["task"], row["value"]) for row in comparison.records]
