@@ -45,7 +45,7 @@ quick-newest: $(NEWEST)/ready tests/newest.txt
 
 newest-ready: $(NEWEST)/ready
 
-check: $(VENV)/test-ready
+check: docs
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -54,7 +54,7 @@ check: $(VENV)/test-ready
 # pages that are not those of the code.
 docs: $(VENV)/test-ready
 	$(BIN)/python docs/write_reference.py --check
-	$(BIN)/python -m sphinx -W --keep-going -q -n -j auto docs docs/_build/html
+	$(BIN)/python -m sphinx -W --keep-going -q -j auto docs docs/_build/html
 
 # links to other sites, which needs a network
 docs-links: $(VENV)/test-ready
