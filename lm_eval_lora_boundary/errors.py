@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Any
 
 _LONGEST = 2000  # characters of a message
@@ -111,6 +112,29 @@ class TaskDataError(LoraBoundaryError):
 
 class OutputError(LoraBoundaryError):
     """The output folder cannot be used, or belongs to another run."""
+
+
+class MissingPackageError(LoraBoundaryError):
+    """An optional package is not installed."""
+
+
+def require_package(*modules: str, extra: str, what: str, otherwise: str = "") -> None:
+    """Refuse to go on without the modules of an optional package.
+
+    Args:
+        *modules: Names of the modules; the message names the first one that is missing.
+        extra: The extra of this package that installs them.
+        what: What needs them; the beginning of the message.
+        otherwise: What to do without them; the end of the message.
+
+    Raises:
+        MissingPackageError: One is not installed.
+    """
+    missing = next((name for name in modules if find_spec(name) is None), None)
+    if missing is not None:
+        command = f"pip install 'lm-eval-lora-boundary[{extra}]'"
+        end = f", or {otherwise}" if otherwise else ""
+        raise MissingPackageError(f"{what} needs {missing}; install it with: {command}{end}")
 
 
 def first_line(error: BaseException) -> str:

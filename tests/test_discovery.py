@@ -26,10 +26,18 @@ ROOT = Path(__file__).resolve().parent.parent
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
-    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder)]
+    # the source distribution, and the wheel from it, as they are published
+    build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder)]
     subprocess.run([*build, str(ROOT)], check=True, capture_output=True)
     (built,) = folder.glob("*.whl")
     return built
+
+
+def test_what_is_built_can_be_uploaded(wheel: Path) -> None:
+    (source,) = wheel.parent.glob("*.tar.gz")
+    check = [sys.executable, "-m", "twine", "check", "--strict", str(wheel), str(source)]
+    done = subprocess.run(check, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
 
 
 class Environment:
@@ -247,7 +255,10 @@ def test_uninstalling_leaves_nothing_behind(wheel: Path, tmp_path: Path, kind: s
     assert (environment.packages / "lm_eval_lora_boundary.pth").is_file()
     if kind == "wheel":
         assert (environment.packages / "lm_eval_lora_boundary" / "tasks" / "gsm8k").is_dir()
-    assert environment.run("import lm_eval_lora_boundary as p; print(p.__version__)", cwd=tmp_path)
+    version = environment.run(
+        "import lm_eval_lora_boundary as p; print(p.__version__)", cwd=tmp_path
+    )
+    assert kind == "editable" or wheel.name.startswith(f"lm_eval_lora_boundary-{version}-")
     environment.pip("uninstall", "-y", "lm-eval-lora-boundary")
     assert sorted(environment.packages.rglob("*")) == before
     assert not environment.run("pass", cwd=tmp_path)

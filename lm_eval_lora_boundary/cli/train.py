@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from ..errors import require_package
 from .options import (
     DATA,
     MODEL,
@@ -126,6 +127,7 @@ def train(
     Example: `lora-boundary train --pretrained meta-llama/Llama-3.1-8B-Instruct
     --task lora_boundary_samsum --apply-chat-template --output samsum-lora`
     """
+    require_package("trl", extra="train", what="lora-boundary train")
     from ..cuts.paths import check_base_path
     from ..harness.settings import as_names, check_include_path, check_output
     from ..train.settings import TrainSettings

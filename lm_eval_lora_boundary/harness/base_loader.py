@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import transformers
@@ -17,6 +17,7 @@ from ..cuts.base_model import (
     refuse_loaded_adapter,
 )
 from ..cuts.layers import number_of_layers
+from ..errors import require_package
 from .device import with_device
 
 
@@ -49,9 +50,11 @@ class BaseLM(HFLM):  # type: ignore[misc]
 
         Raises:
             BoundaryError: As ``check_layers``.
+            MissingPackageError: A package that reads such a model is not installed.
             ModelError: The model cannot be loaded, carries an adapter, or is not decoder-only; or
                 the device is not available.
         """
+        _require_packages(kwargs)
         self._check = check_layers
         model = usable_base(pretrained, check_layers)
         # lm-eval turns names of digits into numbers.
@@ -101,6 +104,15 @@ def usable_base(
         _check_layers(model.config, check_layers)
         refuse_adapted(model)
     return model
+
+
+def _require_packages(arguments: Mapping[str, Any]) -> None:
+    """Refuse arguments of ``hf`` that need a package which is not installed."""
+    if arguments.get("gguf_file"):
+        require_package("gguf", extra="gguf", what="gguf_file=")
+    for name in ("load_in_4bit", "load_in_8bit"):
+        if arguments.get(name):
+            require_package("bitsandbytes", extra="quantized", what=f"{name}=")
 
 
 def _check_layers(config: Any, check: Callable[[int], object] | None) -> None:

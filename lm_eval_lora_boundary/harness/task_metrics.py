@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from sacrebleu import BLEU, CHRF
 
+from ..errors import require_package
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -75,13 +77,27 @@ def bleu_zh(items: Sequence[Item]) -> float:
 
 
 def bleu_ja(items: Sequence[Item]) -> float:
-    """Return corpus BLEU (0-100) of Japanese responses, tokenizer ``ja-mecab``."""
+    """Return corpus BLEU (0-100) of Japanese responses, tokenizer ``ja-mecab``.
+
+    Raises:
+        MissingPackageError: The tokenizer is not installed.
+    """
+    require_japanese()
     return _bleu(items, "ja")
 
 
 def _bleu(items: Sequence[Item], target_language: str) -> float:
     references, responses = zip(*items, strict=True)
     return float(BLEU(trg_lang=target_language).corpus_score(responses, [references]).score)
+
+
+def require_japanese() -> None:
+    """Refuse to go on without the Japanese tokenizer of sacrebleu.
+
+    Raises:
+        MissingPackageError: It is not installed.
+    """
+    require_package("MeCab", "ipadic", extra="ja", what="BLEU of Japanese")
 
 
 def chrf(items: Sequence[Item]) -> float:

@@ -8,6 +8,7 @@ used only if it reproduces the values that lm-eval reported.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
 from itertools import zip_longest
 from typing import Any, Protocol
 
@@ -267,7 +268,7 @@ def _scorers(metric: str) -> Iterator[Metric]:
     """Yield the sacrebleu metrics that a name may stand for."""
     name = metric.lower()
     if "bleu" in name:
-        for language in ("", "zh", "ja"):
+        for language in ("", "zh", *(["ja"] if find_spec("MeCab") else [])):
             yield BLEU(trg_lang=language)
         for tokenizer in ("intl", "char", "none"):
             yield BLEU(tokenize=tokenizer)

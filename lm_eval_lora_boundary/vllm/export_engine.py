@@ -38,8 +38,8 @@ class VllmEngine:
         self._given = dict(arguments or {})
 
     def check(self) -> None:
-        """Raise a ModelError unless vLLM is installed."""
-        require_vllm("leave out --verify")
+        """Raise a MissingPackageError unless vLLM is installed."""
+        require_vllm("--verify vllm", "leave it out")
 
     def version(self) -> str:
         """Return the distribution that provides vLLM, and its version."""

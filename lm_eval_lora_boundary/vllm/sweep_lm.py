@@ -44,10 +44,11 @@ class VllmSweepLM(SweepLM):
         """Load tokenizer, configs and the adapter's structure.
 
         Raises:
-            ModelError: vLLM is not installed, or the base model cannot be loaded.
+            MissingPackageError: vLLM is not installed.
+            ModelError: The base model cannot be loaded.
             AdapterError: The adapter cannot be used.
         """
-        require_vllm()
+        require_vllm("--engine vllm", "use another engine")
         given = dict(settings.model_args)
         adapter_revision = given.pop("peft_revision", None)
         if int(given.get("data_parallel_size") or 1) > 1:

@@ -15,7 +15,12 @@ from sacrebleu import SACREBLEU_DIR
 from sacrebleu.dataset import DATASETS
 
 from lm_eval_lora_boundary.errors import TaskDataError
-from lm_eval_lora_boundary.harness.task_metrics import length_metrics, length_metrics_characters
+from lm_eval_lora_boundary.harness.task_metrics import (
+    length_metrics,
+    length_metrics_characters,
+    require_japanese,
+)
+from lm_eval_lora_boundary.harness.user_errors import exit_on_user_error
 
 LANGUAGES = {
     "cs": "Czech",
@@ -34,13 +39,19 @@ _HELD_OUT = 5  # one document in five is for validation
 _BLOCK = 10  # segments that are used as a document if the data does not name documents
 
 
+@exit_on_user_error()
 def load(langpair: str, **_metadata: object) -> WMTSplits:
     """Return the splits of a language pair.
 
     Args:
         langpair: Source and target language, such as ``"de-en"``.
         **_metadata: Arguments that lm-eval adds from the task's metadata and ``--metadata``.
+
+    Raises:
+        MissingPackageError: BLEU of the target language needs a package that is not installed.
     """
+    if langpair.endswith("-ja"):
+        require_japanese()
     return WMTSplits(langpair)
 
 

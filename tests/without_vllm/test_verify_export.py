@@ -133,8 +133,8 @@ def test_without_vllm_one_line_says_what_to_install(tiny: Any, tmp_path: Path) -
     done = run(tiny(), tmp_path / "out", "--boundary", "1")
     assert done.code == 2
     (line,) = [line for line in done.err.splitlines() if "error: " in line]
-    assert "vLLM is not installed; `pip install vllm`" in line
-    assert "leave out --verify" in line
+    assert "--verify vllm needs vllm; install it with: pip install " in line
+    assert "'lm-eval-lora-boundary[vllm]', or leave it out" in line
 
 
 @pytest.mark.parametrize(

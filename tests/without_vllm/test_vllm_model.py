@@ -175,10 +175,13 @@ def test_model_and_sweep_are_refused_without_vllm(tiny: Any, tmp_path: Path) -> 
         *("--pretrained", str(base), "--peft", str(adapter), "--include-path", str(tasks)),
         *("--output", str(tmp_path / "out")),
     ]
-    for program, words in (("lora_boundary", evaluation), ("lora-boundary", sweep)):
+    for start, words in (
+        ("lora_boundary: error: the model lora_boundary_vllm", evaluation),
+        ("lora-boundary: error: --engine vllm", sweep),
+    ):
         done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False)
         assert done.returncode == 2
-        assert done.stderr.splitlines()[-1].startswith(f"{program}: error: vLLM is not installed")
+        assert done.stderr.splitlines()[-1].startswith(f"{start} needs vllm; install it with: ")
 
 
 @pytest.mark.parametrize(
