@@ -119,6 +119,9 @@ def _short_of(task: TaskFound) -> Iterator[str]:
         yield better.sentence
     elif keeps is not None:
         yield keeps.sentence
+    likelihood = task.answer("loses_likelihood")
+    if likelihood is not None:
+        yield f"Log-likelihood of the gold answers: {likelihood.sentence}"
 
 
 def _table(task: TaskFound, full: int | None, width: int, all_rows: bool) -> Iterator[Line]:
