@@ -121,7 +121,7 @@ def _short_of(task: TaskFound) -> Iterator[str]:
         yield keeps.sentence
     likelihood = task.answer("loses_likelihood")
     if likelihood is not None:
-        yield f"Log-likelihood of the gold answers: {likelihood.sentence}"
+        yield f"{likelihood.question} {likelihood.sentence}"
 
 
 def _table(task: TaskFound, full: int | None, width: int, all_rows: bool) -> Iterator[Line]:
