@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from ..errors import TaskError
+
 # panels of the help
 MODEL = "Model"
 DATA = "Tasks and prompts"
@@ -68,10 +70,20 @@ NumFewshot = Annotated[
     ),
 ]
 ApplyChatTemplate = Annotated[
-    bool,
+    bool | None,
     typer.Option(
         "--apply-chat-template",
-        help="Use the tokenizer's chat template; few-shot examples become turns of the chat.",
+        help="Use the tokenizer's chat template; few-shot examples become turns of the chat. "
+        "Default: as in the adapter's `training.json`; with chats as `--data`, yes; else no.",
+        show_default=False,
+        rich_help_panel=DATA,
+    ),
+]
+NoTemplate = Annotated[
+    bool,
+    typer.Option(
+        "--no-template",
+        help="Do not use the chat template, whatever the adapter's `training.json` says.",
         rich_help_panel=DATA,
     ),
 ]
@@ -85,3 +97,39 @@ AllRows = Annotated[
 Wide = Annotated[
     bool, typer.Option("--wide", help="Print tables with all columns; they take 140 characters.")
 ]
+Tasks = Annotated[
+    str | None,
+    typer.Option(
+        help="lm-eval tasks, groups or tags, comma-separated; any with prompts and gold answers. "
+        "Default: the task in the adapter's `training.json`.",
+        rich_help_panel=DATA,
+    ),
+]
+Data = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="Rows of your own in place of a task: JSONL, JSON, CSV or Parquet, each row with "
+        "`prompt` and `response` (or `completion`), or with the `messages` of a chat.",
+        rich_help_panel=DATA,
+    ),
+]
+NoTexts = Annotated[
+    bool,
+    typer.Option(
+        "--no-texts",
+        help="Leave prompts and answers out of the report and the samples files.",
+        rich_help_panel=DATA,
+    ),
+]
+
+
+def chosen_template(with_template: bool | None, without: bool) -> bool | None:
+    """Return whether to use the chat template; None if neither option was given.
+
+    Raises:
+        TaskError: Both were given.
+    """
+    if with_template and without:
+        raise TaskError("--apply-chat-template and --no-template are both given; give one of them")
+    return False if without else with_template

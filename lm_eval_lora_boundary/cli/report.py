@@ -19,7 +19,8 @@ def report(
     """Print the result of a finished sweep, and rebuild its plots and `report.html`.
 
     A sweep does both at its end. Use this for older folders, or after a trace. The page is one
-    file that needs no network. It contains every prompt and response of the sweep.
+    file that needs no network. It contains every prompt and response of the sweep, unless that ran
+    with `--no-texts`.
 
     Example: `lora-boundary report samsum-sweep`
     """

@@ -12,35 +12,38 @@ from .options import (
     RUN,
     AllRows,
     ApplyChatTemplate,
+    Data,
     Device,
     Dtype,
     IncludePath,
     Limit,
     ModelArgs,
     NamedBase,
+    NoTemplate,
+    NoTexts,
     NumFewshot,
     Peft,
     Split,
     SystemInstruction,
+    Tasks,
     Wide,
+    chosen_template,
 )
 from .output import announce, print_answer, print_lines, set_up_logging
 
 
 def sweep(
     peft: Peft,
-    tasks: Annotated[
-        str,
-        typer.Option(
-            help="lm-eval tasks, groups or tags, comma-separated; any that generate text or "
-            "score continuations.",
-            rich_help_panel=DATA,
-        ),
-    ],
     output: Annotated[
-        Path,
-        typer.Option(help="Folder to write. If interrupted, the same command resumes there."),
-    ],
+        Path | None,
+        typer.Option(
+            help="Folder to write; needed unless `--write-task` is given. If interrupted, the same "
+            "command resumes there.",
+            show_default=False,
+        ),
+    ] = None,
+    tasks: Tasks = None,
+    data: Data = None,
     pretrained: NamedBase = None,
     boundaries: Annotated[
         str,
@@ -74,7 +77,9 @@ def sweep(
         str | None,
         typer.Option(
             metavar="M[,FILTER]",
-            help="Metric to choose by. Default: the first metric of each task.",
+            help="Metric to choose by. Default: the first metric of each task. With `--data`: "
+            "`exact_match`, `rougeL`, `loglikelihood`, or a function (response, gold) of your own "
+            "as `FILE.py:FUNCTION`; default: what suits the gold answers.",
         ),
     ] = None,
     margin: Annotated[
@@ -142,7 +147,8 @@ def sweep(
     model_args: ModelArgs = None,
     include_path: IncludePath = None,
     num_fewshot: NumFewshot = None,
-    apply_chat_template: ApplyChatTemplate = False,
+    apply_chat_template: ApplyChatTemplate = None,
+    no_template: NoTemplate = False,
     system_instruction: SystemInstruction = None,
     gen_kwargs: Annotated[
         list[str] | None,
@@ -179,6 +185,16 @@ def sweep(
     ] = False,
     all_rows: AllRows = False,
     wide: Wide = False,
+    no_texts: NoTexts = False,
+    write_task: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="With `--data`: write the task as a folder for `lm_eval --include_path`, then "
+            "stop.",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -195,18 +211,28 @@ def sweep(
     command resumes.
 
     Example: `lora-boundary sweep --pretrained meta-llama/Llama-3.1-8B-Instruct --peft samsum-lora
-    --tasks lora_boundary_samsum --apply-chat-template --split validation --limit 200
+    --tasks lora_boundary_samsum --split validation --limit 200
     --output samsum-sweep`
     """
-    from ..harness.settings import as_names
+    from ..harness.as_trained import prompt_settings
+    from ..harness.settings import as_names, output_folder
     from ..sweeps.settings import SweepSettings
 
     set_up_logging()
-    output = output.expanduser()
+    folder = output_folder(write_task or output)
     given = SweepSettings(
         pretrained=pretrained or "",
         peft=peft,
-        tasks=as_names(tasks),
+        **prompt_settings(
+            peft,
+            model_args,
+            tasks=as_names(tasks or ""),
+            data=data,
+            include_path=include_path,
+            num_fewshot=num_fewshot,
+            apply_chat_template=chosen_template(apply_chat_template, no_template),
+            system_instruction=system_instruction,
+        ),
         boundaries=boundaries,
         family=as_names(family),
         candidates=candidates,
@@ -224,27 +250,28 @@ def sweep(
         error_rate=error_rate,
         confirm=confirm,
         save=save,
-        include_path=include_path,
-        num_fewshot=num_fewshot,
-        apply_chat_template=apply_chat_template,
-        system_instruction=system_instruction,
+        no_texts=no_texts,
         confirm_run_unsafe_code=confirm_run_unsafe_code,
     )
-    given.check_paths(output, has_arguments=bool(model_args))
+    given.check_paths(folder, has_arguments=bool(model_args))
     announce("loading lm-eval and torch …")
     from ..files import REPORT
     from ..harness import processes
     from ..harness.given import completed
     from ..sweeps.plan import plan
     from ..sweeps.run import run
+    from ..sweeps.write_task import write
 
     settings = completed(given, model_args=model_args, gen_kwargs=gen_kwargs)
+    if write_task is not None:
+        print_lines(write(settings, folder))
+        return
     if dry_run:
-        text = plan(settings, output)
+        text = plan(settings, folder)
         if processes.rank() == 0:
             print_lines(text)
         return
-    run(settings, output)
+    run(settings, folder)
     if processes.rank() == 0:
-        print_answer(output, all_rows=all_rows, wide=wide)
-        print(f"Report: {output / REPORT}")
+        print_answer(folder, all_rows=all_rows, wide=wide)
+        print(f"Report: {folder / REPORT}")

@@ -8,33 +8,32 @@ from typing import Annotated
 import typer
 
 from .options import (
-    DATA,
     RUN,
     ApplyChatTemplate,
+    Data,
     Device,
     Dtype,
     IncludePath,
     Limit,
     ModelArgs,
     NamedBase,
+    NoTemplate,
+    NoTexts,
     NumFewshot,
     Peft,
     Split,
     SystemInstruction,
+    Tasks,
+    chosen_template,
 )
 from .output import announce, print_lines, set_up_logging
 
 
 def trace(
     peft: Peft,
-    tasks: Annotated[
-        str,
-        typer.Option(
-            help="lm-eval tasks, groups or tags, comma-separated; any with a gold answer.",
-            rich_help_panel=DATA,
-        ),
-    ],
     output: Annotated[Path, typer.Option(help="Folder to write; other files in it are kept.")],
+    tasks: Tasks = None,
+    data: Data = None,
     pretrained: NamedBase = None,
     boundaries: Annotated[
         str,
@@ -88,8 +87,10 @@ def trace(
     model_args: ModelArgs = None,
     include_path: IncludePath = None,
     num_fewshot: NumFewshot = None,
-    apply_chat_template: ApplyChatTemplate = False,
+    apply_chat_template: ApplyChatTemplate = None,
+    no_template: NoTemplate = False,
     system_instruction: SystemInstruction = None,
+    no_texts: NoTexts = False,
 ) -> None:
     """Read the probability of the gold answer at every layer, and find where it rises sharply.
 
@@ -98,9 +99,10 @@ def trace(
     `--gradient`, also what each layer's LoRA adds, and a second suggestion.
 
     Example: `lora-boundary trace --pretrained meta-llama/Llama-3.1-8B-Instruct --peft samsum-lora
-    --tasks lora_boundary_samsum --apply-chat-template --split validation --limit 200
+    --tasks lora_boundary_samsum --split validation --limit 200
     --output samsum-trace`
     """
+    from ..harness.as_trained import prompt_settings
     from ..harness.settings import as_names
     from ..traces.settings import TraceSettings
 
@@ -109,7 +111,16 @@ def trace(
     given = TraceSettings(
         pretrained=pretrained or "",
         peft=peft,
-        tasks=as_names(tasks),
+        **prompt_settings(
+            peft,
+            model_args,
+            tasks=as_names(tasks or ""),
+            data=data,
+            include_path=include_path,
+            num_fewshot=num_fewshot,
+            apply_chat_template=chosen_template(apply_chat_template, no_template),
+            system_instruction=system_instruction,
+        ),
         boundaries=boundaries,
         keep=tuple(keep or ()),
         split=split,
@@ -120,10 +131,7 @@ def trace(
         document=document,
         gradient=gradient,
         measure=measure,
-        include_path=include_path,
-        num_fewshot=num_fewshot,
-        apply_chat_template=apply_chat_template,
-        system_instruction=system_instruction,
+        no_texts=no_texts,
     )
     given.check_paths(output, has_arguments=bool(model_args))
     announce("loading lm-eval and torch …")

@@ -14,7 +14,7 @@ from ..errors import require_package
 from .options import (
     DATA,
     MODEL,
-    ApplyChatTemplate,
+    Data,
     IncludePath,
     NumFewshot,
     Pretrained,
@@ -28,17 +28,18 @@ _RUN = "Optimisation"
 
 def train(
     pretrained: Pretrained,
-    task: Annotated[
-        str,
-        typer.Option(
-            help="lm-eval task of output type generate_until with a training split.",
-            rich_help_panel=DATA,
-        ),
-    ],
     output: Annotated[
         Path,
         typer.Option(help="Adapter folder to write. If interrupted, the same command resumes."),
     ],
+    task: Annotated[
+        str | None,
+        typer.Option(
+            help="lm-eval task of output type generate_until with a training split.",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
+    data: Data = None,
     model_args: Annotated[
         list[str] | None,
         typer.Option(
@@ -50,7 +51,16 @@ def train(
     ] = None,
     include_path: IncludePath = None,
     num_fewshot: NumFewshot = None,
-    apply_chat_template: ApplyChatTemplate = False,
+    apply_chat_template: Annotated[
+        bool | None,
+        typer.Option(
+            "--apply-chat-template",
+            help="Use the tokenizer's chat template; few-shot examples become turns of "
+            "the chat. Default: no; with chats as `--data`, yes.",
+            show_default=False,
+            rich_help_panel=DATA,
+        ),
+    ] = None,
     system_instruction: SystemInstruction = None,
     limit: Annotated[
         int | None,
@@ -129,6 +139,7 @@ def train(
     """
     require_package("trl", extra="train", what="lora-boundary train")
     from ..cuts.paths import check_base_path
+    from ..harness.own_data.splits import uses_template
     from ..harness.settings import as_names, check_include_path, check_output
     from ..train.settings import TrainSettings
 
@@ -136,9 +147,10 @@ def train(
     given = TrainSettings(
         pretrained=pretrained,
         task=task,
+        data=data,
         include_path=include_path,
         num_fewshot=num_fewshot,
-        apply_chat_template=apply_chat_template,
+        apply_chat_template=uses_template(data, apply_chat_template),
         system_instruction=system_instruction,
         limit=limit,
         rank=rank,

@@ -10,10 +10,14 @@ from typing import Any, TypeVar
 from transformers import PreTrainedModel
 
 from ..cuts.base_model import loaded_model
+from .as_trained import prompt_settings
 from .key_values import read_key_values
 from .provenance.base_name import find_base
 from .settings import EvaluationSettings, as_names
 
+_OF_PROMPTS = {
+    *("data", "include_path", "num_fewshot", "apply_chat_template", "system_instruction"),
+}
 Settings = TypeVar("Settings", bound=EvaluationSettings)
 
 
@@ -49,7 +53,7 @@ def settings_from_python(
     kind: type[Settings],
     pretrained: str | PreTrainedModel | None,
     peft: str | Path,
-    tasks: str | Sequence[str],
+    tasks: str | Sequence[str] | None,
     **settings: Any,
 ) -> tuple[Settings, PreTrainedModel | None]:
     """Return the settings that a Python caller gave, and the loaded model if it gave one.
@@ -59,7 +63,8 @@ def settings_from_python(
         pretrained: Base model: hub id, local folder, or a loaded model; None for the one that the
             adapter's config names.
         peft: Adapter: hub id or local folder.
-        tasks: Task names: a list, or text with commas.
+        tasks: Task names: a list, or text with commas; None for data of the user's own, or for
+            the task of the adapter's training.
         **settings: Further attributes. Arguments may be text (``"k=v,…"``), boundaries a list.
 
     Raises:
@@ -71,10 +76,12 @@ def settings_from_python(
     for option in settings.keys() & {"model_args", "gen_kwargs"}:
         settings[option] = read_key_values(settings[option], option)
     name = pretrained if model is None else model.config._name_or_path
-    given = kind(
-        pretrained="" if name is None else str(name),
-        peft=str(peft),
-        tasks=as_names(tasks),
-        **settings,
+    if settings.get("data") is not None:
+        settings["data"] = str(settings["data"])
+    known = {name: settings.pop(name) for name in settings.keys() & _OF_PROMPTS}
+    prompts = prompt_settings(
+        str(peft), settings.get("model_args"), tasks=as_names(tasks or ()), **known
     )
+    base = "" if name is None else str(name)
+    given = kind(pretrained=base, peft=str(peft), **prompts, **settings)
     return with_base(given), model

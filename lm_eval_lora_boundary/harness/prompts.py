@@ -27,7 +27,8 @@ def require_chat_template(tokenizer: Any, pretrained: str) -> None:
     """Raise a ModelError if a tokenizer has no chat template."""
     if not tokenizer.chat_template:
         raise ModelError(
-            f"the tokenizer of {pretrained} has no chat template; leave out --apply-chat-template"
+            f"the tokenizer of {pretrained} has no chat template; leave the template out, or give "
+            "a tokenizer that has one with --model-args tokenizer=…"
         )
 
 
@@ -88,7 +89,7 @@ class Prompts:
             logger.warning("the task fixes num_fewshot=0; num_fewshot=%d is ignored", num_fewshot)
         self.num_fewshot: int = own or 0 if num_fewshot is None or own == 0 else num_fewshot
         self._system_instruction = system_instruction
-        self.ending = _ending(model, chat=apply_chat_template)
+        self.ending = answer_ending(model, chat=apply_chat_template)
         task.set_fewshot_seed(seed)
         self._examples = _Examples(task) if self.num_fewshot else None
 
@@ -202,7 +203,7 @@ class _Examples:
         return self._task.doc_to_text(example)
 
 
-def _ending(model: HFLM, *, chat: bool) -> list[int]:
+def answer_ending(model: HFLM, *, chat: bool) -> list[int]:
     """Return the tokens that end a gold answer.
 
     In a chat this is what the template puts after an assistant's message, up to its first special

@@ -34,6 +34,9 @@ def write_results(
         OutputError: The files cannot be written. Earlier files are left as they were.
     """
     samples = results.pop("samples")
+    if settings.no_texts:
+        for sample in (sample for some in samples.values() for sample in some):
+            sample |= {"doc": {}, "target": "", "arguments": [], "resps": [], "filtered_resps": []}
     asked = {"keep": cut.notation} if cut.boundary is None else {"boundary": cut.boundary}
     model_args = settings.model_arguments() | asked
     results["config"] |= {"model": settings.model, "model_args": model_args}

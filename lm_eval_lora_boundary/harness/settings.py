@@ -15,6 +15,7 @@ from .key_values import CUT_ARGUMENTS
 SPLITS = ("validation", "test")
 _RESERVED = CUT_ARGUMENTS | {"batch_size", "dtype", "device", "enable_lora", "lora_local_path"}
 _LIMITS = "a whole number of documents above 0, or a share between 0 and 1"
+_ONE = "either tasks (at least one name) or data"
 Rule = tuple[str, bool, str]  # name of a setting, whether its value is allowed, what is allowed
 
 
@@ -26,6 +27,8 @@ class EvaluationSettings:
         pretrained: Base model: hub id or local folder; empty until the adapter has named it.
         peft: Adapter: hub id or local folder.
         tasks: Names of lm-eval tasks, groups or tags, patterns, or YAML files.
+        data: A file or folder with the user's own rows, in place of tasks.
+        no_texts: Write no prompts and answers into the files of the run.
         split: ``validation`` or ``test``; None for the first of them that a task has.
         limit: Use only the first documents of each task: a number, or a share below 1.
         batch_size: Rows in a batch; None for as many as fit into memory.
@@ -41,7 +44,9 @@ class EvaluationSettings:
 
     pretrained: str
     peft: str
-    tasks: tuple[str, ...]
+    tasks: tuple[str, ...] = ()
+    data: str | None = None
+    no_texts: bool = False
     split: str | None = None
     limit: float | None = None
     batch_size: int | None = None
@@ -69,11 +74,13 @@ class EvaluationSettings:
         limit, few = self.limit, self.num_fewshot
         whole = limit is None or limit < 1 or float(limit).is_integer()
         return [
-            ("tasks", bool(self.tasks) and all(self.tasks), "at least one name"),
+            ("tasks", self.data is not None or (bool(self.tasks) and all(self.tasks)), _ONE),
+            ("data", self.data is None or not self.tasks, _ONE),
             ("split", self.split in (None, *SPLITS), " or ".join(SPLITS)),
             ("limit", limit is None or (limit > 0 and whole), _LIMITS),
             ("batch_size", self.batch_size is None or self.batch_size >= 1, "at least 1 row"),
             ("num_fewshot", few is None or few >= 0, "at least 0"),
+            ("num_fewshot", self.data is None or not few, "0, since rows hold their whole prompts"),
         ]
 
     def check_paths(self, output: Path, *, has_arguments: bool) -> None:
@@ -91,6 +98,11 @@ class EvaluationSettings:
             check_base_path(self.pretrained, has_arguments=has_arguments)
         check_include_path(self.include_path)
         check_output(output)
+
+    @property
+    def own_metric(self) -> str | None:
+        """The metric for the user's own rows; None for the one that suits them."""
+        return None
 
     @property
     def documents(self) -> int | float | None:
@@ -160,3 +172,14 @@ def as_names(tasks: str | Sequence[str]) -> tuple[str, ...]:
     """Return names, such as those of tasks, that were given as a list or as text with commas."""
     parts = tasks.split(",") if isinstance(tasks, str) else tasks
     return tuple(dict.fromkeys(part.strip() for part in parts if part.strip()))
+
+
+def output_folder(given: str | Path | None) -> Path:
+    """Return the folder to write.
+
+    Raises:
+        OutputError: None was given.
+    """
+    if given is None:
+        raise OutputError("output is not given; expected the folder to write")
+    return Path(given).expanduser()

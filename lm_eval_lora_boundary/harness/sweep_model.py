@@ -193,4 +193,6 @@ def load(
         AdapterError: The adapter cannot be used.
     """
     arguments = settings.model_arguments() | ({} if model is None else {"pretrained": model})
-    return kind(**arguments, device=usable_device(settings.device))
+    lm = kind(**arguments, device=usable_device(settings.device))
+    lm.quotes_prompts = not settings.no_texts
+    return lm

@@ -55,10 +55,13 @@ def gold(sample: Sample) -> str:
 def answer(sample: Sample, metric: str) -> Answer:
     """Return the model's answer and its value under a metric, given without a filter."""
     extracted = None
-    if isinstance(_requests(sample)[0].get("arg_1"), Mapping):  # generated text
+    written = [isinstance(request.get("arg_1"), Mapping) for request in _requests(sample)]
+    if written[0]:  # generated text
         # readers do not see spaces at the ends
         text = "\n\n".join(map(str, (sample.get("resps") or [[]])[0])).strip()
-        filtered = "\n".join(map(str, sample.get("filtered_resps") or [])).strip()
+        # a task may have a text scored besides
+        responses = (sample.get("filtered_resps") or [])[: written.count(True)]
+        filtered = "\n".join(map(str, responses)).strip()
         if filtered != text:
             extracted = filtered
     else:

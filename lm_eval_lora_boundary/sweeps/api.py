@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from ..cuts.families import DEFAULT
 from ..harness.given import settings_from_python
-from ..harness.settings import as_names
+from ..harness.settings import as_names, output_folder
 from .run import run
 from .settings import MARGIN, SweepSettings
 
@@ -18,9 +18,10 @@ from .settings import MARGIN, SweepSettings
 def sweep(
     pretrained: str | PreTrainedModel | None,
     peft: str | Path,
-    tasks: str | Sequence[str],
-    output: str | Path,
+    tasks: str | Sequence[str] | None = None,
+    output: str | Path | None = None,
     *,
+    data: str | Path | None = None,
     boundaries: str | Sequence[int] = "all",
     family: str | Sequence[str] = DEFAULT,
     control: str | Sequence[str] = (),
@@ -41,9 +42,11 @@ def sweep(
         pretrained: Base model: hub id, local folder, or a loaded model, which is changed; None for
             the one that the adapter's config names.
         peft: Adapter: hub id or local folder.
-        tasks: Names of lm-eval tasks, groups or tags; text with commas or a list.
+        tasks: Names of lm-eval tasks, groups or tags; text with commas or a list. None for
+            ``data``, or for the task that the adapter's ``training.json`` names.
         output: Folder for ``sweep.json``, the stored answers, and lm-eval's own files for every
             cut, in ``boundary=K/`` or ``cut=CUT/``.
+        data: A file with rows of your own, in place of tasks; see docs/own-data.md.
         boundaries: ``"all"``, a range ``"0-29"``, a list ``"10,20"`` or ``[10, 20]``. The base
             model and the whole adapter are always scored, too.
         family: Families of cuts to score, as text with commas or a list: ``upper`` (the
@@ -62,6 +65,7 @@ def sweep(
     Raises:
         LoraBoundaryError: An argument cannot be used; its subclass tells which.
     """
+    folder = output_folder(output)
     chosen, model = settings_from_python(
         SweepSettings,
         pretrained,
@@ -71,8 +75,9 @@ def sweep(
         family=as_names(family),
         control=as_names(control),
         margin=str(margin),
+        data=data,
         model_args=model_args,
         gen_kwargs=gen_kwargs,
         **settings,
     )
-    return run(chosen, Path(output).expanduser(), model=model)
+    return run(chosen, folder, model=model)

@@ -8,6 +8,7 @@ from lm_eval.api.task import Task
 
 from ..cuts.keep import Cut
 from ..harness.tasks import LoadedTasks
+from .metric import LIKELIHOOD
 from .race import documents_of
 from .settings import SweepSettings
 
@@ -28,13 +29,23 @@ def expected_answers(
     if settings.confirm and tasks.to_confirm:
         tested = min(_TESTED, count)
         stages[TEST] = {
-            name: tested * _on_test_split(tasks.tasks[name], settings) for name in tasks.to_confirm
+            name: tested * _each(tasks.tasks[name]) * _on_test_split(tasks.tasks[name], settings)
+            for name in tasks.to_confirm
         }
     return stages
 
 
 def _answers(tasks: LoadedTasks, cuts: int, settings: SweepSettings) -> dict[str, int]:
-    return {name: cuts * documents_of(task, settings) for name, task in tasks.tasks.items()}
+    return {
+        name: cuts * _each(task) * documents_of(task, settings)
+        for name, task in tasks.tasks.items()
+    }
+
+
+def _each(task: Task) -> int:
+    """Return how many answers a document takes at least: one, and one more for its gold answer."""
+    both = task.OUTPUT_TYPE == "generate_until" and LIKELIHOOD.name in task.aggregation()
+    return 2 if both else 1
 
 
 def _on_test_split(task: Task, settings: SweepSettings) -> int:

@@ -95,7 +95,7 @@ def _by_map(
     higher_is_better = True
     for cut in cuts:
         results = evaluation.at(cut, scheduler.at(cut, cuts))
-        metric = choose_metric(task, results, settings.metric)
+        metric = choose_metric(task, results, settings.metric_name)
         higher_is_better = metric.higher_is_better
         values.append(measure(name, metric, cut, results).value)
     lost = [values[0] - value for value in values[1:]]

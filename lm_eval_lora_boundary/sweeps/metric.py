@@ -34,6 +34,15 @@ class Metric:
         return f"{self.name},{self.filter}"
 
 
+# of the gold answers, which the task of a user's own rows always has
+LIKELIHOOD = Metric("loglikelihood", "none", higher_is_better=True, mean=True)
+
+
+def has_likelihood(task: Task, metric: Metric) -> bool:
+    """Return whether a task has the log-likelihood of the gold answers besides another metric."""
+    return metric.name != LIKELIHOOD.name and LIKELIHOOD.name in task.aggregation()
+
+
 def check_metric(task: Task, requested: str | None) -> None:
     """Refuse, before anything is answered, a metric that cannot be used to choose.
 

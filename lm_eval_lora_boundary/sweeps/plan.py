@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ..cuts.keep import Cut
 from ..forward.memory import row_bytes
@@ -12,6 +13,8 @@ from ..forward.requests import Answer, Generate, Request, common_beginning
 from ..harness import processes
 from ..harness.display import duration
 from ..harness.evaluation import Evaluation
+from ..harness.own_data.request import own_data
+from ..harness.own_data.shown import own_tasks
 from ..harness.sweep_lm import SweepLM, made_up_answers
 from ..harness.tasks import find_tasks, task_manager
 from ..stats.margin import Margin
@@ -38,9 +41,14 @@ def plan(settings: SweepSettings, output: Path) -> str:
 
 
 def _lines(settings: SweepSettings, output: Path) -> Iterator[str]:
-    manager = task_manager(settings.include_path, settings.model_arguments())
-    names = find_tasks(manager, settings.tasks)
+    own = own_data(settings)
+    manager: Any = None
+    if own is None or settings.control:
+        manager = task_manager(settings.include_path, settings.model_arguments())
+    names = [own.name] if own else find_tasks(manager, settings.tasks)
     lm = load_model(settings)
+    if own is not None:
+        manager = own_tasks(own, lm, settings, manager)
     engines = find_engines(lm, settings.engine)
     tasks = load_tasks(manager, names, settings)
     cuts = find_cuts(lm, settings, None, made_up_measures(lm)).cuts
@@ -52,7 +60,7 @@ def _lines(settings: SweepSettings, output: Path) -> Iterator[str]:
         return made_up_answers(requests, task)
 
     # first: predict_only takes the metrics out of the tasks
-    means = {name: is_mean(task, settings.metric) for name, task in tasks.tasks.items()}
+    means = {name: is_mean(task, settings.metric_name) for name, task in tasks.tasks.items()}
     Evaluation(lm, tasks, settings).at(cuts[0], note, predict_only=True)
     controls = load_controls(manager, tasks, settings)
     if controls is not None:

@@ -50,7 +50,7 @@ def run_race(
     ((name, task),) = evaluation.tasks.tasks.items()
     # any document tells the metric
     results = evaluation.at(cuts[0], scheduler.at(cuts[0], cuts[:1]), {name: [0]})
-    metric = choose_metric(task, results, settings.metric)
+    metric = choose_metric(task, results, settings.metric_name)
     if not metric.mean:
         logger.warning(
             "%s is not a mean over documents, so cuts cannot race on it; all of them run in full",

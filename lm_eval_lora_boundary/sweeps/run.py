@@ -19,6 +19,8 @@ from transformers import PreTrainedModel
 from ..files import SWEEP, write_text
 from ..harness import processes
 from ..harness.evaluation import Evaluation
+from ..harness.own_data.request import own_data
+from ..harness.own_data.shown import notes, own_tasks
 from ..harness.provenance.notes import Note, same_as_base
 from ..harness.signature import describe_run, identity, signature
 from ..harness.tasks import find_tasks, task_manager
@@ -31,6 +33,7 @@ from .cuts_to_score import find_cuts
 from .decision import decide
 from .engines import find_engines, load_model
 from .expected import CHOOSING, CONTROL_TASKS, TEST, expected_answers
+from .likelihood import with_likelihood
 from .measures import made_up_measures, measures
 from .output_folder import clean_up, remove_other_confirmations, remove_others
 from .progress import Progress
@@ -76,8 +79,11 @@ def _run(
     settings: SweepSettings, output: Path, model: PreTrainedModel | None, traced: str | None
 ) -> dict[str, Any]:
     """Run the sweep; the other processes only answer requests."""
-    manager = task_manager(settings.include_path, settings.model_arguments())
-    names = find_tasks(manager, settings.tasks)
+    own = own_data(settings)
+    manager: Any = None  # lm-eval's tasks take a few seconds to list
+    if own is None or settings.control:
+        manager = task_manager(settings.include_path, settings.model_arguments())
+    names = [own.name] if own else find_tasks(manager, settings.tasks)
     with ExitStack() as scope:
         store = scope.enter_context(closing(AnswerStore(output)))
         clean_up(output)
@@ -85,6 +91,8 @@ def _run(
         # Set up: the model, the tasks, and where answers come from (the store or an engine).
         lm = processes.command(Load(), lambda _: load_model(settings, model))
         full = lm.layers - 1
+        if own is not None:
+            manager = own_tasks(own, lm, settings, manager)
         tasks = load_tasks(manager, names, settings)
         control_tasks = load_controls(manager, tasks, settings)
         evaluation = Evaluation(lm, tasks, settings)
@@ -110,7 +118,7 @@ def _run(
             if settings.race:
                 race = run_race(evaluation, scheduler, wanted.cuts, settings, references)
             in_full = finalists(race, wanted.cuts, references) if race else wanted.cuts
-            scored = score(evaluation, scheduler, in_full, output, settings.metric)
+            scored = score(evaluation, scheduler, in_full, output, settings.metric_name)
         with progress.stage(CONTROL_TASKS):
             controls = score_controls(lm, control_tasks, settings, scheduler, in_full, output)
 
@@ -122,7 +130,7 @@ def _run(
         decided = {}
         for task, summary in confirmed.items():
             choice = decide(summary, full, scored.tasks[task].paired.scale)
-            decided[task] = with_controls(choice, controls, full)
+            decided[task] = with_controls(with_likelihood(choice, full), controls, full)
 
         # Files
         summary = {
@@ -130,11 +138,13 @@ def _run(
                 facts, settings, tasks, f"engine {engines.name}", settings.requested(traced)
             ),
             "settings": settings.as_json(),
-            "notes": [*lm.notes, *_without_effect(decided)],
+            "notes": [*lm.notes, *notes(own), *_without_effect(decided)],
             "engine": engines.name,
             "layers": lm.layers,
             "tasks": decided,
         }
+        if own is not None:
+            summary["data"] = own.facts
         if scored.groups:
             groups = scored.groups.items()
             summary["groups"] = {name: {"boundaries": rows} for name, rows in groups}

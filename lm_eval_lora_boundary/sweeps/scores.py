@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from ..cuts.keep import Cut
 from ..harness.evaluation import Evaluation
 from ..stats.scores import Scores
 from ..stats.statistic import statistic
-from .metric import Metric, choose_metric
+from .metric import LIKELIHOOD, Metric, choose_metric, has_likelihood
 from .scheduler import Scheduler
 
 
@@ -50,11 +50,13 @@ class TaskScores:
         metric: The metric to choose by.
         measured: The values under each cut, from the smallest to the largest.
         paired: The metric's values in a form that can be resampled.
+        likelihood: The log-likelihood of the gold answers, if the task has it besides the metric.
     """
 
     metric: Metric
     measured: Sequence[Measured]
     paired: Scores
+    likelihood: TaskScores | None = None
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ def score(
     tasks = evaluation.tasks.tasks
     metrics: dict[str, Metric] = {}
     measured: dict[str, list[Measured]] = defaultdict(list)
+    likely: dict[str, list[Measured]] = defaultdict(list)
     groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
     clusters: dict[str, dict[int, str]] = {}
     for cut in cuts:
@@ -93,6 +96,8 @@ def score(
             metrics = {name: choose_metric(task, results, metric) for name, task in tasks.items()}
         for name in tasks:
             measured[name].append(measure(name, metrics[name], cut, results))
+            if has_likelihood(tasks[name], metrics[name]):
+                likely[name].append(measure(name, LIKELIHOOD, cut, results))
             field = evaluation.tasks.clusters.get(name)
             if field is not None and name not in clusters:
                 clusters[name] = _clusters(results["samples"][name], field)
@@ -101,13 +106,15 @@ def score(
                 row = {"boundary": cut.boundary, "metrics": _numbers(values)}
                 groups[group].append(row)
         evaluation.write(output, cut, results)
-    return Scored(
-        {
-            name: task_scores(task, metrics[name], measured[name], clusters.get(name))
-            for name, task in tasks.items()
-        },
-        groups,
-    )
+    found = {}
+    for name, task in tasks.items():
+        together = clusters.get(name)
+        scores = task_scores(task, metrics[name], measured[name], together)
+        if name in likely:
+            also = task_scores(task, LIKELIHOOD, likely[name], together)
+            scores = replace(scores, likelihood=also)
+        found[name] = scores
+    return Scored(found, groups)
 
 
 def _clusters(samples: Sequence[Mapping[str, Any]], field: str) -> dict[int, str]:

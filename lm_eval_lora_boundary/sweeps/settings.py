@@ -10,6 +10,7 @@ from typing import Any
 from ..cuts.families import DEFAULT, check_family
 from ..errors import AdapterError, LoraBoundaryError, ModelError
 from ..harness import processes
+from ..harness.own_data.function_name import function_hash, function_name, is_function
 from ..harness.settings import EvaluationSettings, Rule
 from ..stats.margin import Margin
 
@@ -32,7 +33,8 @@ class SweepSettings(EvaluationSettings):
         family: The families of cuts to score; see :mod:`..cuts.families`.
         candidates: ``all`` of these boundaries, or only those around the one that a ``trace`` or
             its ``gradient`` suggests.
-        metric: The metric to choose by, or ``metric,filter``; None for each task's first.
+        metric: The metric to choose by, or ``metric,filter``, or for the user's own rows a function
+            ``FILE.py:FUNCTION``; None for each task's first.
         margin: How much a cut may lose and still count as keeping the gain: a share of the whole
             adapter's gain, such as ``10%``, or a loss in the metric's unit, such as ``0.02``.
         cluster: The field of a document that says what it belongs to; documents that belong
@@ -68,6 +70,11 @@ class SweepSettings(EvaluationSettings):
             raise LoraBoundaryError(
                 f"candidates={self.candidates} chooses the boundaries, and "
                 f"boundaries={self.boundaries} was given; leave out one of them"
+            )
+        if self.data is None and is_function(self.metric):
+            raise LoraBoundaryError(
+                f"metric={self.metric} is a function of your own, and these score rows of data; of "
+                f"tasks={','.join(self.tasks)}, name a metric"
             )
         Margin.read(self.margin)
         for name in self.family:
@@ -107,6 +114,18 @@ class SweepSettings(EvaluationSettings):
         return "lora_boundary_vllm" if self.engine == "vllm" else super().model
 
     @property
+    def own_metric(self) -> str | None:
+        """The metric for the user's own rows; None for the one that suits them."""
+        return self.metric
+
+    @property
+    def metric_name(self) -> str | None:
+        """The metric to choose by, as lm-eval knows it."""
+        return (
+            function_name(self.metric) if self.metric and is_function(self.metric) else self.metric
+        )
+
+    @property
     def generation(self) -> dict[str, Any]:
         """Generation arguments that override those of the tasks."""
         return dict(self.gen_kwargs)
@@ -120,7 +139,7 @@ class SweepSettings(EvaluationSettings):
         """Return what the signature says about the sweep itself."""
         window = f" ({traced})" if traced else ""
         return {
-            "metric": self.metric,
+            "metric": self._metric_and_code(),
             "margin": self.margin if self.margin != MARGIN else None,
             "cluster": self.cluster,
             "control": ",".join(self.control),
@@ -129,3 +148,9 @@ class SweepSettings(EvaluationSettings):
             "candidates": f"{self.candidates}{window}" if self.candidates != "all" else None,
             "race": f"error rate {self.error_rate:g}" if self.race else None,
         }
+
+    def _metric_and_code(self) -> str | None:
+        """Return the metric; of a function of the user's own, with a hash of its code."""
+        if self.metric is None or not is_function(self.metric):
+            return self.metric
+        return f"{self.metric} {function_hash(self.metric)[:12]}"

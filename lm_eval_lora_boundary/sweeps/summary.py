@@ -103,6 +103,8 @@ def summarise(
         "test": None,
         "not_chosen": None,
     }
+    if scores.likelihood is not None:
+        summary["likelihood"] = described(scores.likelihood, full, split, cluster)
     different = _different_documents(scores.measured, split)
     if families:
         comparable = () if different else families
@@ -132,6 +134,8 @@ def confirmed(
 ) -> dict[str, Any]:
     """Return the summary of a task with its scores on the test split."""
     test = described(scores, full, "test", cluster, Margin.read(summary["margin"]))
+    if scores.likelihood is not None:
+        test["likelihood"] = described(scores.likelihood, full, "test", cluster)
     found = {**summary, "selection": "other documents", "test": test}
     why = _different_documents(scores.measured, "test")
     return found | _nothing_chosen(why, full) if why else found

@@ -31,7 +31,7 @@ def load_tasks(manager: TaskManager, names: Sequence[str], settings: SweepSettin
             f"family=map orders layers by the map of one task, and {', '.join(loaded.tasks)} were "
             "given; sweep them one by one"
         )
-    _check(loaded, settings.metric, settings)
+    _check(loaded, settings.metric_name, settings)
     return loaded
 
 

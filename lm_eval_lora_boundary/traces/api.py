@@ -9,6 +9,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from ..harness.given import settings_from_python
+from ..harness.settings import output_folder
 from .run import run
 from .settings import TraceSettings
 
@@ -16,9 +17,10 @@ from .settings import TraceSettings
 def trace(
     pretrained: str | PreTrainedModel | None,
     peft: str | Path,
-    tasks: str | Sequence[str],
-    output: str | Path,
+    tasks: str | Sequence[str] | None = None,
+    output: str | Path | None = None,
     *,
+    data: str | Path | None = None,
     boundaries: str | Sequence[int] = (),
     keep: str | Sequence[str] = (),
     model_args: str | Mapping[str, Any] = "",
@@ -34,9 +36,11 @@ def trace(
         pretrained: Base model: hub id, local folder, or a loaded model, which is changed; None for
             the one that the adapter's config names.
         peft: Adapter: hub id or local folder.
-        tasks: Names of lm-eval tasks, groups or tags; text with commas or a list.
+        tasks: Names of lm-eval tasks, groups or tags; text with commas or a list. None for
+            ``data``, or for the task that the adapter's ``training.json`` names.
         output: Folder for ``trace.json``, the readings of every document, and plots; its other
             files stay.
+        data: A file with rows of your own, in place of tasks; see docs/own-data.md.
         boundaries: Boundaries to trace besides the whole adapter and the base model: a range
             ``"5-9"``, a list ``"10,20"`` or ``[10, 20]``.
         keep: Another cut to trace, or several, each as in :func:`.parse_keep`.
@@ -49,6 +53,7 @@ def trace(
     Raises:
         LoraBoundaryError: An argument cannot be used; its subclass tells which.
     """
+    folder = output_folder(output)
     chosen, model = settings_from_python(
         TraceSettings,
         pretrained,
@@ -56,7 +61,8 @@ def trace(
         tasks,
         boundaries=boundaries,
         keep=(keep,) if isinstance(keep, str) else tuple(keep),
+        data=data,
         model_args=model_args,
         **settings,
     )
-    return run(chosen, Path(output).expanduser(), model=model)
+    return run(chosen, folder, model=model)

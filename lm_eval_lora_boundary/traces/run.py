@@ -21,6 +21,8 @@ from ..files import PLOTS, TRACE, TRACED_FULL, file_name, lock, write_text
 from ..harness import processes
 from ..harness.display import counting
 from ..harness.evaluation import Evaluation
+from ..harness.own_data.request import OwnData, own_data
+from ..harness.own_data.shown import notes, own_tasks
 from ..harness.signature import describe_run, signature
 from ..harness.sweep_model import load
 from ..harness.tasks import LoadedTasks, find_tasks, task_manager
@@ -61,13 +63,18 @@ def run(
             subclass tells which.
     """
     processes.refuse_several("trace")
-    manager = task_manager(settings.include_path, settings.model_arguments())
-    names = find_tasks(manager, settings.tasks)
+    own = own_data(settings)
+    manager: Any = None  # lm-eval's tasks take a few seconds to list
+    names: Sequence[str] = ()
+    if own is None:
+        manager = task_manager(settings.include_path, settings.model_arguments())
+        names = find_tasks(manager, settings.tasks)
     with closing(lock(output, ".trace-lock")):
-        return _run(manager, names, settings, output, model, prints_notes)
+        return _run(own, manager, names, settings, output, model, prints_notes)
 
 
 def _run(
+    own: OwnData | None,
     manager: Any,
     names: Sequence[str],
     settings: TraceSettings,
@@ -76,11 +83,15 @@ def _run(
     prints_notes: bool,
 ) -> dict[str, Any]:
     """Trace tasks that exist, in a folder that is locked."""
-    tasks = LoadedTasks(manager, names, settings.split, settings.documents)
-    for name, task in tasks.tasks.items():
-        refuse_perplexity(name, task)
+    if own is None:
+        tasks = LoadedTasks(manager, names, settings.split, settings.documents)
+        for name, task in tasks.tasks.items():
+            refuse_perplexity(name, task)
     lm = load(TraceLM, settings, model)
     lm.prints_notes = prints_notes
+    if own is not None:
+        manager = own_tasks(own, lm, settings, shows=prints_notes)
+        tasks = LoadedTasks(manager, [own.name], settings.split, settings.documents)
     models = settings.models(lm.layers)
     lm.check(list(models.values()))
     differentiator = Differentiator(lm) if settings.gradient else None
@@ -94,7 +105,7 @@ def _run(
         with _of_task(name):
             readings = _read(lm, name, found.documents, models, settings.batch_size)
         entries[name] = _entry(found, readings)
-        lines = _document_lines(lm, found.documents, readings)
+        lines = _document_lines(lm, found.documents, readings, settings)
         if differentiator is not None:
             with _of_task(name):
                 gradients = _differentiate(differentiator, name, found.documents, settings)
@@ -109,9 +120,11 @@ def _run(
             describe_run(lm, settings), settings, tasks, "trace", settings.requested()
         ),
         "settings": settings.as_json(),
-        "notes": lm.notes,
+        "notes": [*lm.notes, *notes(own)],
         "tasks": entries,
     }
+    if own is not None:
+        summary["data"] = own.facts
     write_text(output / TRACE, json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
     return summary
 
@@ -198,19 +211,22 @@ def _entry(answers: GoldAnswers, readings: Readings) -> dict[str, Any]:
     }
 
 
-def _tokens(lm: TraceLM, document: Gold) -> list[str]:
+def _tokens(lm: TraceLM, document: Gold, settings: TraceSettings) -> list[str]:
+    """Return the texts of the gold answer's tokens, or their numbers if texts are left out."""
+    if settings.no_texts:
+        return [str(number) for number in range(1, len(document.answer) + 1)]
     return [lm.tok_decode([token], skip_special_tokens=False) for token in document.answer]
 
 
 def _document_lines(
-    lm: TraceLM, documents: Sequence[Gold], readings: Readings
+    lm: TraceLM, documents: Sequence[Gold], readings: Readings, settings: TraceSettings
 ) -> list[dict[str, Any]]:
     """Return the readings of a task, one document a line."""
     return [
         {
             "doc_id": document.doc_id,
             "doc_hash": document.doc_hash,
-            "tokens": _tokens(lm, document),
+            "tokens": _tokens(lm, document, settings),
             "models": {label: document_row(found[i]) for label, found in readings.items()},
         }
         for i, document in enumerate(documents)
@@ -244,4 +260,4 @@ def _plot(
     if "gradient" in entry:
         plot_gradient(entry["gradient"], folder)
     probability = readings[number].probability.tolist()
-    plot_heatmap(chosen.doc_id, _tokens(lm, chosen), probability, folder)
+    plot_heatmap(chosen.doc_id, _tokens(lm, chosen, settings), probability, folder)

@@ -24,6 +24,7 @@ from ..errors import ModelError, OutputError, first_line
 from ..harness import processes
 from ..harness.memory import out_of_memory
 from ..harness.model_info import versions
+from ..harness.own_data.request import OwnTasks, data_to_train
 from ..harness.prompts import Prompts
 from .data import Rows, build_rows, load_task
 from .loop import close_bar, make_trainer, training_results
@@ -70,8 +71,20 @@ def train(settings: TrainSettings, output: str | Path, *, command: str | None = 
 
 
 def _run(settings: TrainSettings, folder: RunFolder, command: str) -> None:
-    task = load_task(settings.task, settings.include_path)
+    own, task = None, None
+    if settings.data is not None:
+        own = data_to_train(
+            settings.data,
+            chat=settings.apply_chat_template,
+            system_instruction=settings.system_instruction,
+        )
+    else:
+        assert settings.task is not None
+        task = load_task(settings.task, settings.include_path)
     base = load_base(settings)
+    if own is not None:
+        task = OwnTasks(own, base).task()
+    assert task is not None
     prompts = Prompts(
         task,
         base,
@@ -92,6 +105,7 @@ def _run(settings: TrainSettings, folder: RunFolder, command: str) -> None:
             "settings": settings.as_json(),
             "base": identity,
             "task": _task_identity(task, prompts, max_length),
+            **({} if own is None else {"data": own.trained_on(settings.limit)}),
             "rows": rows.summary(),
             "lora": _lora_summary(model),
             "versions": versions("trl"),
@@ -143,10 +157,13 @@ def _save(model: PeftModel, folder: RunFolder, settings: TrainSettings) -> None:
     for config in model.peft_config.values():
         if isinstance(config.target_modules, set):  # whose order differs from run to run
             config.target_modules = sorted(config.target_modules)
+    what = f"the lm-eval task `{settings.task}`"
+    if settings.data is not None:
+        what = f"rows of `{Path(settings.data).name}`"
     card = (
         "---\nlibrary_name: peft\n---\n"
-        f"# LoRA for {settings.task}\n\n"
-        f"Trained with `lora-boundary train` on the lm-eval task `{settings.task}`. "
+        f"# LoRA for {settings.task or Path(settings.data or '').stem}\n\n"
+        f"Trained with `lora-boundary train` on {what}. "
         "`training.json` records all settings, the data and the loss curve.\n"
     )
     try:

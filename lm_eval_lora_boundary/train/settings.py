@@ -18,6 +18,7 @@ from ..harness.key_values import CUT_ARGUMENTS
 ALL_LINEAR = "all-linear"
 _DTYPES = ("auto", "float32", "bfloat16")
 _DEVICES = (None, "cpu", "cuda", "mps")
+_ONE = "either a task or data"
 _MICRO_BATCH = 4  # largest default number of rows per forward pass
 
 
@@ -27,7 +28,8 @@ class TrainSettings:
 
     Attributes:
         pretrained: Base model: hub id or local folder.
-        task: lm-eval task of output type ``generate_until`` with a training split.
+        task: lm-eval task of output type ``generate_until`` with a training split; None for data.
+        data: A file or folder with the user's own rows, in place of a task.
         model_args: Arguments of lm-eval's ``hf`` model: revision, gguf_file, tokenizer, ….
         include_path: Folder with more tasks.
         num_fewshot: Number of examples in each prompt; None for the task's own.
@@ -55,7 +57,8 @@ class TrainSettings:
     """
 
     pretrained: str
-    task: str
+    task: str | None = None
+    data: str | None = None
     model_args: Mapping[str, Any] = field(default_factory=dict)
     include_path: str | None = None
     num_fewshot: int | None = None
@@ -83,6 +86,13 @@ class TrainSettings:
         at_least_1 = ("rank", "alpha", "max_length", "batch_size", "save_steps")
         rules = [(name, getattr(self, name) >= 1, "at least 1") for name in at_least_1]
         rules += [
+            ("task", self.data is not None or bool(self.task), _ONE),
+            ("data", self.data is None or self.task is None, _ONE),
+            (
+                "num_fewshot",
+                self.data is None or not self.num_fewshot,
+                "0: rows hold whole prompts",
+            ),
             ("limit", self.limit is None or self.limit >= 1, "at least 1"),
             ("num_fewshot", self.num_fewshot is None or self.num_fewshot >= 0, "at least 0"),
             ("epochs", self.epochs > 0, "more than 0"),

@@ -78,6 +78,7 @@ class VllmSweepLM(SweepLM):
             **{name: given[name] for name in _PROMPTING if name in given},
         )
         self._max_length = self.max_length - _SPARE
+        self.quotes_prompts = not settings.no_texts
 
     def _attach(self, adapter: AdapterFolder) -> None:
         files = weight_files(self._source, self._revision)

@@ -104,3 +104,20 @@ def test_a_checkpoint_with_an_adapter_says_what_to_move(
         *("sweep", "--peft", adapter, "--tasks", "t", "--output", "out", "--pretrained", base)
     )
     assert "holds an adapter" in line and "move the adapter_* files out of the folder" in line
+
+
+def test_rows_of_ones_own(refused: Callable[..., str], adapter: Path, tmp_path: Path) -> None:
+    data = tmp_path / "rows.jsonl"
+    data.write_text('{"prompt": "p", "response": "a"}\n{"prompt": "p"}\n')
+    common = ("--peft", adapter, "--output", "out")
+    line = refused("sweep", *common, "--data", data)
+    assert line.startswith(f"{data}, line 2: its fields are prompt; expected `prompt` and")
+    assert refused("trace", *common, "--data", data) == line
+    assert refused("train", "--pretrained", "org/base", "--output", "out", "--data", data) == line
+    both = refused("sweep", *common, "--data", data, "--tasks", "t")
+    assert both == f"tasks=t and data={data} are both given; give one of them"
+    assert "give --tasks TASK, or --data FILE" in refused("sweep", *common)
+    data.write_text('{"prompt": "p", "response": "a"}\n')
+    templates = ("--data", data, "--apply-chat-template", "--no-template")
+    assert "are both given" in refused("sweep", *common, *templates)
+    assert "output is not given" in refused("sweep", "--peft", adapter, "--data", data)

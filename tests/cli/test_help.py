@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from itertools import pairwise
 
 import pytest
 import typer
@@ -16,6 +17,24 @@ COMMANDS = sorted(typer.main.get_group(cli.app).commands)
 
 def test_the_commands_are_those_of_the_documentation() -> None:
     assert COMMANDS == ["compare", "demo", "export", "report", "sweep", "tasks", "trace", "train"]
+
+
+def test_the_examples_tell_one_story() -> None:
+    """Each takes the adapter that the first one trains, on the same model and task."""
+    options = {}
+    for name in ("train", "sweep", "trace", "export"):
+        help_text = typer.main.get_group(cli.app).commands[name].help or ""
+        (example,) = re.findall(r"Example: `(.+?)`", help_text, re.DOTALL)
+        words = shlex.split(example)
+        options[name] = {word: value for word, value in pairwise(words) if word.startswith("--")}
+    assert len({each["--pretrained"] for each in options.values()}) == 1
+    adapter = options["train"]["--output"]
+    assert {options[name]["--peft"] for name in ("sweep", "trace", "export")} == {adapter}
+    task = options["train"]["--task"]
+    assert options["sweep"]["--tasks"] == options["trace"]["--tasks"] == task
+    # whose template sweep and trace take from its training.json, unless they are told otherwise
+    assert "--apply-chat-template" in options["train"]
+    assert not {"--no-template"} & {*options["sweep"], *options["trace"]}
 
 
 @pytest.mark.parametrize("name", COMMANDS)

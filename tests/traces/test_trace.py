@@ -86,8 +86,17 @@ def test_settings_are_recorded_sorted_by_name(run: Run) -> None:
     assert list(recorded) == sorted(recorded)
     shared = {"pretrained", "peft", "tasks", "split", "limit", "batch_size", "dtype", "device"}
     prompts = {"num_fewshot", "apply_chat_template", "fewshot_as_multiturn", "system_instruction"}
-    own = {"boundaries", "keep", "document", "gradient", "measure", "model_args", "include_path"}
-    assert recorded.keys() == shared | prompts | own
+    own = {
+        "boundaries",
+        "keep",
+        "document",
+        "gradient",
+        "measure",
+        "model_args",
+        "include_path",
+        "data",
+    }
+    assert recorded.keys() == shared | prompts | own | {"no_texts"}
 
 
 def test_statistics_are_those_of_the_documents(run: Run, tmp_path: Path) -> None:

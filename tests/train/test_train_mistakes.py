@@ -95,7 +95,7 @@ def test_invalid_settings_are_refused(settings: TrainSettings, changes: dict[str
 
 def test_a_missing_chat_template_is_refused(lm: HFLM) -> None:
     lm.tokenizer.chat_template = None
-    with pytest.raises(ModelError, match="has no chat template; leave out --apply-chat-template"):
+    with pytest.raises(ModelError, match=r"has no chat template; leave the template out"):
         Prompts(SimpleNamespace(**task_stub()), lm, apply_chat_template=True)
 
 

@@ -47,6 +47,15 @@ def same_as_base(tasks: Sequence[str]) -> list[Note]:
     ]
 
 
+def unknown_rows(data: str) -> Note:
+    """Return a note about rows of the user's own that the adapter may have been trained on."""
+    return _note(
+        "unknown_rows",
+        f"nothing says which rows the adapter was trained on, and {data} may hold some of them; "
+        "use rows that it has not seen",
+    )
+
+
 def _note(kind: str, text: str) -> Note:
     return {"kind": kind, "text": text}
 

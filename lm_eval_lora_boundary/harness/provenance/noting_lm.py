@@ -31,12 +31,14 @@ class NotingLM:
     Attributes:
         spelling: How the command line that runs this model spells its options.
         prints_notes: Whether notes are printed; else they only go to the files.
+        quotes_prompts: Whether notes may quote a prompt.
         generates: Whether responses are generated for requests that ask for it.
     """
 
     spelling: ClassVar[Spelling] = LM_EVAL
     generates: ClassVar[bool] = True
     prints_notes = True
+    quotes_prompts = True
     tokenizer: Any
     _asked: AskedCut
     _trusts_remote_code = False
@@ -65,7 +67,8 @@ class NotingLM:
         """The notes so far, in a fixed order; none without an adapter."""
         if self._asked.adapter is None:
             return []
-        return notes(Found(self._trained, self._facts_in_use, self._requested, self.spelling))
+        found = notes(Found(self._trained, self._facts_in_use, self._requested, self.spelling))
+        return [note for note in found if self.quotes_prompts or note["kind"] != "prompt"]
 
     def see(self, requests: Sequence[Instance]) -> None:
         """Look at requests before they are answered; print what is new."""
