@@ -13,6 +13,7 @@ from peft import PeftConfig, PeftModel
 from ..cuts.activated import special_tokens
 from ..cuts.adapter_folder import WEIGHTS, AdapterFolder, open_adapter
 from ..cuts.cut import LoraCut
+from ..cuts.kept_tensors import kept_names
 from ..cuts.loading import other_shapes
 from ..errors import AdapterError, OutputError
 from ..harness.model_args import AskedCut
@@ -160,7 +161,7 @@ def cut_in_memory(bases: Bases, adapter: AdapterFolder, asked: AskedCut) -> Adap
     config = cut_config(adapter.config, model, cut, names)
     config.base_model_name_or_path = config.base_model_name_or_path or bases.name or None
     found = files.read(adapter.path)
-    kept = files.kept_names(found, model, cut, adapter.path)
+    kept = kept_names(found, model, cut, adapter.path)
     facts = describe(model, cut, adapter, merge=False)
     base = model.model.get_base_model()
     facts |= {

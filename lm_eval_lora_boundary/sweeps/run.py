@@ -39,6 +39,7 @@ from .save import save
 from .scheduler import Scheduler
 from .scores import score
 from .settings import SweepSettings
+from .sizes import with_sizes
 from .store import AnswerStore
 from .summary import summarise_tasks
 from .tasks import load_controls, load_tasks
@@ -120,7 +121,7 @@ def _run(
         with progress.stage(TEST):
             confirmed = confirm(lm, tasks, settings, scheduler, output, summaries)
         decided = {}
-        for task, summary in confirmed.items():
+        for task, summary in with_sizes(lm, confirmed).items():
             choice = decide(summary, full, scored.tasks[task].paired.scale)
             decided[task] = with_controls(choice, controls, full)
 
