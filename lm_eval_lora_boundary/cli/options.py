@@ -85,3 +85,7 @@ AllRows = Annotated[
 Wide = Annotated[
     bool, typer.Option("--wide", help="Print tables with all columns; they take 140 characters.")
 ]
+Force = Annotated[
+    bool,
+    typer.Option("--force", help="Replace the results of other settings in the `--output` folder."),
+]

@@ -14,6 +14,7 @@ from .options import (
     ApplyChatTemplate,
     Device,
     Dtype,
+    Force,
     IncludePath,
     Limit,
     ModelArgs,
@@ -179,6 +180,14 @@ def sweep(
     ] = False,
     all_rows: AllRows = False,
     wide: Wide = False,
+    speed: Annotated[
+        bool,
+        typer.Option(
+            help="In the end, measure for a few seconds how long a token takes with the choice, "
+            "the whole adapter and the base model.",
+            rich_help_panel=RUN,
+        ),
+    ] = True,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -187,6 +196,7 @@ def sweep(
             "and what so many documents can show, then stop.",
         ),
     ] = False,
+    force: Force = False,
 ) -> None:
     """Score every boundary of an adapter, or other cuts of it, loading the model once.
 
@@ -198,6 +208,7 @@ def sweep(
     --tasks lora_boundary_samsum --apply-chat-template --split validation --limit 200
     --output samsum-sweep`
     """
+    from ..harness.run_folder import first_settings, refuse_other_sweep
     from ..harness.settings import as_names
     from ..sweeps.settings import SweepSettings
 
@@ -231,6 +242,8 @@ def sweep(
         confirm_run_unsafe_code=confirm_run_unsafe_code,
     )
     given.check_paths(output, has_arguments=bool(model_args))
+    if not (force or dry_run):
+        refuse_other_sweep(output, first_settings(given.as_json()))
     announce("loading lm-eval and torch …")
     from ..files import REPORT
     from ..harness import processes
@@ -244,7 +257,7 @@ def sweep(
         if processes.rank() == 0:
             print_lines(text)
         return
-    run(settings, output)
+    run(settings, output, force=force, speed=speed)
     if processes.rank() == 0:
         print_answer(output, all_rows=all_rows, wide=wide)
         print(f"Report: {output / REPORT}")

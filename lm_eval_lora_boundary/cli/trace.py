@@ -13,6 +13,7 @@ from .options import (
     ApplyChatTemplate,
     Device,
     Dtype,
+    Force,
     IncludePath,
     Limit,
     ModelArgs,
@@ -90,6 +91,7 @@ def trace(
     num_fewshot: NumFewshot = None,
     apply_chat_template: ApplyChatTemplate = False,
     system_instruction: SystemInstruction = None,
+    force: Force = False,
 ) -> None:
     """Read the probability of the gold answer at every layer, and find where it rises sharply.
 
@@ -101,6 +103,7 @@ def trace(
     --tasks lora_boundary_samsum --apply-chat-template --split validation --limit 200
     --output samsum-trace`
     """
+    from ..harness.run_folder import first_settings, refuse_other_trace
     from ..harness.settings import as_names
     from ..traces.settings import TraceSettings
 
@@ -126,13 +129,15 @@ def trace(
         system_instruction=system_instruction,
     )
     given.check_paths(output, has_arguments=bool(model_args))
+    if not force:
+        refuse_other_trace(output, first_settings(given.as_json()))
     announce("loading lm-eval and torch …")
     from ..files import TRACE
     from ..harness.given import completed
     from ..traces.layer_map import summary as gradient_summary
     from ..traces.run import run
 
-    summary = run(completed(given, model_args=model_args), output)
+    summary = run(completed(given, model_args=model_args), output, force=force)
     for task, entry in summary["tasks"].items():
         print_lines(f"{task}: {entry['verdict']}")
         if gradient:

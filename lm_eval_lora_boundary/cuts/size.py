@@ -97,3 +97,49 @@ def _runs_for_every_token(model: LoraCut, module: AdaptedModule) -> bool:
         return any(module.adapted is end or module.original is end for end in ends)
     inside = module.name.removeprefix(f"{model.stack.path}.").split(".")[1:]
     return not any(part.isdigit() for part in inside)
+
+
+# What a cut does not save. vLLM allocates every slot for the largest rank in all layers.
+NO_MEMORY = (
+    "It saves no GPU memory in vLLM, where a LoRA slot has its full size whatever was cut, only "
+    "disk space and download."
+)
+
+
+def in_words(cut: Cut) -> str:
+    """Return what a cut keeps, for the middle of a sentence."""
+    if cut.keeps_none:
+        return "no adapter"
+    if cut.keeps_all:
+        return "the whole adapter"
+    if cut.boundary is None:
+        return f"keep={cut.notation}"
+    return f"layer{'s' if cut.boundary else ''} {cut.notation}"
+
+
+def what_it_buys(model: LoraCut, adapter: AdapterFolder, cut: Cut) -> list[str]:
+    """Say what a cut saves compared with the whole adapter, and what it does not; sentences."""
+    size, whole = (size_of(model, adapter, each) for each in (cut, model.stack.count - 1))
+    if cut.keeps_none or cut.keeps_all:
+        return []
+    share = size["parameters"] / whole["parameters"]
+    words = in_words(cut)
+    text = (
+        f"{words[:1].upper()}{words[1:]}: {size['parameters']:,} of {whole['parameters']:,} "
+        f"adapter parameters ({share:.0%})"
+    )
+    if size["bytes"] is not None and whole["bytes"]:
+        text += f", {megabytes(size['bytes'])} instead of {megabytes(whole['bytes'])}"
+    sentences = [f"{text}."]
+    now, before = size["flops_per_token"], whole["flops_per_token"]
+    if now is not None and before is not None:
+        sentences.append(
+            f"Unless it is merged, LoRA takes {now / 1e6:,.3g} instead of {before / 1e6:,.3g} "
+            "million operations (FLOPs) per token."
+        )
+    return [*sentences, *([NO_MEMORY] if model.kind is LORA else [])]
+
+
+def megabytes(size: int) -> str:
+    """Return a number of bytes in a readable unit."""
+    return f"{size / 1e6:,.1f} MB" if size >= 1e5 else f"{size / 1e3:,.1f} kB"

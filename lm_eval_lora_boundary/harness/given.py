@@ -58,7 +58,7 @@ def settings_from_python(
         kind: Class of the settings.
         pretrained: Base model: hub id, local folder, or a loaded model; None for the one that the
             adapter's config names.
-        peft: LoRA adapter: hub id or local folder.
+        peft: Adapter: hub id or local folder.
         tasks: Task names: a list, or text with commas.
         **settings: Further attributes. Arguments may be text (``"k=v,…"``), boundaries a list.
 

@@ -69,7 +69,7 @@ class LoraBoundaryLM(NotingLM, CommandLineModel, DataParallelLM, BaseLM):
         Args:
             pretrained: Base model: hub id, local folder, or a loaded model, which is changed in
                 place; None for the one that the adapter's config names.
-            peft: LoRA adapter, as in :func:`.open_cut`.
+            peft: Adapter, as in :func:`.open_cut`.
             boundary: As there.
             keep: As there.
             merge: As there.

@@ -55,7 +55,7 @@ def open_cut(
     """Open the adapter and find the cut that is meant.
 
     Args:
-        peft: LoRA adapter: hub id or local folder.
+        peft: Adapter: hub id or local folder.
         boundary: Last layer whose LoRA is kept, ``-1..N-1``; ``"auto"`` for the one that a sweep
             recorded in the adapter folder; None for the whole adapter.
         keep: Any cut, as in :func:`.parse_keep`, instead of a boundary.
@@ -65,7 +65,7 @@ def open_cut(
     Raises:
         BoundaryError: The boundary is not an integer, is given without ``peft`` or together with
             ``keep``, or is ``auto`` with nothing recorded.
-        AdapterError: The adapter is missing, damaged or not a LoRA adapter.
+        AdapterError: The adapter is missing, damaged, or of a kind that cannot be cut by layers.
     """
     parsed = parse_boundary(boundary)
     if peft == "":

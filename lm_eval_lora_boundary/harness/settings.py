@@ -24,7 +24,7 @@ class EvaluationSettings:
 
     Attributes:
         pretrained: Base model: hub id or local folder; empty until the adapter has named it.
-        peft: LoRA adapter: hub id or local folder.
+        peft: Adapter: hub id or local folder.
         tasks: Names of lm-eval tasks, groups or tags, patterns, or YAML files.
         split: ``validation`` or ``test``; None for the first of them that a task has.
         limit: Use only the first documents of each task: a number, or a share below 1.

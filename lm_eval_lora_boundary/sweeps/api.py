@@ -25,6 +25,8 @@ def sweep(
     family: str | Sequence[str] = DEFAULT,
     control: str | Sequence[str] = (),
     margin: str | float = MARGIN,
+    force: bool = False,
+    speed: bool = False,
     model_args: str | Mapping[str, Any] = "",
     gen_kwargs: str | Mapping[str, Any] = "",
     **settings: Any,
@@ -40,7 +42,7 @@ def sweep(
     Args:
         pretrained: Base model: hub id, local folder, or a loaded model, which is changed; None for
             the one that the adapter's config names.
-        peft: LoRA adapter: hub id or local folder.
+        peft: Adapter: hub id or local folder.
         tasks: Names of lm-eval tasks, groups or tags; text with commas or a list.
         output: Folder for ``sweep.json``, the stored answers, and lm-eval's own files for every
             cut, in ``boundary=K/`` or ``cut=CUT/``.
@@ -51,6 +53,10 @@ def sweep(
         control: Names of further tasks to score under the same cuts, as for ``tasks``.
         margin: How much a cut may lose and still count as keeping the gain: a share such as
             ``"10%"``, or a loss in the metric's unit such as ``0.02``.
+        force: Replace the results of a run with other settings in this folder; without it, they
+            are refused. Answers that are stored stay.
+        speed: In the end, measure for a few seconds how long a token takes with the choice, the
+            whole adapter and the base model, and write ``speed.json``.
         model_args: Further arguments of lm-eval's ``hf`` model; text as for ``lm_eval``.
         gen_kwargs: Generation arguments that override those of the tasks; text as for
             ``lm_eval``.
@@ -75,4 +81,4 @@ def sweep(
         gen_kwargs=gen_kwargs,
         **settings,
     )
-    return run(chosen, Path(output).expanduser(), model=model)
+    return run(chosen, Path(output).expanduser(), model=model, force=force, speed=speed)

@@ -6,10 +6,16 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from ..cuts.keep import Cut, parse_keep
-from ..cuts.size import Size, size_of
+from ..cuts.keep import Cut, as_cut, parse_keep
+from ..cuts.size import Size, size_of, what_it_buys
 from ..harness.sweep_lm import SweepLM
+from ..stats.scores import Name
 from ..stats.selection import Row
+
+
+def bought(lm: SweepLM, choice: Name) -> list[str]:
+    """Say what the recommended cut saves; nothing if that is the whole adapter or the base."""
+    return what_it_buys(lm.cut, lm.adapter, as_cut(choice, lm.layers))
 
 
 def with_sizes(lm: SweepLM, summaries: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ def trace(
     *,
     boundaries: str | Sequence[int] = (),
     keep: str | Sequence[str] = (),
+    force: bool = False,
     model_args: str | Mapping[str, Any] = "",
     **settings: Any,
 ) -> dict[str, Any]:
@@ -33,13 +34,14 @@ def trace(
     Args:
         pretrained: Base model: hub id, local folder, or a loaded model, which is changed; None for
             the one that the adapter's config names.
-        peft: LoRA adapter: hub id or local folder.
+        peft: Adapter: hub id or local folder.
         tasks: Names of lm-eval tasks, groups or tags; text with commas or a list.
         output: Folder for ``trace.json``, the readings of every document, and plots; its other
             files stay.
         boundaries: Boundaries to trace besides the whole adapter and the base model: a range
             ``"5-9"``, a list ``"10,20"`` or ``[10, 20]``.
         keep: Another cut to trace, or several, each as in :func:`.parse_keep`.
+        force: Replace a trace with other settings in this folder; without it, it is refused.
         model_args: Further arguments of lm-eval's ``hf`` model.
         **settings: The other attributes of :class:`.TraceSettings`, such as ``gradient=True``.
 
@@ -59,4 +61,4 @@ def trace(
         model_args=model_args,
         **settings,
     )
-    return run(chosen, Path(output).expanduser(), model=model)
+    return run(chosen, Path(output).expanduser(), model=model, force=force)

@@ -21,6 +21,7 @@ from ..files import PLOTS, TRACE, TRACED_FULL, file_name, lock, write_text
 from ..harness import processes
 from ..harness.display import counting
 from ..harness.evaluation import Evaluation
+from ..harness.run_folder import refuse_other_trace
 from ..harness.signature import describe_run, signature
 from ..harness.sweep_model import load
 from ..harness.tasks import LoadedTasks, find_tasks, task_manager
@@ -44,6 +45,7 @@ def run(
     *,
     model: PreTrainedModel | None = None,
     prints_notes: bool = True,
+    force: bool = False,
 ) -> dict[str, Any]:
     """Trace the gold answers of tasks and write the results.
 
@@ -52,6 +54,7 @@ def run(
         output: Folder to write; its other files stay.
         model: The base model, if it is loaded already; it is changed.
         prints_notes: Print the notes, which are in ``trace.json`` in any case.
+        force: Replace another trace in the folder, and allow that of another sweep beside it.
 
     Returns:
         The content of ``trace.json``.
@@ -61,6 +64,8 @@ def run(
             subclass tells which.
     """
     processes.refuse_several("trace")
+    if not force:
+        refuse_other_trace(output, settings.as_json())
     manager = task_manager(settings.include_path, settings.model_arguments())
     names = find_tasks(manager, settings.tasks)
     with closing(lock(output, ".trace-lock")):

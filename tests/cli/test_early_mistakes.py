@@ -104,3 +104,17 @@ def test_a_checkpoint_with_an_adapter_says_what_to_move(
         *("sweep", "--peft", adapter, "--tasks", "t", "--output", "out", "--pretrained", base)
     )
     assert "holds an adapter" in line and "move the adapter_* files out of the folder" in line
+
+
+@pytest.mark.parametrize("command", ["sweep", "trace"])
+def test_a_folder_of_another_run(
+    command: str, refused: Callable[..., str], adapter: Path, base: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    recorded = {"pretrained": "org/other", "peft": str(adapter), "tasks": ["t"], "limit": 5}
+    (tmp_path / "out" / f"{command}.json").write_text(json.dumps({"settings": recorded}))
+    given = ("--peft", adapter, "--tasks", "t", "--output", "out", "--limit", "2")
+    said = f"out holds a {command} with other settings: limit is 5 there and 2 here; "
+    assert refused(command, *given).startswith(said + "give another --output")
+    line = refused(command, *given, "--pretrained", base)
+    assert line.startswith(said + "pretrained is 'org/other' there")

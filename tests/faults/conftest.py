@@ -31,7 +31,7 @@ def commands(tiny: Any, task_folder: Path) -> dict[str, Command]:
     return {
         "sweep": lambda output: [
             *("sweep", *adapted, *tasks, "tiny_words,tiny_choices", "--batch-size", "10"),
-            *("--boundaries", "0,2", "--output", str(output)),
+            *("--boundaries", "0,2", "--no-speed", "--output", str(output)),
         ],
         "trace": lambda output: [
             *("trace", *adapted, *tasks, "tiny_words,tiny_choices", "--batch-size", "2"),

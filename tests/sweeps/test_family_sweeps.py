@@ -125,7 +125,7 @@ def test_only_what_was_asked_for_is_scored(run: Run, tmp_path: Path) -> None:
     assert "family lower" in found["signature"]
     folders = {folder.name for folder in (tmp_path / "out").glob("*=*")}
     assert folders == {"boundary=-1", f"boundary={FULL}", "cut=1-3", "cut=2-3", "cut=3"}
-    again = run(WORDS, confirm=False)
+    again = run(WORDS, confirm=False, force=True)
     assert "families" not in again["tasks"][WORDS]
     folders = {folder.name for folder in (tmp_path / "out").glob("*=*")}
     assert folders == {f"boundary={boundary}" for boundary in range(-1, LAYERS)}

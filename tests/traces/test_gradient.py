@@ -428,7 +428,7 @@ def test_without_a_gradient_there_is_none(run: Run, tmp_path: Path) -> None:
     signed = run("tiny_words", gradient=True)["signature"]
     assert "gradient computed" in signed and "gradient" not in plain["signature"]
     assert (tmp_path / "out/plots/tiny_words/gradient.png").exists()
-    run("tiny_words")
+    run("tiny_words", force=True)
     assert not (tmp_path / "out/plots/tiny_words/gradient.png").exists()
 
 
