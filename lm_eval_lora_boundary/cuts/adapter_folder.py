@@ -70,7 +70,7 @@ class AdapterFolder:
             for each in fields(config)
             if each.name not in _NOT_DECIDING
             and not each.name.endswith("_dropout")
-            and getattr(config, each.name) != _default(each)
+            and getattr(config, each.name) != default_value(each)
         }
         # without it, adapters of other kinds could have the same settings
         kind = {} if type(config) is LoraConfig else {"peft_type": type(config).__name__}
@@ -119,7 +119,7 @@ def _plain(value: Any) -> Any:
     return [_plain(each) for each in value] if isinstance(value, (list, tuple)) else value
 
 
-def _default(each: Field[Any]) -> Any:
+def default_value(each: Field[Any]) -> Any:
     """Return the value that a setting has if it is not given."""
     return each.default if each.default_factory is MISSING else each.default_factory()
 

@@ -23,7 +23,7 @@ def apply_boundary(
     cannot be recognised in a loaded model and stay. LoraBoundaryLM restores them.
 
     Args:
-        model: A PEFT model with one unmerged LoRA adapter.
+        model: A PEFT model with one unmerged adapter.
         boundary: Last layer whose LoRA is kept, ``-1..N-1``: -1 gives the base model, N-1 the
             whole adapter.
         keep: Any other cut, as in :func:`.parse_keep`; give it or a boundary.
