@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -18,7 +19,9 @@ from .errors import OutputError
 from .untrusted import open_regular, parse_json, read_json
 
 SWEEP = "sweep.json"
+UNFINISHED = "unfinished.json"  # the settings of a sweep, until it has ended
 TRACE = "trace.json"
+SPEED = "speed.json"
 REPORT = "report.html"
 PLOTS = "plots"  # folder
 CONFIRMED = "test"  # folder with the results of the choice on the test split
@@ -112,6 +115,24 @@ def _let_go() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_let_go)
+
+
+def allow_reading(folder: Path) -> None:
+    """Give the files of a folder the permissions that a new file gets (the umask's).
+
+    Some libraries write files that only their owner may read, such as safetensors.
+
+    Raises:
+        OSError: The permissions cannot be set.
+    """
+    new = folder / ".new"
+    new.touch()
+    allowed = new.stat().st_mode & 0o666
+    new.unlink()
+    for path in folder.rglob("*"):
+        mode = path.lstat().st_mode
+        if stat.S_ISREG(mode) and mode & allowed != allowed:
+            path.chmod(stat.S_IMODE(mode) | allowed)
 
 
 def flush(folder: Path) -> None:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from lm_eval_lora_boundary.errors import OutputError
 from lm_eval_lora_boundary.files import (
+    allow_reading,
     boundary_folder,
     file_name,
     lock,
@@ -162,3 +163,23 @@ def test_a_forked_worker_does_not_hold_a_lock(tmp_path: Path) -> None:
         os.waitpid(worker, 0)
         with contextlib.suppress(OSError):
             locked.close()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
+@pytest.mark.parametrize("umask", [0o022, 0o027, 0o077])
+def test_others_may_read_what_the_umask_allows(umask: int, tmp_path: Path) -> None:
+    closed, ordinary = tmp_path / "closed", tmp_path / "ordinary"
+    (tmp_path / "inside").mkdir()
+    program = tmp_path / "inside" / "program"
+    before = os.umask(umask)
+    try:
+        ordinary.touch()
+        closed.touch(mode=0o600)
+        program.touch(mode=0o700)
+        (tmp_path / "link").symlink_to("/no/such/file")
+        allow_reading(tmp_path)
+    finally:
+        os.umask(before)
+    assert closed.stat().st_mode == ordinary.stat().st_mode
+    assert program.stat().st_mode & 0o777 == 0o700 | (0o666 & ~umask)
+    assert {path.name for path in tmp_path.iterdir()} == {"closed", "ordinary", "inside", "link"}

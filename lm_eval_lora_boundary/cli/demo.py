@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from .options import Force
 from .output import print_answer, set_up_logging
 
 
@@ -22,6 +23,7 @@ def demo(
         Path | None,
         typer.Option(help="Folder to write. Default: a temporary one, deleted at the end."),
     ] = None,
+    force: Force = False,
 ) -> None:
     """Sweep boundaries of an adapter on a bundled model of 135M parameters, offline.
 
@@ -45,7 +47,7 @@ def demo(
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "sweep" if output is None else output
-        bundled.run(folder, boundaries=boundaries, limit=limit)
+        bundled.run(folder, boundaries=boundaries, limit=limit, force=force)
         print_answer(folder)
     seconds = f"{time.perf_counter() - started:.0f} s"
     print(seconds if output is None else f"Report: {folder / 'report.html'} ({seconds})")

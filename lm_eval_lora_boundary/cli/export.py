@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import LoraBoundaryError
-from .options import MODEL, Device, ModelArgs, NamedBase, Peft
+from .options import MODEL, Device, ModelArgs, NamedBase
 from .output import print_lines, set_up_logging
 
 
@@ -17,7 +17,23 @@ def export(
         Path,
         typer.Argument(metavar="OUT", help="Folder to write; it appears complete or not at all."),
     ],
-    peft: Peft,
+    sweep: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="SWEEP",
+            help="Folder of a finished sweep: takes base model, adapter and recommended cut from "
+            "it, and writes its scores into the model card. Other options override it.",
+        ),
+    ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(help="With `--from`: the task whose choice is meant, if they differ."),
+    ] = None,
+    peft: Annotated[
+        str | None,
+        typer.Option(help="Hub id or local folder of the adapter.", rich_help_panel=MODEL),
+    ] = None,
     pretrained: NamedBase = None,
     boundary: Annotated[
         str | None,
@@ -53,10 +69,11 @@ def export(
     verify: Annotated[
         str | None,
         typer.Option(
-            metavar="vllm",
-            help="Do that, then start vLLM, which must be installed, and write nothing unless its "
-            "log-probabilities with the adapter (or of the merged checkpoint) are those of PEFT, "
-            "and differ from the base model's.",
+            metavar="vllm|logits",
+            help="`vllm`: do that, then start vLLM, which must be installed, and write nothing "
+            "unless its log-probabilities with the adapter (or of the merged checkpoint) are those "
+            "of PEFT, and differ from the base model's. `logits`: load the base model and compare "
+            "logits, also where comparing modules is enough.",
         ),
     ] = None,
     vllm_args: Annotated[
@@ -78,33 +95,40 @@ def export(
 ) -> None:
     """Write an ordinary, smaller PEFT adapter with layers 0..K only, or any other cut.
 
-    The adapter is written, loaded again and verified: its logits must equal those of the cut in
-    memory to the last bit, or nothing is written. Any engine that reads PEFT adapters loads the
+    The adapter is written, loaded again with PEFT and verified: it must do what the cut does, to
+    the last bit, or nothing is written. Plain LoRA is verified module by module, without the base
+    model's weights; other kinds by their logits. Any engine that reads PEFT adapters loads the
     folder. It comes with a model card.
 
     For vLLM, `--check` asks whether it will load the adapter, and `--verify` whether it then
     computes the same as PEFT.
 
-    Example: `lora-boundary export --pretrained meta-llama/Llama-3.1-8B-Instruct --peft samsum-lora
-    --boundary 20 --verify vllm samsum-lora-20`
+    Example: `lora-boundary export --from samsum-sweep --check vllm samsum-lora-cut`
     """
+    from ..exports.api import LOGITS
     from ..exports.api import export as run
+    from ..exports.usage import usage
     from ..harness.key_values import read_key_values
     from ..vllm.export_engine import ENGINES, VllmEngine
 
     set_up_logging()
-    engine = None
-    if verify is not None:
+    engine: VllmEngine | str | None = None
+    if verify == LOGITS:
+        engine = verify
+    elif verify is not None:
         if verify not in ENGINES:
-            raise LoraBoundaryError(f"--verify {verify}: expected {' or '.join(ENGINES)}")
+            expected = " or ".join((*ENGINES, LOGITS))
+            raise LoraBoundaryError(f"--verify {verify}: expected {expected}")
         engine = VllmEngine(read_key_values(vllm_args, "--vllm-args"))
-    elif vllm_args:
+    if vllm_args and not isinstance(engine, VllmEngine):
         raise LoraBoundaryError("--vllm-args is for --verify vllm, which is not given")
     facts = run(
         pretrained,
         peft,
         boundary,
         output,
+        sweep=sweep,
+        task=task,
         keep=keep,
         merge=merge,
         force=force,
@@ -114,7 +138,7 @@ def export(
         dtype=dtype,
         device=device,
     )
-    for line in _summary(facts, check):
+    for line in [*_summary(facts, check), *usage(facts)]:
         print_lines(line)
     print(facts["output"])
 
@@ -122,13 +146,21 @@ def export(
 def _summary(facts: dict[str, Any], check: str | None) -> list[str]:
     """Return the lines to print about an export."""
     share = facts["bytes"] / facts["source_bytes"] if "source_bytes" in facts else None
+    how = (
+        f"PEFT loads it into {facts['kept_modules']} modules, each of which adds what it adds in "
+        "the cut, to the last bit (--verify logits compares whole logits)"
+        if facts["verified"] == "modules"
+        else f"loaded again, it gives the same logits (largest difference "
+        f"{facts['max_difference']}, {facts['dtype']})"
+    )
     lines = [
         f"keep={facts['cut']} of layers 0-{facts['num_layers'] - 1}: kept "
         f"{facts['kept_modules']} modules, {facts['kept_parameters']:,} parameters; dropped "
         f"{facts['dropped_modules']} modules, {facts['dropped_parameters']:,} parameters",
         f"{facts['bytes']:,} bytes" + (f", {share:.0%} of the adapter" if share else ""),
-        f"verified: loaded again, it gives the same logits (largest difference "
-        f"{facts['max_difference']}, {facts['dtype']})",
+        *facts["buys"][1:],
+        *facts.get("speed", ()),
+        f"verified: {how}",
     ]
     engine = facts.get("engine")
     if engine is not None:

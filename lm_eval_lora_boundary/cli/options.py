@@ -90,6 +90,10 @@ NoTemplate = Annotated[
 SystemInstruction = Annotated[
     str | None, typer.Option(help="System message.", rich_help_panel=DATA)
 ]
+Force = Annotated[
+    bool,
+    typer.Option("--force", help="Replace the results of other settings in the `--output` folder."),
+]
 AllRows = Annotated[
     bool,
     typer.Option("--all-rows", help="Print every boundary, and not only those that matter."),

@@ -15,6 +15,7 @@ from .options import (
     Data,
     Device,
     Dtype,
+    Force,
     IncludePath,
     Limit,
     ModelArgs,
@@ -195,6 +196,14 @@ def sweep(
             rich_help_panel=DATA,
         ),
     ] = None,
+    speed: Annotated[
+        bool,
+        typer.Option(
+            help="In the end, measure for a few seconds how long a token takes with the choice, "
+            "the whole adapter and the base model.",
+            rich_help_panel=RUN,
+        ),
+    ] = True,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -203,6 +212,7 @@ def sweep(
             "and what so many documents can show, then stop.",
         ),
     ] = False,
+    force: Force = False,
 ) -> None:
     """Score every boundary of an adapter, or other cuts of it, loading the model once.
 
@@ -215,6 +225,7 @@ def sweep(
     --output samsum-sweep`
     """
     from ..harness.as_trained import prompt_settings
+    from ..harness.run_folder import first_settings, refuse_other_sweep
     from ..harness.settings import as_names, output_folder
     from ..sweeps.settings import SweepSettings
 
@@ -254,6 +265,8 @@ def sweep(
         confirm_run_unsafe_code=confirm_run_unsafe_code,
     )
     given.check_paths(folder, has_arguments=bool(model_args))
+    if not (force or dry_run or write_task):
+        refuse_other_sweep(folder, first_settings(given.as_json()))
     announce("loading lm-eval and torch …")
     from ..files import REPORT
     from ..harness import processes
@@ -271,7 +284,7 @@ def sweep(
         if processes.rank() == 0:
             print_lines(text)
         return
-    run(settings, folder)
+    run(settings, folder, force=force, speed=speed)
     if processes.rank() == 0:
         print_answer(folder, all_rows=all_rows, wide=wide)
         print(f"Report: {folder / REPORT}")

@@ -13,6 +13,7 @@ from .options import (
     Data,
     Device,
     Dtype,
+    Force,
     IncludePath,
     Limit,
     ModelArgs,
@@ -91,6 +92,7 @@ def trace(
     no_template: NoTemplate = False,
     system_instruction: SystemInstruction = None,
     no_texts: NoTexts = False,
+    force: Force = False,
 ) -> None:
     """Read the probability of the gold answer at every layer, and find where it rises sharply.
 
@@ -103,6 +105,7 @@ def trace(
     --output samsum-trace`
     """
     from ..harness.as_trained import prompt_settings
+    from ..harness.run_folder import first_settings, refuse_other_trace
     from ..harness.settings import as_names
     from ..traces.settings import TraceSettings
 
@@ -134,13 +137,15 @@ def trace(
         no_texts=no_texts,
     )
     given.check_paths(output, has_arguments=bool(model_args))
+    if not force:
+        refuse_other_trace(output, first_settings(given.as_json()))
     announce("loading lm-eval and torch …")
     from ..files import TRACE
     from ..harness.given import completed
     from ..traces.layer_map import summary as gradient_summary
     from ..traces.run import run
 
-    summary = run(completed(given, model_args=model_args), output)
+    summary = run(completed(given, model_args=model_args), output, force=force)
     for task, entry in summary["tasks"].items():
         print_lines(f"{task}: {entry['verdict']}")
         if gradient:

@@ -43,12 +43,14 @@ class AdapterFolder:
         shapes: Shape of every tensor, by its name in the file without ``base_model.model.``.
         sha256: SHA-256 over name, dtype, shape and bytes of all tensors, sorted by name. The
             format of the file does not change it.
+        bytes: Bytes of every tensor in the file, by the same names as ``shapes``.
     """
 
     path: Path
     config: PeftConfig
     shapes: dict[str, tuple[int, ...]] = field(repr=False)
     sha256: str
+    bytes: dict[str, int] = field(default_factory=dict, repr=False)
 
     @property
     def kind(self) -> Kind:
@@ -68,7 +70,7 @@ class AdapterFolder:
             for each in fields(config)
             if each.name not in _NOT_DECIDING
             and not each.name.endswith("_dropout")
-            and getattr(config, each.name) != _default(each)
+            and getattr(config, each.name) != default_value(each)
         }
         # without it, adapters of other kinds could have the same settings
         kind = {} if type(config) is LoraConfig else {"peft_type": type(config).__name__}
@@ -117,7 +119,7 @@ def _plain(value: Any) -> Any:
     return [_plain(each) for each in value] if isinstance(value, (list, tuple)) else value
 
 
-def _default(each: Field[Any]) -> Any:
+def default_value(each: Field[Any]) -> Any:
     """Return the value that a setting has if it is not given."""
     return each.default if each.default_factory is MISSING else each.default_factory()
 
@@ -151,14 +153,16 @@ def open_adapter(source: str | Path, revision: str | None = None) -> AdapterFold
     weights = weights_file(path)
     digest = hashlib.sha256()
     shapes: dict[str, tuple[int, ...]] = {}
+    sizes: dict[str, int] = {}
     for name, found in read_tensors(weights):
         tensor = found.contiguous()
         shapes[name.removeprefix(PREFIX)] = tuple(tensor.shape)
+        sizes[name.removeprefix(PREFIX)] = tensor.numel() * tensor.element_size()
         digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
         digest.update(tensor.flatten().view(torch.uint8).numpy().data)
     if not shapes:
         raise AdapterError(f"{weights} holds no tensors; the adapter would have no effect")
-    return AdapterFolder(path, config, shapes, digest.hexdigest())
+    return AdapterFolder(path, config, shapes, digest.hexdigest(), sizes)
 
 
 def _local(source: str | Path, revision: str | None) -> Path:

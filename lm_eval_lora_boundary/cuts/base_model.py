@@ -62,16 +62,29 @@ def local_folder(
         ) from problem
 
 
-def load_config(pretrained: str, revision: str | None, *, trust_remote_code: bool) -> Any:
+def load_config(
+    pretrained: str,
+    revision: str | None,
+    *,
+    trust_remote_code: bool,
+    subfolder: str = "",
+    **more: Any,
+) -> Any:
     """Return the config of a base model, given by hub id or local folder.
+
+    ``more`` are arguments of ``from_pretrained``, such as ``gguf_file``.
 
     Raises:
         ModelError: It cannot be loaded, or an adapter comes with it.
     """
     with loading_base(pretrained):
-        refuse_adapter_folder(pretrained, revision or "main")
+        refuse_adapter_folder(pretrained, revision or "main", subfolder)
         return transformers.AutoConfig.from_pretrained(
-            pretrained, revision=revision or "main", trust_remote_code=trust_remote_code
+            pretrained,
+            revision=revision or "main",
+            trust_remote_code=trust_remote_code,
+            subfolder=subfolder,
+            **more,
         )
 
 

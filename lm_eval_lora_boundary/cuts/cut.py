@@ -18,7 +18,7 @@ from ..upstream.peft import AuxiliaryTrainingWrapper, BaseTunerLayer, LoraLayer
 from .keep import Cut
 from .kinds import Kind, kind_of, only_config, rewrites_base
 from .layers import DecoderStack, bypassed, depths, find_decoder_stack, idle
-from .modules import AdaptedModule, Overwrite, merge_modules, replace_module
+from .modules import AdaptedModule, Overwrite, adapted_modules, merge_modules, replace_module
 from .strengths import obstacle, refuse_strengths
 
 CUT = "_lora_boundary_cut"  # attribute of a PEFT model: its cut
@@ -99,14 +99,7 @@ class LoraCut:
         return [overwrite.name for overwrite in self._overwrites if overwrite.rewritten]
 
     def _find_modules(self) -> Iterator[AdaptedModule]:
-        found: dict[str, nn.Module] = {}
-        inside = "\n"  # prefix of the last adapted module; no name has a newline
-        for name, module in self._base.named_modules():
-            if name.startswith(inside):
-                continue
-            if isinstance(module, (BaseTunerLayer, AuxiliaryTrainingWrapper)):
-                found[name] = module
-                inside = f"{name}."
+        found = adapted_modules(self._base)
         where = depths(self._base, self.stack, found)
         self._refuse_unused(found)
         for name, module in found.items():

@@ -11,7 +11,7 @@ from torch import nn
 from torch.distributed.tensor import DTensor
 
 from ..errors import AdapterError, first_line
-from ..upstream.peft import BaseTunerLayer, onload_layer
+from ..upstream.peft import AuxiliaryTrainingWrapper, BaseTunerLayer, onload_layer
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,19 @@ class Overwrite:
     def put(self, parameter: torch.Tensor) -> None:
         """Give the owner ``parameter`` instead. A tensor tied to it stays as it is."""
         setattr(self.owner, self.name.rpartition(".")[2], parameter)
+
+
+def adapted_modules(base: nn.Module) -> dict[str, nn.Module]:
+    """Return the modules that PEFT has put around those of a base model, by path."""
+    found: dict[str, nn.Module] = {}
+    inside = "\n"  # prefix of the last adapted module; no name has a newline
+    for name, module in base.named_modules():
+        if name.startswith(inside):
+            continue
+        if isinstance(module, (BaseTunerLayer, AuxiliaryTrainingWrapper)):
+            found[name] = module
+            inside = f"{name}."
+    return found
 
 
 def count_parameters(modules: Iterable[AdaptedModule]) -> int:

@@ -21,11 +21,14 @@ class Record:
         path: The file.
         keep: The cut, as :func:`.parse_keep` reads it.
         base_sample: The :func:`.weights_sample` of the base model that it was chosen for.
+        same_name: Whether that base model is used by its name, so that its weights need not be
+            loaded only to compare them.
     """
 
     path: Path
     keep: str
     base_sample: str
+    same_name: bool = False
 
     def check_base(self, sample: str) -> None:
         """Refuse a base model with another :func:`.weights_sample` than the recorded one.

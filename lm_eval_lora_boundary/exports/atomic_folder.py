@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 
 from ..cuts.adapter_folder import CONFIG
 from ..errors import OutputError, first_line
-from ..files import flush, flush_names, lock
+from ..files import allow_reading, flush, flush_names, lock
 
 # A folder may be replaced if it looks like an adapter or a checkpoint.
 _REPLACEABLE = (CONFIG, "config.json")
@@ -72,6 +72,7 @@ def whole_folder(output: Path, *, force: bool) -> Iterator[Path]:
                 new.mkdir()
             yield new
             with writing(output):
+                allow_reading(new)
                 flush(new)
                 _refuse_existing(output, force=force)  # it may have appeared in the meantime
                 if not (output.exists() and _exchange(new, output)):

@@ -8,10 +8,12 @@ from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
-from huggingface_hub import ModelCardData
+from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, StrictUndefined
 
+from ..cuts.kinds import LORA
 from ..errors import inert
+from .usage import NO_CHECKPOINT, vllm_loads_base
 
 PLACEHOLDER = "THIS_FOLDER"  # a card does not know where it will be read
 
@@ -31,14 +33,18 @@ def model_card(facts: Mapping[str, Any], choice: Mapping[str, Any]) -> str:
             of older releases hold less.
     """
     base, merged = inert(facts["base_model"] or ""), facts["merge"]
+    results = [_result(score) for score in facts.get("scores", ())]
     data = ModelCardData(
         base_model=base or None,
         library_name="transformers" if merged else "peft",
         pipeline_tag="text-generation",
         tags=[
             *([f"base_model:adapter:{base}"] if base and not merged else []),
-            *("lora", "lora-boundary"),
+            *(["lora"] if facts["kind"] == LORA.name else []),
+            "lora-boundary",
         ],
+        model_name=inert(f"{facts['source']} (keep={facts['cut']})") if results else None,
+        eval_results=results or None,
     )
     statistics = {
         name: value
@@ -59,7 +65,11 @@ def model_card(facts: Mapping[str, Any], choice: Mapping[str, Any]) -> str:
         if choice
         else {},
         statistics={name: _shown(value) for name, value in statistics.items()},
+        scores=facts.get("scores", ()),
+        speed=facts.get("speed", ()),
+        number=_number,
         here=PLACEHOLDER,
+        no_checkpoint=None if vllm_loads_base(facts) else NO_CHECKPOINT,
         base_name=base,
         code=_code,
         sentence=_sentence,
@@ -67,6 +77,32 @@ def model_card(facts: Mapping[str, Any], choice: Mapping[str, Any]) -> str:
         shell=shlex.quote,
         repr=repr,
     )
+
+
+def _result(score: Mapping[str, Any]) -> EvalResult:
+    """Return a score of a sweep as the hub's metadata holds it."""
+    name, _, filtered = inert(score["metric"]).partition(",")
+    return EvalResult(
+        task_type="text-generation",
+        dataset_type=inert(score["task"]),
+        dataset_name=inert(score["task"]),
+        dataset_split=inert(score["split"]),
+        dataset_args={"documents": score["documents"]},
+        metric_type=name,
+        metric_name=f"{name} ({filtered})" if filtered else name,
+        metric_value=score["value"],
+        metric_args={
+            "interval_95": [score["low"], score["high"]],
+            "whole_adapter": score["whole"],
+            "base_model": score["base"],
+            "signature": inert(score["signature"]),
+        },
+    )
+
+
+def _number(value: float | None) -> str:
+    """Return a score as text."""
+    return "–" if value is None else f"{value:.4g}"
 
 
 def _shown(value: float | str) -> str:

@@ -100,6 +100,7 @@ def merge_in_memory(bases: Bases, adapter: AdapterFolder, asked: AskedCut) -> Me
     model = loaded.finish(merge=True).eval()
     refuse_unequal_vocabulary(model, cut)
     _untie(model)
+    facts |= {"kind": adapter.kind.name, "buys": [], "verified": "logits"}
     facts |= {"grown_rows": rows, "dtype": str(model.dtype).removeprefix("torch.")}
     tokens = prompts(model)
     loading = {

@@ -10,18 +10,25 @@ import transformers
 from transformers import PreTrainedModel
 
 from ..cuts.adapter_folder import AdapterFolder
-from ..cuts.base_model import loading_base
+from ..cuts.base_model import empty_model, load_config, loading_base
 from ..cuts.cut import LoraCut
 from ..cuts.effect import refuse_no_effect
-from ..cuts.fingerprint import weights_sample
+from ..cuts.fingerprint import checkpoint_sample, weight_files, weights_sample
 from ..cuts.keep import Cut
 from ..cuts.layers import number_of_layers
 from ..cuts.loading import load_adapter
 from ..cuts.vocabulary import growing
 from ..errors import ModelError, first_line
 from ..harness.base_loader import BaseLM, DenseLM, usable_base
+from ..harness.device import with_device
 from ..harness.model_args import AskedCut
 from .refusals import refuse_grown_head
+
+# arguments that say where the base model is and how to run it, and not what it is made of
+_OF_STRUCTURE = {
+    *("dtype", "device", "revision", "subfolder", "gguf_file", "trust_remote_code", "tokenizer"),
+    *("parallelize", "attn_implementation", "max_length"),
+}
 
 
 class Bases:
@@ -79,6 +86,54 @@ class Bases:
             return copied.eval()
         kind = DenseLM if self._dense else BaseLM
         return kind(self.name, check_layers=self._check, **self.model_args).model.eval()
+
+    def structure(self) -> Any:
+        """Return the base model without its weights, or None if only loading it shows what it is.
+
+        Raises:
+            BoundaryError: As ``check_layers``.
+            ModelError: Its config cannot be loaded, or is not that of a decoder-only model; or
+                the device or the precision does not exist.
+        """
+        if self._model is not None or self.model_args.keys() - _OF_STRUCTURE:
+            return None
+        with_device(self.model_args)
+        arguments = {name: self.model_args.get(name) for name in ("subfolder", "gguf_file")}
+        trusted = bool(self.model_args.get("trust_remote_code"))
+        config = load_config(
+            self.name,
+            self.model_args.get("revision"),
+            trust_remote_code=trusted,
+            **{name: value for name, value in arguments.items() if value},
+        )
+        self._check(number_of_layers(config))
+        packed = getattr(config, "quantization_config", None) is not None
+        if packed and not arguments["gguf_file"]:
+            return None  # its layers are of other classes
+        return empty_model(config, trust_remote_code=trusted)
+
+    def dtype(self, structure: Any) -> str:
+        """Return the precision that the base model is loaded in."""
+        asked = self.model_args.get("dtype") or "auto"
+        stored = getattr(structure.config, "dtype", None) or "float32"
+        return str(stored if asked == "auto" else asked).removeprefix("torch.")
+
+    def sample(self, structure: Any) -> str | None:
+        """Return what :func:`.weights_sample` returns, without loading all weights.
+
+        None if that is not possible.
+        """
+        if self.model_args.get("gguf_file") or self.model_args.get("subfolder"):
+            return None
+        revision = self.model_args.get("revision")
+        files = weight_files(self.name, revision)
+        if any(file.suffix != ".safetensors" for file in files):
+            return None
+        loading = {
+            "revision": revision or "main",
+            "trust_remote_code": bool(self.model_args.get("trust_remote_code")),
+        }
+        return checkpoint_sample(files, structure, self.name, **loading)
 
     def served(self) -> dict[str, Any]:
         """Return the arguments with which an engine loads the same base model.

@@ -26,6 +26,8 @@ def sweep(
     family: str | Sequence[str] = DEFAULT,
     control: str | Sequence[str] = (),
     margin: str | float = MARGIN,
+    force: bool = False,
+    speed: bool = False,
     model_args: str | Mapping[str, Any] = "",
     gen_kwargs: str | Mapping[str, Any] = "",
     **settings: Any,
@@ -54,6 +56,10 @@ def sweep(
         control: Names of further tasks to score under the same cuts, as for ``tasks``.
         margin: How much a cut may lose and still count as keeping the gain: a share such as
             ``"10%"``, or a loss in the metric's unit such as ``0.02``.
+        force: Replace the results of a run with other settings in this folder; without it, they
+            are refused. Answers that are stored stay.
+        speed: In the end, measure for a few seconds how long a token takes with the choice, the
+            whole adapter and the base model, and write ``speed.json``.
         model_args: Further arguments of lm-eval's ``hf`` model; text as for ``lm_eval``.
         gen_kwargs: Generation arguments that override those of the tasks; text as for
             ``lm_eval``.
@@ -80,4 +86,4 @@ def sweep(
         gen_kwargs=gen_kwargs,
         **settings,
     )
-    return run(chosen, folder, model=model)
+    return run(chosen, folder, model=model, force=force, speed=speed)

@@ -22,7 +22,11 @@ WINDOW = 3  # layers on either side of the trace's interval
 
 
 def traced_boundaries(
-    settings: SweepSettings, output: Path, model: PreTrainedModel | None = None
+    settings: SweepSettings,
+    output: Path,
+    model: PreTrainedModel | None = None,
+    *,
+    force: bool = False,
 ) -> str | None:
     """Trace the gold answers and return the boundaries that the curves suggest.
 
@@ -34,6 +38,7 @@ def traced_boundaries(
         settings: The sweep.
         output: Its folder; ``trace.json`` and the trace's plots are written there.
         model: A loaded model, which is refused.
+        force: Replace another trace in the folder.
 
     Returns:
         A list such as ``-1,5,6,29``; None if no trace was asked for, or if a task's curve has no
@@ -55,7 +60,8 @@ def traced_boundaries(
     }
     by_gradient = settings.candidates == "gradient"
     trace = TraceSettings(**shared, gradient=by_gradient)
-    tasks = run_trace(trace, output, prints_notes=False)["tasks"]  # the sweep prints them
+    # the sweep prints the notes
+    tasks = run_trace(trace, output, prints_notes=False, force=force)["tasks"]
     boundaries: set[int] = set()
     if by_gradient:
         for task, entry in tasks.items():

@@ -33,7 +33,9 @@ def embedded_model() -> dict[str, str]:
     return {"pretrained": str(folder), "gguf_file": next(folder.glob("*.gguf")).name}
 
 
-def run(output: Path, *, boundaries: str, limit: int, split: str | None = None) -> dict[str, Any]:
+def run(
+    output: Path, *, boundaries: str, limit: int, split: str | None = None, force: bool = False
+) -> dict[str, Any]:
     """Sweep the boundaries of the embedded adapter.
 
     Returns:
@@ -51,4 +53,5 @@ def run(output: Path, *, boundaries: str, limit: int, split: str | None = None) 
         model_args=model_args,
         dtype="float32",
         device="cpu",
+        force=force,
     )

@@ -36,12 +36,15 @@ from .expected import CHOOSING, CONTROL_TASKS, TEST, expected_answers
 from .likelihood import with_likelihood
 from .measures import made_up_measures, measures
 from .output_folder import clean_up, remove_other_confirmations, remove_others
+from .own_folder import OwnFolder
 from .progress import Progress
 from .race import finalists, race_summary, run_race
 from .save import save
 from .scheduler import Scheduler
 from .scores import score
 from .settings import SweepSettings
+from .sizes import bought, with_sizes
+from .speed import measure_speed
 from .store import AnswerStore
 from .summary import summarise_tasks
 from .tasks import load_controls, load_tasks
@@ -51,7 +54,12 @@ logger = logging.getLogger("lm_eval.lora_boundary")
 
 
 def run(
-    settings: SweepSettings, output: Path, *, model: PreTrainedModel | None = None
+    settings: SweepSettings,
+    output: Path,
+    *,
+    model: PreTrainedModel | None = None,
+    force: bool = False,
+    speed: bool = False,
 ) -> dict[str, Any]:
     """Score the cuts and write the results.
 
@@ -62,6 +70,8 @@ def run(
         settings: The sweep.
         output: Folder to write; the same call again resumes in it.
         model: The base model, if it is loaded already; it is changed.
+        force: Replace the results of another run in the folder.
+        speed: In the end, measure for a few seconds what a token takes, for ``speed.json``.
 
     Returns:
         The content of ``sweep.json``, in every process.
@@ -70,13 +80,21 @@ def run(
         LoraBoundaryError: The settings, the model, the tasks or the folder cannot be used; its
             subclass tells which.
     """
-    traced = traced_boundaries(settings, output, model)
+    folder = OwnFolder(output, settings, force=force)  # before long work
+    traced = traced_boundaries(settings, output, model, force=force)
     with closing(Worker(settings, output, lambda: load_model(settings, model))) as worker:
-        return processes.together(lambda: _run(settings, output, model, traced), worker.obey)
+        return processes.together(
+            lambda: _run(settings, output, folder, model, traced, speed), worker.obey
+        )
 
 
 def _run(
-    settings: SweepSettings, output: Path, model: PreTrainedModel | None, traced: str | None
+    settings: SweepSettings,
+    output: Path,
+    folder: OwnFolder,
+    model: PreTrainedModel | None,
+    traced: str | None,
+    speed: bool,
 ) -> dict[str, Any]:
     """Run the sweep; the other processes only answer requests."""
     own = own_data(settings)
@@ -98,6 +116,7 @@ def _run(
         evaluation = Evaluation(lm, tasks, settings)
         engines = scope.enter_context(closing(find_engines(lm, settings.engine)))
         facts = describe_run(lm, settings)
+        folder.check(facts)
         progress = scope.enter_context(closing(Progress(lm.decoder_layers)))
         scheduler = Scheduler(engines, store, identity(facts), settings.batch_size, progress)
 
@@ -109,6 +128,7 @@ def _run(
                 progress.expect(expected_answers(tasks, control_tasks, like_them, settings))
             wanted = find_cuts(lm, settings, traced, seen)
         progress.expect(expected_answers(tasks, control_tasks, wanted.cuts, settings))
+        scope.enter_context(folder.taken())
 
         # Requests, answers and scores, cut by cut: lm-eval builds the requests, the scheduler
         # answers them, and lm-eval scores the answers.
@@ -128,9 +148,10 @@ def _run(
         with progress.stage(TEST):
             confirmed = confirm(lm, tasks, settings, scheduler, output, summaries)
         decided = {}
-        for task, summary in confirmed.items():
+        for task, summary in with_sizes(lm, confirmed).items():
             choice = decide(summary, full, scored.tasks[task].paired.scale)
-            decided[task] = with_controls(with_likelihood(choice, full), controls, full)
+            choice = with_controls(with_likelihood(choice, full), controls, full)
+            decided[task] = {**choice, "buys": bought(lm, choice["choice"])}
 
         # Files
         summary = {
@@ -138,6 +159,10 @@ def _run(
                 facts, settings, tasks, f"engine {engines.name}", settings.requested(traced)
             ),
             "settings": settings.as_json(),
+            "base_sha256": facts["base_sha256"],
+            "base_weights_sample": lm.base_sample,
+            "adapter_sha256": facts["adapter_sha256"],
+            "adapter_config_sha256": lm.adapter.config_sha256,
             "notes": [*lm.notes, *notes(own), *_without_effect(decided)],
             "engine": engines.name,
             "layers": lm.layers,
@@ -155,6 +180,8 @@ def _run(
         remove_others(output, in_full)
         remove_other_confirmations(output, [task for task in decided if decided[task]["test"]])
         write_text(output / SWEEP, json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+        progress.close()  # it watches the layers, which takes time
+        measure_speed(lm, summary, output, wanted=speed)
         write_report(output)
         if settings.save:
             save(lm, summary, settings, has_test_split=bool(tasks.to_confirm))

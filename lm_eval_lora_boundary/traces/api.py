@@ -23,6 +23,7 @@ def trace(
     data: str | Path | None = None,
     boundaries: str | Sequence[int] = (),
     keep: str | Sequence[str] = (),
+    force: bool = False,
     model_args: str | Mapping[str, Any] = "",
     **settings: Any,
 ) -> dict[str, Any]:
@@ -44,6 +45,7 @@ def trace(
         boundaries: Boundaries to trace besides the whole adapter and the base model: a range
             ``"5-9"``, a list ``"10,20"`` or ``[10, 20]``.
         keep: Another cut to trace, or several, each as in :func:`.parse_keep`.
+        force: Replace a trace with other settings in this folder; without it, it is refused.
         model_args: Further arguments of lm-eval's ``hf`` model.
         **settings: The other attributes of :class:`.TraceSettings`, such as ``gradient=True``.
 
@@ -65,4 +67,4 @@ def trace(
         model_args=model_args,
         **settings,
     )
-    return run(chosen, folder, model=model)
+    return run(chosen, folder, model=model, force=force)

@@ -23,6 +23,7 @@ from ..harness.display import counting
 from ..harness.evaluation import Evaluation
 from ..harness.own_data.request import OwnData, own_data
 from ..harness.own_data.shown import notes, own_tasks
+from ..harness.run_folder import refuse_other_trace
 from ..harness.signature import describe_run, signature
 from ..harness.sweep_model import load
 from ..harness.tasks import LoadedTasks, find_tasks, task_manager
@@ -46,6 +47,7 @@ def run(
     *,
     model: PreTrainedModel | None = None,
     prints_notes: bool = True,
+    force: bool = False,
 ) -> dict[str, Any]:
     """Trace the gold answers of tasks and write the results.
 
@@ -54,6 +56,7 @@ def run(
         output: Folder to write; its other files stay.
         model: The base model, if it is loaded already; it is changed.
         prints_notes: Print the notes, which are in ``trace.json`` in any case.
+        force: Replace another trace in the folder, and allow that of another sweep beside it.
 
     Returns:
         The content of ``trace.json``.
@@ -63,6 +66,8 @@ def run(
             subclass tells which.
     """
     processes.refuse_several("trace")
+    if not force:
+        refuse_other_trace(output, settings.as_json())
     own = own_data(settings)
     manager: Any = None  # lm-eval's tasks take a few seconds to list
     names: Sequence[str] = ()

@@ -21,6 +21,7 @@ from trl import SFTTrainer
 
 from ..cuts.adapter_folder import open_adapter
 from ..errors import ModelError, OutputError, first_line
+from ..files import allow_reading
 from ..harness import processes
 from ..harness.memory import out_of_memory
 from ..harness.model_info import versions
@@ -169,6 +170,7 @@ def _save(model: PeftModel, folder: RunFolder, settings: TrainSettings) -> None:
     try:
         (folder.path / "README.md").write_text(card, encoding="utf-8")  # PEFT adds metadata
         model.save_pretrained(str(folder.path), save_embedding_layers=False)
+        allow_reading(folder.path)
     except (OSError, SafetensorError) as error:
         raise OutputError(
             f"{folder.path} cannot be written ({first_line(error)}); the checkpoints are safe: "

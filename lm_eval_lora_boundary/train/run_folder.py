@@ -16,6 +16,7 @@ from typing import IO, Any
 from ..cuts.adapter_folder import open_adapter
 from ..errors import AdapterError, OutputError
 from ..files import flush, lock, read_object, write_text
+from ..harness.run_folder import differences
 
 TRAINING = "training.json"
 CHECKPOINTS = "checkpoints"
@@ -139,13 +140,7 @@ class RunFolder:
         self.record = record
 
     def _check_same(self, key: str, given: Mapping[str, Any]) -> None:
-        recorded = self.record[key]
-        differing = [
-            f"{name} is {recorded.get(name)!r} there and {given.get(name)!r} here"
-            for name in sorted({*recorded, *given})
-            if recorded.get(name) != given.get(name)
-        ]
-        if differing:
+        if differing := differences(self.record[key], given):
             raise OutputError(
                 f"{self.path} holds a run with different {_IDENTITY[key]}: {'; '.join(differing)}; "
                 "give another --output or delete the folder"

@@ -14,6 +14,7 @@ from ..cuts.base_model import empty_model
 from ..cuts.cut import LoraCut
 from ..cuts.effect import refuse_no_effect
 from ..cuts.keep import Cut
+from ..cuts.kept_tensors import kept_names
 from ..cuts.loading import load_adapter
 from ..errors import AdapterError
 from ..exports import tensors as files
@@ -94,5 +95,5 @@ class CutFolders:
     def _content(self, cut: Cut) -> tuple[Any, list[str]]:
         """Return the config of a cut and the names of its tensors."""
         config = cut_config(self._adapter.config, self.cut, cut, self._names)
-        names = files.kept_names(self._tensors, self.cut, cut, self._adapter.path)
+        names = kept_names(self._tensors, self.cut, cut, self._adapter.path)
         return config, names

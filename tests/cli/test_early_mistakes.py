@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -121,3 +122,21 @@ def test_rows_of_ones_own(refused: Callable[..., str], adapter: Path, tmp_path: 
     templates = ("--data", data, "--apply-chat-template", "--no-template")
     assert "are both given" in refused("sweep", *common, *templates)
     assert "output is not given" in refused("sweep", "--peft", adapter, "--data", data)
+
+
+@pytest.mark.parametrize("command", ["sweep", "trace"])
+def test_a_folder_of_another_run(
+    command: str, refused: Callable[..., str], adapter: Path, base: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    recorded = {"pretrained": "org/other", "peft": str(adapter), "tasks": ["t"], "limit": 5}
+    (tmp_path / "out" / f"{command}.json").write_text(json.dumps({"settings": recorded}))
+    given = ("--peft", adapter, "--tasks", "t", "--output", "out", "--limit", "2")
+    for named, said in (
+        ((), ""),
+        (("--pretrained", base), f"; pretrained is 'org/other' .*{base}"),
+    ):
+        line = refused(command, *given, *named)
+        assert re.match(
+            rf"out holds a {command} with other settings: limit is 5 there and 2 here{said}", line
+        )

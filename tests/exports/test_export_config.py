@@ -15,9 +15,9 @@ from peft.utils.other import get_pattern_key
 from tiny_models import LAYERS, tiny_model
 
 from lm_eval_lora_boundary.cuts.cut import LoraCut
+from lm_eval_lora_boundary.cuts.kept_tensors import kept_names
 from lm_eval_lora_boundary.errors import AdapterError
 from lm_eval_lora_boundary.exports.config import _common, _selects
-from lm_eval_lora_boundary.exports.tensors import kept_names
 
 PARTS = st.sampled_from(["a", "b", "h", "0", "1", "10"])
 PATHS = st.lists(PARTS, min_size=1, max_size=4).map(".".join)

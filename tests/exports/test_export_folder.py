@@ -129,6 +129,17 @@ def test_parent_folders_are_created(tiny: Any, tmp_path: Path) -> None:
     assert (tmp_path / "a" / "b" / "out").stat().st_mode == (tmp_path / "a").stat().st_mode
 
 
+@pytest.mark.parametrize("merge", [False, True])
+def test_others_may_read_what_was_written(tiny: Any, tmp_path: Path, merge: bool) -> None:
+    """safetensors writes files that only their owner may read."""
+    base, adapter = tiny()
+    run(base, adapter, 1, tmp_path / "out", merge=merge)
+    (tmp_path / "new").touch()
+    assert {path.stat().st_mode for path in (tmp_path / "out").iterdir()} == {
+        (tmp_path / "new").stat().st_mode
+    }
+
+
 def test_the_card_tells_what_was_done_and_how_to_load_it(tiny: Any, tmp_path: Path) -> None:
     base, adapter = tiny(r=20)
     facts = run(base, adapter, 1, tmp_path / "out")
@@ -149,7 +160,9 @@ def test_the_card_tells_what_was_done_and_how_to_load_it(tiny: Any, tmp_path: Pa
     ):
         assert text in card.content
     stored = json.loads((tmp_path / "out" / api.FACTS).read_text())
-    assert stored == {name: value for name, value in facts.items() if name != "output"}
+    assert stored == {
+        name: value for name, value in facts.items() if name not in ("output", "pretrained")
+    }
     assert "with all its layers" in card_of(base, adapter, LAYERS - 1, tmp_path / "whole")
 
 

@@ -44,7 +44,7 @@ def commands(tiny: Any, task_folder: Path, results: list[str]) -> dict[str, Comm
     return {
         "sweep": lambda output: [
             *("sweep", *adapted, *tasks, "tiny_words,tiny_choices", "--batch-size", "10"),
-            *("--boundaries", "0,2", "--output", str(output)),
+            *("--boundaries", "0,2", "--no-speed", "--output", str(output)),
         ],
         "trace": lambda output: [
             *("trace", *adapted, *tasks, "tiny_words,tiny_choices", "--batch-size", "2"),

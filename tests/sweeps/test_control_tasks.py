@@ -50,7 +50,7 @@ def test_controls_have_the_scores_of_a_sweep_of_their_own(run: Run, tmp_path: Pa
     read = control_tasks(json.loads((tmp_path / "out/sweep.json").read_text()), tmp_path)
     assert [each.name for each in read] == ["tiny_text", "tiny_words"]
     # without controls, what earlier ones left is removed
-    run("tiny_choices", family="upper,each", split="validation", confirm=False)
+    run("tiny_choices", family="upper,each", split="validation", confirm=False, force=True)
     assert not (tmp_path / "out/control").exists()
     assert not list((tmp_path / "out/plots/tiny_choices").glob("control*"))
 

@@ -11,12 +11,13 @@ from typing import Any
 import lm_eval
 import numpy as np
 import pytest
+import safetensors.torch
 from tiny_models import LAYERS
 
 from lm_eval_lora_boundary import LoraBoundaryLM
 from lm_eval_lora_boundary.compare.labels import labels
 from lm_eval_lora_boundary.compare.sweeps import read_sweep, representatives
-from lm_eval_lora_boundary.cuts.keep import parse_keep
+from lm_eval_lora_boundary.cuts.keep import Cut, parse_keep
 from lm_eval_lora_boundary.errors import AdapterError, LoraBoundaryError, ModelError, TaskError
 from lm_eval_lora_boundary.forward.fork import Fork
 from lm_eval_lora_boundary.report.read import read_sweep as for_report
@@ -81,6 +82,23 @@ def test_all_families_in_one_sweep(run: Run, tiny: Tiny, task_folder: Path, tmp_
             assert "boundary" not in config["model_args"]
 
 
+def test_every_row_has_the_size_of_its_cut(run: Run, tiny: Tiny) -> None:
+    entry = run(WORDS, family="upper,lower,scale:0.5", split="validation")["tasks"][WORDS]
+    tensors = safetensors.torch.load_file(tiny()[1] / "adapter_model.safetensors")
+    families = [row for family in entry["families"].values() for row in family["cuts"]]
+    boundaries = [*entry["boundaries"], *entry["test"]["boundaries"]]
+    found = [(parse_keep(row["cut"], LAYERS), row) for row in [*families, *entry["test"]["cuts"]]]
+    found += [(Cut.up_to(row["boundary"], LAYERS), row) for row in boundaries]
+    assert len(families) > 1 and entry["test"]["boundaries"]
+    for cut, row in found:
+        kept = {f".layers.{layer}." for layer in range(LAYERS) if cut.strengths[layer]}
+        own = [t for name, t in tensors.items() if any(layer in name for layer in kept)]
+        assert row["parameters"] == sum(tensor.numel() for tensor in own)
+        assert row["bytes"] == sum(tensor.nbytes for tensor in own)
+        assert row["flops_per_token"] == 2 * row["parameters"]
+        assert row["layers_kept"] == len(kept)
+
+
 def test_the_map_orders_layers_by_what_is_lost_without_them(run: Run) -> None:
     entry = run(WORDS, family="map,each", confirm=False)["tasks"][WORDS]
     whole = next(row["value"] for row in entry["boundaries"] if row["boundary"] == FULL)
@@ -107,7 +125,7 @@ def test_only_what_was_asked_for_is_scored(run: Run, tmp_path: Path) -> None:
     assert "family lower" in found["signature"]
     folders = {folder.name for folder in (tmp_path / "out").glob("*=*")}
     assert folders == {"boundary=-1", f"boundary={FULL}", "cut=1-3", "cut=2-3", "cut=3"}
-    again = run(WORDS, confirm=False)
+    again = run(WORDS, confirm=False, force=True)
     assert "families" not in again["tasks"][WORDS]
     folders = {folder.name for folder in (tmp_path / "out").glob("*=*")}
     assert folders == {f"boundary={boundary}" for boundary in range(-1, LAYERS)}

@@ -41,7 +41,7 @@ def test_repeating_a_sweep_answers_nothing_again(
     run(TASKS)
     assert (tmp_path / "out/sweep.json").read_bytes() == before
     assert len(answered) == TRIAL
-    run(TASKS, boundaries=[0, 1], confirm=False)
+    run(TASKS, boundaries=[0, 1], confirm=False, force=True)
     assert len(answered) == 2 * TRIAL
 
 
@@ -111,7 +111,7 @@ def test_other_adapters_prompts_and_precisions_get_their_own_answers(
     shutil.rmtree(folder)
     save_adapter(folder, tiny_model("llama"), r=2)
     for settings in ({"peft": folder}, {"dtype": "bfloat16"}, {"num_fewshot": 1}):
-        again = run("tiny_last_word", **({"peft": folder} | settings))
+        again = run("tiny_last_word", force=True, **({"peft": folder} | settings))
         fresh = run("tiny_last_word", output="fresh", **({"peft": folder} | settings))
         shutil.rmtree(tmp_path / "fresh")
         assert again == fresh
@@ -167,9 +167,9 @@ def test_a_sweep_of_another_adapter_removes_the_first_ones_files(
     page = tmp_path / "out/report.html"
     assert "Trace and sweep" in page.read_text()
     other = save_adapter(tmp_path / "adapter", tiny_model("llama"), r=2)
-    run(peft=other, boundaries=[1], confirm=False)
+    run(peft=other, boundaries=[1], confirm=False, force=True)
     assert "Trace and sweep" not in page.read_text()
     folders = {path.name for path in (tmp_path / "out").glob("boundary=*")}
     assert folders == {"boundary=-1", "boundary=1", f"boundary={LAYERS - 1}"}
     assert not (tmp_path / "out/test").exists()
-    assert run(metric="bleu") == first
+    assert run(metric="bleu", force=True) == first

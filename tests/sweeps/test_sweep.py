@@ -172,6 +172,7 @@ def test_the_signature_names_every_setting_that_was_given(run: Any) -> None:
         system_instruction="w1 | base w2 " + 50 * "w3 ",
         gen_kwargs="max_gen_toks=3",
         model_args="max_length=60",
+        force=True,
     )
     for part in (
         'system "w1 / base w2 w3 w3',

@@ -106,14 +106,14 @@ def test_without_a_gradient_there_is_none(run: Run, tmp_path: Path) -> None:
     signed = run("tiny_words", gradient=True)["signature"]
     assert "gradient computed" in signed and "gradient" not in plain["signature"]
     assert (tmp_path / "out/plots/tiny_words/gradient.png").exists()
-    run("tiny_words")
+    run("tiny_words", force=True)
     assert not (tmp_path / "out/plots/tiny_words/gradient.png").exists()
 
 
 def test_errors_come_before_any_work(
     run: Run, tiny: Tiny, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, task_folder: Path
 ) -> None:
-    with pytest.raises(LoraBoundaryError, match="measure=True; expected gradient=True as well"):
+    with pytest.raises(LoraBoundaryError, match="measure=True cannot be used; expected gradient=True as well"):
         run("tiny_words", measure=True)
     base, adapter = map(str, tiny(use_dora=True))
     arguments = [

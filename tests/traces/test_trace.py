@@ -191,7 +191,7 @@ def test_chat_and_system_message_reach_the_model(
     question, answer, _ = made_row("validation", 0).values()
     assert seen[-1] == f"w20 w21 w1 w2 {question} | {answer}"
     with pytest.raises(ModelError, match="no chat template"):
-        run("tiny_words", apply_chat_template=True)
+        run("tiny_words", apply_chat_template=True, force=True)
     template = "{% for m in messages %}w30 {{ m.content }} {% endfor %}w31"
     load = TraceLM.__init__
 
@@ -200,7 +200,7 @@ def test_chat_and_system_message_reach_the_model(
         self.tokenizer.chat_template = template
 
     monkeypatch.setattr(TraceLM, "__init__", with_template)
-    run("tiny_words", limit=1, num_fewshot=1, apply_chat_template=True)
+    run("tiny_words", limit=1, num_fewshot=1, apply_chat_template=True, force=True)
     example = made_row("train", 0)
     shot = f"w30 w1 w2 {example['question']} w30 {example['answer']} "
     assert seen[-1] == f"{shot}w30 w1 w2 {question} w31 | {answer}"

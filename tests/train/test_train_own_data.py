@@ -13,10 +13,10 @@ from train_helpers import record
 
 from lm_eval_lora_boundary.errors import LoraBoundaryError, OutputError
 from lm_eval_lora_boundary.harness.own_data.request import OwnTasks, data_to_train
-from lm_eval_lora_boundary.harness.own_data.splits import read_rows, row_id
+from lm_eval_lora_boundary.harness.own_data.splits import read_rows, row_id, uses_template
 from lm_eval_lora_boundary.harness.prompts import Prompts
 from lm_eval_lora_boundary.harness.training_record import read_training
-from lm_eval_lora_boundary.train.data import build_rows, uses_template
+from lm_eval_lora_boundary.train.data import build_rows
 from lm_eval_lora_boundary.train.run import train
 from lm_eval_lora_boundary.train.settings import TrainSettings
 
