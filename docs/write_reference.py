@@ -122,7 +122,7 @@ def option_name(option: Any, kind: Any) -> str:
     name = option.opts[0]
     if option.param_type_name == "argument":
         return f"`{option.metavar or name.upper()}`"
-    if kind is bool:
+    if bool in (kind, *get_args(kind)):
         return ", ".join(f"`{each}`" for each in [name, *option.secondary_opts])
     kinds = [each for each in (*get_args(kind), kind) if each in WORDS]
     return f"`{name} {option.metavar or WORDS[kinds[0]]}`"

@@ -42,6 +42,17 @@ def check(file: Path, name: str | None = None) -> None:
         jsonschema.Draft202012Validator(strict).validate(content)
 
 
+@pytest.fixture(scope="module")
+def folder(task_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with tasks and a group; all tests use it, so it is read once."""
+    copied = Path(shutil.copytree(task_folder, tmp_path_factory.mktemp("grouped") / "tasks"))
+    (copied / "group.yaml").write_text(
+        "group: tiny_group\ntask: [tiny_choices, tiny_last_word]\n"
+        "aggregate_metric_list: [{metric: acc, weight_by_size: true}]\n"
+    )
+    return copied
+
+
 @pytest.fixture
 def adapter(tiny: Callable[..., tuple[Path, Path]], tmp_path: Path) -> Path:
     """Return an adapter whose folder may be written to."""
@@ -49,10 +60,11 @@ def adapter(tiny: Callable[..., tuple[Path, Path]], tmp_path: Path) -> Path:
 
 
 def test_a_sweep_of_families_with_a_control_task(
-    run: Run, fast_tasks: None, adapter: Path, tmp_path: Path
+    run: Run, fast_tasks: None, folder: Path, adapter: Path, tmp_path: Path
 ) -> None:
     found = run(
         "tiny_last_word",
+        include_path=str(folder),
         peft=adapter,
         family="upper,lower,random:1,scale:0:0.5,each,only",
         control="tiny_text",
@@ -64,26 +76,22 @@ def test_a_sweep_of_families_with_a_control_task(
     check(adapter / "lora_boundary.json")
 
 
-def test_a_race_and_a_group(run: Run, task_folder: Path, fast_tasks: None, tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(task_folder, tmp_path / "tasks"))
-    (folder / "group.yaml").write_text(
-        "group: tiny_group\ntask: [tiny_choices, tiny_last_word]\n"
-        "aggregate_metric_list: [{metric: acc, weight_by_size: true}]\n"
-    )
-    found = run("tiny_group", include_path=str(folder), boundaries="1")
+def test_a_race_and_a_group(run: Run, fast_tasks: None, folder: Path, tmp_path: Path) -> None:
+    found = run("tiny_group", include_path=str(folder), boundaries="1", confirm=False)
     assert found["groups"]
     check(tmp_path / "out" / "sweep.json")
-    assert run("tiny_choices", "raced", include_path=str(folder), race=True)["race"]
+    raced = run("tiny_choices", "raced", include_path=str(folder), race=True, confirm=False)
+    assert raced["race"]
     check(tmp_path / "raced" / "sweep.json")
 
 
 def test_a_trace_with_its_gradient(
-    tiny: Callable[..., tuple[Path, Path]], task_folder: Path, fast_tasks: None, tmp_path: Path
+    tiny: Callable[..., tuple[Path, Path]], folder: Path, fast_tasks: None, tmp_path: Path
 ) -> None:
     base, adapter = tiny()
     found = trace(
         *(str(base), adapter, "tiny_choices", tmp_path),
-        include_path=str(task_folder),
+        include_path=str(folder),
         boundaries="1",
         gradient=True,
         measure=True,

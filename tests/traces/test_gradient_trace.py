@@ -113,7 +113,9 @@ def test_without_a_gradient_there_is_none(run: Run, tmp_path: Path) -> None:
 def test_errors_come_before_any_work(
     run: Run, tiny: Tiny, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, task_folder: Path
 ) -> None:
-    with pytest.raises(LoraBoundaryError, match="measure=True cannot be used; expected gradient=True as well"):
+    with pytest.raises(
+        LoraBoundaryError, match="measure=True cannot be used; expected gradient=True as well"
+    ):
         run("tiny_words", measure=True)
     base, adapter = map(str, tiny(use_dora=True))
     arguments = [
