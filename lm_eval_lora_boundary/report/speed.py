@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..files import read_object
+from ..files import SPEED, read_object
 from .checked import AGAIN, cut_name, entries, take
 from .data import CutName
 
-SPEED = "speed.json"
 _WEIGHTS = ("base_sha256", "adapter_sha256")
 
 

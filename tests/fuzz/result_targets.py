@@ -7,7 +7,7 @@ import json
 import random
 import sqlite3
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +20,22 @@ from spoilt_inputs import CONTROL, Fault, Target
 
 from lm_eval_lora_boundary.compare import Comparison, compare
 from lm_eval_lora_boundary.compare.terminal import parts
-from lm_eval_lora_boundary.cuts.keep import Cut
+from lm_eval_lora_boundary.cuts.keep import Cut, parse_keep
+from lm_eval_lora_boundary.errors import LoraBoundaryError
+from lm_eval_lora_boundary.exports.from_sweep import Sweep
+from lm_eval_lora_boundary.harness.run_folder import refuse_other_sweep, refuse_other_trace
 from lm_eval_lora_boundary.report.page import Section, render
 from lm_eval_lora_boundary.report.write import read_report, write_report
 from lm_eval_lora_boundary.sweeps.resolution import seen_so_far
+from lm_eval_lora_boundary.sweeps.settings import SweepSettings
 from lm_eval_lora_boundary.sweeps.store import AnswerStore
+from lm_eval_lora_boundary.traces.settings import TraceSettings
 from lm_eval_lora_boundary.train.run_folder import RunFolder
 
 _RARELY = 0.03
 _LAYERS = 2
 _CUTS = [Cut.up_to(boundary, _LAYERS) for boundary in range(-1, _LAYERS)]
+_NAMED: Any = {"pretrained": "some/model", "peft": "some/adapter", "tasks": ("words",)}
 _KEYS = [bytes([number]) * 32 for number in range(4)]
 
 
@@ -208,6 +214,43 @@ def spoil_store(source: random.Random | None, folder: Path) -> None:
         store.put(_CUTS, [(_KEYS[3], ["new"] * 3)])
 
 
+def to_export(folder: Path) -> None:
+    """Write a sweep that an export takes its cut from, with a trace and a trial of its speed."""
+    task = add_families(
+        made_task(folder, "words", documents=5, layers=_LAYERS), _LAYERS, documents=20
+    )
+    settings = SweepSettings(**_NAMED)
+    hashes = ("base_sha256", "adapter_sha256", "adapter_config_sha256", "base_weights_sample")
+    write_sweep(
+        folder,
+        {"words": task | {"choice": 0}},
+        layers=_LAYERS,
+        settings=settings.as_json(),
+        **dict.fromkeys(hashes, "0" * 64),
+    )
+    trace = {"settings": TraceSettings(**_NAMED).as_json()}
+    (folder / "trace.json").write_text(json.dumps(trace))
+    said = [{"cut": 0, "kind": "writing", "text": "It is quick."}]
+    speed = {"adapter_sha256": "0" * 64, "sentences": said}
+    (folder / "speed.json").write_text(json.dumps(speed))
+
+
+def spoil_to_export(source: random.Random | None, folder: Path) -> None:
+    """Read what an export takes from a sweep, and ask whether another one may use the folder."""
+    files = [folder / name for name in ("sweep.json", "sweep.json", "speed.json", "trace.json")]
+    spoil(source, files)
+    settings = SweepSettings(**_NAMED).as_json()
+    with suppress(LoraBoundaryError):
+        refuse_other_sweep(folder, settings)
+    with suppress(LoraBoundaryError):
+        refuse_other_trace(folder, settings)
+    sweep = Sweep.read(folder)
+    sweep.named(None, None, {})
+    cut = parse_keep(sweep.choice(None), sweep.content["layers"])
+    assert all(isinstance(score.value, float) for score in sweep.scores(cut, None))
+    assert all(isinstance(line, str) for line in sweep.speed(cut))
+
+
 TARGETS: dict[str, Target] = {
     "results": Target(two_models, spoil_results),
     "samples": Target(two_models, spoil_samples),
@@ -216,4 +259,5 @@ TARGETS: dict[str, Target] = {
     "plots": Target(report, spoil_plots),
     "training": Target(training, spoil_training),
     "store": Target(answered, spoil_store),
+    "to export": Target(to_export, spoil_to_export),
 }
