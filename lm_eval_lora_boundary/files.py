@@ -19,6 +19,7 @@ from .errors import OutputError
 from .untrusted import open_regular, parse_json, read_json
 
 SWEEP = "sweep.json"
+ROWS = "sweep.csv"
 UNFINISHED = "unfinished.json"  # the settings of a sweep, until it has ended
 TRACE = "trace.json"
 SPEED = "speed.json"

@@ -14,6 +14,7 @@ from ..files import (
     CONTROL,
     PLOTS,
     REPORT,
+    ROWS,
     SPEED,
     SWEEP,
     TRACE,
@@ -119,5 +120,5 @@ class OwnFolder:
             remove_folder(folder)
         remove_folder(self._path / CONFIRMED)
         remove_folder(self._path / CONTROL)
-        for name in (REPORT, SPEED, SWEEP, UNFINISHED):
+        for name in (REPORT, SPEED, ROWS, SWEEP, UNFINISHED):
             (self._path / name).unlink(missing_ok=True)

@@ -16,7 +16,7 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from ..files import SWEEP, write_text
+from ..files import ROWS, SWEEP, write_text
 from ..harness import processes
 from ..harness.evaluation import Evaluation
 from ..harness.own_data.request import own_data
@@ -39,6 +39,7 @@ from .output_folder import clean_up, remove_other_confirmations, remove_others
 from .own_folder import OwnFolder
 from .progress import Progress
 from .race import finalists, race_summary, run_race
+from .rows_csv import rows_csv
 from .save import save
 from .scheduler import Scheduler
 from .scores import score
@@ -180,6 +181,7 @@ def _run(
         remove_others(output, in_full)
         remove_other_confirmations(output, [task for task in decided if decided[task]["test"]])
         write_text(output / SWEEP, json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+        write_text(output / ROWS, rows_csv(summary))
         progress.close()  # it watches the layers, which takes time
         measure_speed(lm, summary, output, wanted=speed)
         write_report(output)

@@ -136,6 +136,9 @@ def spoil_record(source: random.Random | None, folder: Path) -> None:
 
 FACTS = {
     "base_model": "org/base",
+    "kind": "LoRA",
+    "buys": ["It is smaller."],
+    "verified": "logits",
     "merge": False,
     "boundary": 1,
     "cut": "0-1",
