@@ -23,6 +23,16 @@ from .tasks import tasks
 from .trace import trace
 from .train import train
 
+# other names of options: lm-eval's, and those that users try first
+_ALIASES = {"output-path": "output", "adapter": "peft", "base": "pretrained"}
+
+
+def _spelling(name: str) -> str:
+    """Return our spelling of an option, which lm-eval spells with underscores."""
+    name = name.replace("_", "-")
+    return _ALIASES.get(name, name)
+
+
 app = typer.Typer(
     name="lora-boundary",
     help="Test, choose and ship a cut of an adapter.",
@@ -30,7 +40,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "token_normalize_func": _spelling},
 )
 
 

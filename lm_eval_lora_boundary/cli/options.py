@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ..errors import TaskError
+from ..errors import LoraBoundaryError, TaskError
 
 # panels of the help
 MODEL = "Model"
@@ -25,7 +25,8 @@ NamedBase = Annotated[
     ),
 ]
 Peft = Annotated[
-    str, typer.Option(help="Hub id or local folder of the adapter.", rich_help_panel=MODEL)
+    str,
+    typer.Option(help="Hub id or local folder of the adapter.", rich_help_panel=MODEL),
 ]
 Split = Annotated[
     str | None,
@@ -126,6 +127,22 @@ NoTexts = Annotated[
         rich_help_panel=DATA,
     ),
 ]
+
+
+def read_batch_size(text: str) -> int | None:
+    """Read a number of rows; ``auto``, as lm-eval spells it, is as many as memory allows.
+
+    Raises:
+        LoraBoundaryError: It is neither.
+    """
+    if text == "auto":
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise LoraBoundaryError(
+            f"batch_size={text!r} cannot be used; expected a number of rows, or auto"
+        ) from None
 
 
 def chosen_template(with_template: bool | None, without: bool) -> bool | None:

@@ -29,6 +29,7 @@ from .options import (
     Tasks,
     Wide,
     chosen_template,
+    read_batch_size,
 )
 from .output import announce, print_answer, print_lines, set_up_logging
 
@@ -115,6 +116,8 @@ def sweep(
     batch_size: Annotated[
         int | None,
         typer.Option(
+            parser=read_batch_size,
+            metavar="N|auto",
             help="Rows (documents × cuts) in a batch. Default: as many as memory allows.",
             rich_help_panel=RUN,
         ),

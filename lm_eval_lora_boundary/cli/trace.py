@@ -26,13 +26,17 @@ from .options import (
     SystemInstruction,
     Tasks,
     chosen_template,
+    read_batch_size,
 )
 from .output import announce, print_lines, set_up_logging
 
 
 def trace(
     peft: Peft,
-    output: Annotated[Path, typer.Option(help="Folder to write; other files in it are kept.")],
+    output: Annotated[
+        Path,
+        typer.Option(help="Folder to write; other files in it are kept."),
+    ],
     tasks: Tasks = None,
     data: Data = None,
     pretrained: NamedBase = None,
@@ -71,6 +75,8 @@ def trace(
     batch_size: Annotated[
         int | None,
         typer.Option(
+            parser=read_batch_size,
+            metavar="N|auto",
             help="Documents in a batch. Default: up to 16, 4 for a gradient, fewer if memory runs "
             "out.",
             rich_help_panel=RUN,

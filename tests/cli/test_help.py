@@ -27,9 +27,10 @@ def test_the_examples_tell_one_story() -> None:
         (example,) = re.findall(r"Example: `(.+?)`", help_text, re.DOTALL)
         words = shlex.split(example)
         options[name] = {word: value for word, value in pairwise(words) if word.startswith("--")}
-    assert len({each["--pretrained"] for each in options.values()}) == 1
+    assert len({options[name]["--pretrained"] for name in ("train", "sweep", "trace")}) == 1
     adapter = options["train"]["--output"]
-    assert {options[name]["--peft"] for name in ("sweep", "trace", "export")} == {adapter}
+    assert options["sweep"]["--peft"] == options["trace"]["--peft"] == adapter
+    assert options["export"]["--from"] == options["sweep"]["--output"]
     task = options["train"]["--task"]
     assert options["sweep"]["--tasks"] == options["trace"]["--tasks"] == task
     # whose template sweep and trace take from its training.json, unless they are told otherwise
@@ -60,3 +61,13 @@ def test_version_and_short_help() -> None:
 
     assert command_line("--version").out == f"lora-boundary {version('lm-eval-lora-boundary')}\n"
     assert command_line("sweep", "-h").out == command_line("sweep", "--help").out
+
+
+def test_lm_evals_spelling_of_options() -> None:
+    command = typer.main.get_group(cli.app).commands["sweep"]
+    given = "--adapter A --base B --tasks t --output_path out --batch_size auto --num_fewshot 2"
+    root = typer.main.get_group(cli.app).make_context("lora-boundary", ["sweep"])
+    with command.make_context("sweep", given.split(), parent=root) as context:
+        found = context.params
+    assert (found["peft"], found["pretrained"], str(found["output"])) == ("A", "B", "out")
+    assert (found["batch_size"], found["num_fewshot"]) == (None, 2)

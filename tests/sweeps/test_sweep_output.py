@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+
+from lm_eval_lora_boundary.sweeps.rows_csv import rows_csv
 
 Tiny = Callable[..., tuple[Path, Path]]
 
@@ -50,7 +53,7 @@ def test_a_piped_sweep_prints_its_tables_and_nothing_else(
     command += ["--include-path", str(task_folder), "--output", str(tmp_path / "out")]
     environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "TQDM_DISABLE")}
     done = subprocess.run(
-        [*command, "--boundaries", "1", "--device", "cpu", "--limit", "4"],
+        [*command, "--boundaries", "1", "--device", "cpu", "--limit", "4", "--wide"],
         capture_output=True,
         text=True,
         check=True,
@@ -61,4 +64,6 @@ def test_a_piped_sweep_prints_its_tables_and_nothing_else(
     lines = done.stdout.splitlines()
     (row,) = [line for line in lines if line.startswith("│") and "-1" in line.split("│")[1]][:1]
     assert row.count("│") == 6 + 1  # boundary, metric, three statistics, bleu: in one line
-    assert lines[-1] == str(tmp_path / "out/report.html")
+    assert lines[-1] == f"Report: {tmp_path / 'out/report.html'}"
+    summary = json.loads((tmp_path / "out/sweep.json").read_text())
+    assert (tmp_path / "out/sweep.csv").read_text() == rows_csv(summary)
