@@ -60,6 +60,7 @@ def prompt_settings(
         if system_instruction is None and record.system_instruction and not _has_system(rows):
             system_instruction = record.system_instruction
             taken.append("the system message")
+    left_out = apply_chat_template is False and record is not None and bool(record.chat)
     if apply_chat_template is None:
         if rows is not None and rows.are_chats:
             apply_chat_template = True
@@ -76,6 +77,7 @@ def prompt_settings(
         "apply_chat_template": bool(apply_chat_template)
         if not isinstance(apply_chat_template, str)
         else apply_chat_template,
+        "no_template": left_out,
         "system_instruction": system_instruction,
     }
 

@@ -38,6 +38,7 @@ class EvaluationSettings:
         include_path: Folder with further tasks.
         num_fewshot: Few-shot examples in each prompt; None for the task's own number.
         apply_chat_template: Use the tokenizer's chat template, or the template of this name.
+        no_template: Whether the user left out the chat template that the adapter was trained with.
         fewshot_as_multiturn: Make the few-shot examples turns of a chat.
         system_instruction: System message, or text in front of the prompt.
     """
@@ -56,6 +57,7 @@ class EvaluationSettings:
     include_path: str | None = None
     num_fewshot: int | None = None
     apply_chat_template: bool | str = False
+    no_template: bool = False
     fewshot_as_multiturn: bool | None = None
     system_instruction: str | None = None
 

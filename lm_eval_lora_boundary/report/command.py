@@ -19,6 +19,7 @@ DEFAULTS: Mapping[str, Any] = {
     "split": None,
     "limit": None,
     "apply_chat_template": False,
+    "no_template": False,
     "num_fewshot": None,
     "system_instruction": None,
     "boundaries": "all",

@@ -109,7 +109,7 @@ def _title(task: TaskFound, full: int | None) -> str:
 
 
 def _short_of(task: TaskFound) -> Iterator[str]:
-    """Yield the sentence of the question that decides most, if it is not the headline's own."""
+    """Yield the answer to the question that decides most, and that about the log-likelihood."""
     helps, better, keeps = (
         task.answer(key) for key in ("adapter_helps", "better_cut", "keeps_gain")
     )
@@ -119,6 +119,9 @@ def _short_of(task: TaskFound) -> Iterator[str]:
         yield better.sentence
     elif keeps is not None:
         yield keeps.sentence
+    likelihood = task.answer("loses_likelihood")
+    if likelihood is not None:
+        yield f"{likelihood.question} {likelihood.sentence}"
 
 
 def _table(task: TaskFound, full: int | None, width: int, all_rows: bool) -> Iterator[Line]:

@@ -192,6 +192,7 @@ def test_rows_of_the_training_are_left_out_and_its_prompt_is_used(
             assert not prompts & {each["doc"]["prompt"] for each in samples(folder)}
     traced = trace(output=tmp_path / "trace", **asked, apply_chat_template=False)
     assert traced["settings"]["apply_chat_template"] is False
+    assert traced["settings"]["no_template"] is True  # so that the command can be given again
     assert traced["data"] == found["data"]
     record["data"]["rows"] = " ".join(map(row_id, rows.rows))
     (adapter / "training.json").write_text(json.dumps(record))
@@ -220,7 +221,7 @@ def test_without_texts_no_file_holds_one_but_the_stored_answers(
     asked.pop("boundaries")
     trace(output=tmp_path / "out", no_texts=True, **asked)
     page = (tmp_path / "out/report.html").read_text()
-    assert "holds no prompts and answers" in page and "Documents</h3>" not in page
+    assert "contains no prompts and answers" in page and "Documents</h3>" not in page
     files = [each for each in (tmp_path / "out").rglob("*") if each.is_file()]
     texts = [each for each in files if b"w58" in each.read_bytes() or b"w59" in each.read_bytes()]
     assert {each.name for each in texts} <= {"answers.sqlite", "answers.sqlite-wal"}
@@ -228,7 +229,7 @@ def test_without_texts_no_file_holds_one_but_the_stored_answers(
     assert command_line("compare", str(tmp_path / "out")).code == 0
     other = sweep(output=tmp_path / "full", **asked, boundaries=[1])
     assert other["tasks"] == found["tasks"]  # the same numbers
-    assert "holds all prompts and answers" in (tmp_path / "full/report.html").read_text()
+    assert "contains all prompts and answers" in (tmp_path / "full/report.html").read_text()
 
 
 def test_a_metric_of_ones_own(options: Any, tmp_path: Path) -> None:

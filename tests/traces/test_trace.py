@@ -96,7 +96,7 @@ def test_settings_are_recorded_sorted_by_name(run: Run) -> None:
         "include_path",
         "data",
     }
-    assert recorded.keys() == shared | prompts | own | {"no_texts"}
+    assert recorded.keys() == shared | prompts | own | {"no_texts", "no_template"}
 
 
 def test_statistics_are_those_of_the_documents(run: Run, tmp_path: Path) -> None:
