@@ -94,7 +94,8 @@ def _task(
     yield from _table(task, full, width, all_rows)
     yield from _test(task, full, width)
     if task.choice not in (BASE, full) and task.not_chosen is None:
-        yield from map(Line, _wrapped(NOT_SAVED, width))
+        for sentence in (*found.speed.get(task.choice, ()), NOT_SAVED):
+            yield from map(Line, _wrapped(sentence, width))
     yield Line("")
     yield from _next(found, task, full, width)
 
