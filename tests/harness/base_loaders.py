@@ -30,7 +30,8 @@ def by_vllm(base: str, _: str) -> Any:
 
 def by_export(base: str, adapter: str, **model_args: Any) -> Any:
     output = Path(adapter).parent / "exported"
-    return export(base, adapter, 1, output, device="cpu", model_args=model_args)
+    # else it reads no weights of the base model where it can do without
+    return export(base, adapter, 1, output, device="cpu", verify="logits", model_args=model_args)
 
 
 def by_sweep(base: str, adapter: str, **model_args: Any) -> Any:

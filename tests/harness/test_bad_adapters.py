@@ -97,9 +97,16 @@ def test_adapter_folder(
 
 
 @pytest.mark.usefixtures("no_weights")
-@pytest.mark.parametrize("name", ["no/such-adapter", "not there", "./missing/folder"])
-def test_missing_adapter(model: dict[str, Any], name: str) -> None:
-    with pytest.raises(AdapterError, match="neither a local folder nor"):
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("no/such-adapter", "neither a local folder nor"),
+        ("not there", "neither a local folder nor"),
+        ("./missing/folder", "does not exist; expected an adapter folder, or a hub id"),
+    ],
+)
+def test_missing_adapter(model: dict[str, Any], name: str, reason: str) -> None:
+    with pytest.raises(AdapterError, match=reason):
         LoraBoundaryLM(boundary=1, **(model | {"peft": name}))
 
 
