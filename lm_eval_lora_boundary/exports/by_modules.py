@@ -53,7 +53,12 @@ def is_plain(config: PeftConfig) -> bool:
 
 
 def has_plain_layers(model: LoraCut) -> bool:
-    """Return whether all modules of a model with an adapter are linear, and in decoder layers."""
+    """Return whether all modules of a model with an adapter are linear, and in decoder layers.
+
+    PEFT can change a config while it loads it, for example where experts are one tensor now.
+    """
+    if not is_plain(model.model.peft_config["default"]):
+        return False
     for module in model.modules:
         layer: Any = module.adapted
         if not isinstance(layer, LoraLayer) or isinstance(layer, ParamWrapper):

@@ -153,4 +153,5 @@ class SweepSettings(EvaluationSettings):
         """Return the metric; of a function of the user's own, with a hash of its code."""
         if self.metric is None or not is_function(self.metric):
             return self.metric
-        return f"{self.metric} {function_hash(self.metric)[:12]}"
+        # not the path: the signature shortens long texts, and would lose the hash
+        return f"{function_name(self.metric)} of {function_hash(self.metric)[:12]}"

@@ -148,7 +148,7 @@ def test_how_it_was_run_is_on_the_page(folder: Path, chromium: Browser) -> None:
         f"--apply-chat-template --output {folder}"
     )
     assert "limit 24 (sweep: 30)" in chromium.texts("footer")[0]
-    assert "contains all prompts and answers" in chromium.texts("footer")[0]
+    assert "holds all prompts and answers" in chromium.texts("footer")[0]
 
 
 def test_equal_answers_are_said_to_be_equal(tmp_path: Path, chromium: Browser) -> None:
@@ -193,4 +193,4 @@ def test_without_texts_there_are_no_documents(folder: Path, tmp_path: Path) -> N
     rewrite(tmp_path / "sweep.json", lambda c: c["settings"].update(no_texts=True))
     page = write_report(tmp_path).read_text()
     assert "Dialogue: " not in page
-    assert "contains no prompts and answers" in page
+    assert "holds no prompts and answers" in page

@@ -221,7 +221,7 @@ def test_without_texts_no_file_holds_one_but_the_stored_answers(
     asked.pop("boundaries")
     trace(output=tmp_path / "out", no_texts=True, **asked)
     page = (tmp_path / "out/report.html").read_text()
-    assert "contains no prompts and answers" in page and "Documents</h3>" not in page
+    assert "holds no prompts and answers" in page and "Documents</h3>" not in page
     files = [each for each in (tmp_path / "out").rglob("*") if each.is_file()]
     texts = [each for each in files if b"w58" in each.read_bytes() or b"w59" in each.read_bytes()]
     assert {each.name for each in texts} <= {"answers.sqlite", "answers.sqlite-wal"}
@@ -229,7 +229,7 @@ def test_without_texts_no_file_holds_one_but_the_stored_answers(
     assert command_line("compare", str(tmp_path / "out")).code == 0
     other = sweep(output=tmp_path / "full", **asked, boundaries=[1])
     assert other["tasks"] == found["tasks"]  # the same numbers
-    assert "contains all prompts and answers" in (tmp_path / "full/report.html").read_text()
+    assert "holds all prompts and answers" in (tmp_path / "full/report.html").read_text()
 
 
 def test_a_metric_of_ones_own(options: Any, tmp_path: Path) -> None:

@@ -172,6 +172,9 @@ def test_a_comparison_in_every_form(text: str, tmp_path: Path) -> None:
 def facts(text: str, *, merge: bool) -> dict[str, Any]:
     return {
         "base_model": text,
+        "kind": "LoRA",
+        "buys": [text],
+        "verified": "logits",
         "merge": merge,
         "boundary": 1,
         "cut": "0-1",
