@@ -11,7 +11,11 @@ from support_others import Other
 from support_page import ROWS, line, lines
 from support_quantized import Quantized
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
+pytestmark = pytest.mark.filterwarnings(
+    *("ignore::UserWarning", "ignore::FutureWarning"),
+    # PEFT looks for keys of experts among modules only
+    "ignore:The following rank_pattern keys did not match:RuntimeWarning",
+)
 
 # some of each sort; the others are slow
 ALWAYS = {
