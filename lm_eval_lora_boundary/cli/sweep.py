@@ -211,7 +211,7 @@ def sweep(
         bool,
         typer.Option(
             "--dry-run",
-            help="Print how many requests and layer passes and how much memory it would take, "
+            help="Answer a few requests, print how many minutes and how much memory it would take, "
             "and what so many documents can show, then stop.",
         ),
     ] = False,
