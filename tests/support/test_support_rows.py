@@ -14,7 +14,7 @@ from support_quantized import Quantized
 pytestmark = pytest.mark.filterwarnings(
     *("ignore::UserWarning", "ignore::FutureWarning"),
     # PEFT looks for keys of experts among modules only
-    "ignore:The following rank_pattern keys did not match:RuntimeWarning",
+    "ignore:The following (rank|alpha)_pattern keys did not match:RuntimeWarning",
 )
 
 # some of each sort; the others are slow
