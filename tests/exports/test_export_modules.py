@@ -230,3 +230,25 @@ def test_strengths_are_those_of_the_cut(tiny: Tiny) -> None:
             layer = int(name.split(".")[2])
             torch.testing.assert_close(x @ a.T @ b.T * factor, added * strengths[layer])
     assert len(cut.check.expected) == 3 * (LAYERS - 1)
+
+
+def test_where_tensors_begin_in_memory_changes_nothing(tiny: Tiny, tmp_path: Path) -> None:
+    """Products round in another way there; a file's tensors begin anywhere."""
+    cut = made(tiny, by_logits=False, r=1)
+    assert isinstance(cut.check, ByModules)
+
+    def moved(tensor: torch.Tensor, by: int) -> torch.Tensor:
+        flat = torch.empty(tensor.numel() + by, dtype=tensor.dtype)[by:]
+        return flat.view(tensor.shape).copy_(tensor)
+
+    expected = cut.check.expected
+    for by in range(8):
+        elsewhere = {
+            name: (moved(a.detach(), by), moved(b.detach(), by), factor)
+            for name, (a, b, factor) in expected.items()
+        }
+        check = replace(cut.check, expected=elsewhere)
+        folder = tmp_path / str(by)
+        folder.mkdir()
+        replace(cut, check=check).write(folder, folder)
+        assert replace(cut, check=check).verify(folder)["max_difference"] == 0.0
