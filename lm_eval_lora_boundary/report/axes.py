@@ -37,25 +37,37 @@ def mark(axes: Axes, task: TaskFound) -> None:
         marks.append((best, style.ACCENT, f"{_best(task)}: {integer(task.best)}"))
     elif best is not None and best.value is not None:
         label = f"best: {short(called(task.best))}, {number(best.value)}"
-        axes.axhline(best.value, color=style.ACCENT, linestyle=DASHES[3], linewidth=1, label=label)
+        draw_level(axes, best.value, label)
     smallest = task.smallest_noninferior
     if isinstance(smallest, int) and smallest != task.best:
         label = f"keeps the gain: {integer(smallest)}"
         marks.append((task.row(smallest), style.PAPER, label))
     for row, fill, label in marks:
         if row is not None and row.boundary is not None and row.value is not None:
-            axes.plot(
-                [row.boundary],
-                [row.value],
-                marker="o",
-                markersize=8.5,
-                color=fill,
-                markeredgecolor=style.ACCENT,
-                markeredgewidth=1.6,
-                linestyle="none",
-                zorder=4,
-                label=label,
-            )
+            draw_disc(axes, row.boundary, row.value, label, fill=fill)
+
+
+def draw_disc(
+    axes: Axes, x: float, y: float, label: str, *, fill: str, edge: str = style.ACCENT
+) -> None:
+    """Draw the large disc that marks a point of a curve."""
+    axes.plot(
+        [x],
+        [y],
+        marker="o",
+        markersize=9,
+        color=fill,
+        markeredgecolor=edge,
+        markeredgewidth=1.6,
+        linestyle="none",
+        zorder=4,
+        label=label,
+    )
+
+
+def draw_level(axes: Axes, value: float, label: str) -> None:
+    """Mark a cut that is no boundary, and has no place on the axis, with a line at its value."""
+    axes.axhline(value, color=style.ACCENT, linestyle=DASHES[3], linewidth=1, label=label)
 
 
 def mark_best(axes: Axes, task: TaskFound) -> None:

@@ -11,12 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from . import style
-from .axes import label_axes, marker
+from .axes import draw_disc, label_axes, marker
+from .formatting import integer
 
 _PREDICTED = "from the gradient"
 _MEASURED = "measured"
 _BAR = 0.7  # width of a bar, in layers
-_SIZE = 7.5  # of the marks
 
 
 def plot_gradient(found: Mapping[str, Any], folder: Path) -> None:
@@ -84,14 +84,16 @@ def _draw_curve(axes: Axes, found: Mapping[str, Any]) -> None:
     )
     axes.plot(boundaries, curve, color=style.ACCENT, label="_")
     suggested, measured = found["suggested"], found["measured"]
-    _mark(axes, suggested, curve[suggested + 1], style.ACCENT, f"suggested: {suggested}")
+    label = f"suggested: {integer(suggested)}"
+    draw_disc(axes, suggested, curve[suggested + 1], label, fill=style.PAPER)
     if measured is not None:
         _, gain, _ = _curve(measured["layers"])
         colour = style.SERIES[1]
         # a line for the eye, and the legend of the dots above
         axes.plot(boundaries, gain, color=colour, marker=marker(boundaries), label="_", zorder=3)
         best = measured["best"]
-        _mark(axes, best, gain[best + 1], colour, f"best: {best}")
+        label = f"best: {integer(best)}"
+        draw_disc(axes, best, gain[best + 1], label, fill=style.PAPER, edge=colour)
 
 
 def _curve(
@@ -102,19 +104,4 @@ def _curve(
         np.arange(-1, len(rows)),
         np.array([0.0, *(row["curve"] for row in rows)]),
         np.array([0.0, *(row["curve_stderr"] or 0 for row in rows)]),
-    )
-
-
-def _mark(axes: Axes, boundary: int, value: float, colour: str, label: str) -> None:
-    axes.plot(
-        [boundary],
-        [value],
-        marker="o",
-        markersize=_SIZE,
-        color=style.PAPER,
-        markeredgecolor=colour,
-        markeredgewidth=1.6,
-        linestyle="none",
-        zorder=5,
-        label=label.replace("-", "−"),
     )

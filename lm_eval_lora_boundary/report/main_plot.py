@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from . import style
-from .axes import DASHES, band, marker, points
+from .axes import DASHES, band, draw_disc, draw_level, marker, points
 from .data import BASE, Row, TaskFound
 from .formatting import called, clipped, integer, metric_name, named, number, runs, short
 from .style import Plot
@@ -155,22 +155,9 @@ def _mark(axes: Axes, task: TaskFound, full: int | None) -> None:
             continue
         label = f"{label}: {short(_where(row, full), 24)}"
         if row.boundary is None:  # no place on the axis
-            axes.axhline(
-                row.value, color=style.ACCENT, linestyle=DASHES[3], linewidth=1, label=label
-            )
-            continue
-        axes.plot(
-            [row.boundary],
-            [row.value],
-            marker="o",
-            markersize=9,
-            color=fill,
-            markeredgecolor=style.ACCENT,
-            markeredgewidth=1.6,
-            linestyle="none",
-            zorder=4,
-            label=label,
-        )
+            draw_level(axes, row.value, label)
+        else:
+            draw_disc(axes, row.boundary, row.value, label, fill=fill)
 
 
 def _where(row: Row, full: int | None) -> str:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from ..files import TRACED_BASE, TRACED_FULL
 from . import style
-from .axes import DASHES
+from .axes import DASHES, draw_disc
 
 _NAMES = {TRACED_FULL: "whole adapter", TRACED_BASE: "base model"}
 _MOST_TOKENS = 60  # more columns would be unreadable
@@ -104,15 +104,5 @@ def _mark(axes: Axes, entry: Mapping[str, Any]) -> None:
     axes.axvspan(low, high, color=style.WASH, linewidth=0, zorder=0)
     axes.axvline(candidate, color=style.INK, linewidth=1, linestyle=(0, (1, 2)), zorder=1)
     means = {row["layer"]: row["mean"] for row in entry["models"][TRACED_FULL]}
-    axes.plot(
-        [candidate],
-        [means[candidate]],
-        marker="o",
-        markersize=9,
-        color=style.PAPER,
-        markeredgecolor=style.INK,
-        markeredgewidth=1.6,
-        linestyle="none",
-        zorder=5,
-        label=f"candidate: layer {candidate}",
-    )
+    label = f"candidate: layer {candidate}"
+    draw_disc(axes, candidate, means[candidate], label, fill=style.PAPER, edge=style.INK)
