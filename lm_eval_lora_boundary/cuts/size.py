@@ -100,10 +100,7 @@ def _runs_for_every_token(model: LoraCut, module: AdaptedModule) -> bool:
 
 
 # What a cut does not save. vLLM allocates every slot for the largest rank in all layers.
-NO_MEMORY = (
-    "It saves no GPU memory in vLLM, where a LoRA slot has its full size whatever was cut, only "
-    "disk space and download."
-)
+NO_MEMORY = "A smaller adapter saves disk space and download time, but no memory in vLLM."
 
 
 def in_words(cut: Cut) -> str:
@@ -134,8 +131,8 @@ def what_it_buys(model: LoraCut, adapter: AdapterFolder, cut: Cut) -> list[str]:
     now, before = size["flops_per_token"], whole["flops_per_token"]
     if now is not None and before is not None:
         sentences.append(
-            f"Unless it is merged, LoRA takes {now / 1e6:,.3g} instead of {before / 1e6:,.3g} "
-            "million operations (FLOPs) per token."
+            f"Unless merged, LoRA takes {now / 1e6:,.3g} instead of {before / 1e6:,.3g} million "
+            "FLOPs per token."
         )
     return [*sentences, *([NO_MEMORY] if model.kind is LORA else [])]
 

@@ -38,6 +38,11 @@ def entries(content: Mapping[str, Any], key: str, path: Path) -> list[Any]:
     return [] if content.get(key) is None else take(content, key, list, path)
 
 
+def texts(content: Mapping[str, Any], key: str, path: Path) -> tuple[str, ...]:
+    """Return a list of texts that may be missing."""
+    return tuple(take({key: each}, key, str, path) for each in entries(content, key, path))
+
+
 def cut_name(content: Any, key: str, path: Path) -> CutName:
     """Return what a sweep calls a cut: a boundary, or the notation of another cut."""
     value = content.get(key) if isinstance(content, Mapping) else None

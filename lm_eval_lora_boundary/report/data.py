@@ -173,6 +173,7 @@ class TaskFound:
         families: Other families of cuts than the boundaries.
         layer_maps: The effects of single layers, by kind.
         controls: How the best cuts of ``families`` compare with the best boundary.
+        buys: What the choice saves and what it does not, in sentences; first its size.
     """
 
     name: str
@@ -201,6 +202,7 @@ class TaskFound:
     families: tuple[Family, ...] = ()
     layer_maps: Mapping[str, tuple[LayerEffect, ...]] = field(default_factory=dict)
     controls: tuple[Control, ...] = ()
+    buys: tuple[str, ...] = ()
 
     @property
     def best_name(self) -> str:

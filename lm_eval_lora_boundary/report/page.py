@@ -24,7 +24,7 @@ from .next_steps import next_steps
 from .payload import encode, payload
 from .run_facts import all_settings, other_settings_of_trace, run_facts
 from .sentences import READING, advice, caveats, control_sentences, family_summary, finding
-from .size import NOT_SAVED, size_facts
+from .size import size_facts
 from .style import Plot
 from .table import family_table, group_table, table
 
@@ -121,8 +121,8 @@ def _variables(found: SweepFound, section: Section, position: int) -> dict[str, 
         "scores": scores(task, full),
         "scored_on": f"{metric_name(task.metric)} on {count(documents, split)}",
         "sizes": sizes,
-        "speed": found.speed.get(task.choice, ()) if sizes else (),
-        "not_saved": NOT_SAVED if sizes and task.choice not in (BASE, full) else "",
+        # the first of what it buys is its size again
+        "bought": (*task.buys[1:], *found.speed.get(task.choice, ())) if sizes else (),
         "steps": next_steps(found, task, full),
         "examples": section.examples,
         "answers": task.answers,

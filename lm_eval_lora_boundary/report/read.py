@@ -20,6 +20,7 @@ from .checked import (
     row_name,
     rows,
     take,
+    texts,
     whole,
 )
 from .conclusions import Answer, Optimism
@@ -140,6 +141,7 @@ def _task(name: str, found: Any, trace: Trace | None, path: Path) -> TaskFound:
         families=families(found, path),
         layer_maps=layer_maps(found, path),
         controls=controls(found, path),
+        buys=texts(found, "buys", path),
     )
     if task.row(best) is None:
         raise OutputError(f"{path}: {called(best)} is the best of {name} but has no row")

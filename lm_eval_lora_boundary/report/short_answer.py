@@ -29,7 +29,7 @@ from .headline import headline
 from .next_steps import next_steps
 from .read import read_sweep
 from .rows_that_matter import rows_that_matter
-from .size import NOT_SAVED, share_kept
+from .size import share_kept
 from .verdicts import BETTER, KEEPS, WORSE, verdicts
 
 WIDTH = 80
@@ -94,7 +94,8 @@ def _task(
     yield from _table(task, full, width, all_rows)
     yield from _test(task, full, width)
     if task.choice not in (BASE, full) and task.not_chosen is None:
-        for sentence in (*found.speed.get(task.choice, ()), NOT_SAVED):
+        # the first of what it buys is its size, which the table has
+        for sentence in (*found.speed.get(task.choice, ()), *task.buys[1:]):
             yield from map(Line, _wrapped(sentence, width))
     yield Line("")
     yield from _next(found, task, full, width)

@@ -5,12 +5,6 @@ from __future__ import annotations
 from .data import CutName, Row, TaskFound
 from .formatting import NOT_AVAILABLE, percent, size
 
-# what a smaller adapter does not save
-NOT_SAVED = (
-    "A smaller adapter saves disk space and download time, not GPU memory: every adapter slot of "
-    "vLLM has the full size, whatever was cut."
-)
-
 
 def size_facts(task: TaskFound, name: CutName, full: int | None) -> list[str]:
     """Return how large a cut is, in a few parts: layers, parameters ("447,744 of 610,560"), MB."""

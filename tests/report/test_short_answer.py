@@ -14,6 +14,7 @@ from lm_eval_lora_boundary.report.read import read_sweep
 from lm_eval_lora_boundary.report.rows_that_matter import MOST, rows_that_matter
 from lm_eval_lora_boundary.report.short_answer import Line, short_answer
 from lm_eval_lora_boundary.report.verdicts import WORSE, verdicts
+from lm_eval_lora_boundary.report.write import write_report
 
 LAYERS = 30
 SETTINGS: dict[str, Any] = {
@@ -23,6 +24,12 @@ SETTINGS: dict[str, Any] = {
     "limit": 40,
     "boundaries": "all",
 }
+
+BUYS = [
+    "Layers 0-25: 529,152 of 610,560 adapter parameters (87%), 2.1 MB instead of 2.4 MB.",
+    "Unless merged, LoRA takes 1.06 instead of 1.22 million FLOPs per token.",
+    "A smaller adapter saves disk space and download time, but no memory in vLLM.",
+]
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +91,26 @@ def test_commands_can_be_copied(folder: Path) -> None:
     command = shlex.split("\n".join(texts[start:]).replace("\\\n", " "))
     assert command[:2] in (["lora-boundary", "sweep"], ["lora-boundary", "export"])
     assert command[-2] == "--output" or command[1] == "export"
+
+
+@pytest.mark.parametrize("kind", ["LoRA", "another kind"])
+def test_what_a_cut_buys_is_as_the_sweep_found_it(kind: str, tmp_path: Path) -> None:
+    task = made_task(tmp_path, "words", documents=40, layers=LAYERS)
+    made_test(tmp_path, "words", task)
+    task |= {"choice": 25, "choice_basis": "keeps the gain", "choice_reason": None}
+    task["answers"]["keeps_gain"]["sentence"] = (
+        "Boundary 25 keeps at least 90 % of the gain: 102 % of it [94 %, 112 %], on 30 test "
+        "documents."
+    )
+    task["buys"] = BUYS if kind == "LoRA" else BUYS[:1]
+    write_sweep(tmp_path, {"words": task}, settings=SETTINGS, layers=LAYERS)
+    found = lines(tmp_path)
+    assert len(found) <= 25
+    text = " ".join(" ".join(line.text for line in found).split())
+    assert BUYS[0] not in text  # the table has it
+    assert all((sentence in text) == (kind == "LoRA") for sentence in BUYS[1:])
+    page = write_report(tmp_path).read_text("utf-8")
+    assert all((sentence in page) == (kind == "LoRA") for sentence in BUYS[1:])
 
 
 def test_a_sweep_that_measured_nothing_shows_answers(tmp_path: Path) -> None:
