@@ -20,7 +20,7 @@ MAP = PACKAGE.parent / "docs/architecture.md"
 MOST_LINES = 300
 FLOORS = (
     {"errors", "untrusted", "discovery", "upstream"},
-    {"cuts", "forward", "stats", "files"},
+    {"cuts", "forward", "stats", "files", "text_table"},
     {"harness", "report", "compare"},
     {"exports", "traces", "train"},
     {"vllm"},
@@ -46,6 +46,7 @@ FORBIDDEN_PACKAGES = {
     "errors": _MODELS | _PLOTS | {"lm_eval", "numpy"},
     "untrusted": _MODELS | _PLOTS | {"lm_eval", "numpy"},
     "files": _MODELS | _PLOTS | {"lm_eval", "numpy"},
+    "text_table": _MODELS | {"lm_eval", "numpy", "matplotlib", "jinja2"},
     "discovery": _MODELS | _PLOTS | {"numpy"},
     "upstream": _PLOTS | {"accelerate", "trl", "vllm", "scipy"},
     "cuts": _PLOTS | {"lm_eval", "trl", "vllm", "scipy", "sqlite3"},

@@ -59,6 +59,13 @@ def compare(
     output: Annotated[
         Path | None, typer.Option(metavar="FILE", help="File to write, .md or .html.")
     ] = None,
+    wide: Annotated[
+        bool,
+        typer.Option(
+            "--wide",
+            help="Print all columns; a table that does not fit is printed in several pieces.",
+        ),
+    ] = False,
 ) -> None:
     """Compare lm-eval results of any models, or see how far sweeps agree on a boundary.
 
@@ -85,14 +92,14 @@ def compare(
     if output is not None:
         from ..files import write_text
 
-        write_text(output, _as_text(comparison, chosen))
+        write_text(output, _as_text(comparison, chosen, wide))
         print(output)
     elif chosen == "table":
         from rich.console import Console
 
-        _print_table(comparison, Console())
+        _print_table(comparison, Console(), wide)
     else:
-        print(_as_text(comparison, chosen), end="")
+        print(_as_text(comparison, chosen, wide), end="")
 
 
 def _check_format(name: str | None, output: Path | None) -> str:
@@ -115,14 +122,14 @@ def _check_format(name: str | None, output: Path | None) -> str:
     return _SUFFIXES[output.suffix.lower()]
 
 
-def _print_table(comparison: Comparison, console: Console) -> None:
+def _print_table(comparison: Comparison, console: Console, wide: bool) -> None:
     from ..compare.terminal import parts
 
-    for part in parts(comparison):
+    for part in parts(comparison, wide=wide):
         console.print(part)
 
 
-def _as_text(comparison: Comparison, chosen: str) -> str:
+def _as_text(comparison: Comparison, chosen: str, wide: bool) -> str:
     if chosen == "markdown":
         return comparison.to_markdown()
     if chosen == "html":
@@ -130,5 +137,5 @@ def _as_text(comparison: Comparison, chosen: str) -> str:
     from rich.console import Console
 
     console = Console(record=True, quiet=True, width=120)
-    _print_table(comparison, console)
+    _print_table(comparison, console, wide)
     return console.export_text()

@@ -38,11 +38,19 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """A table; every row is as long as ``headings``."""
+    """A table; every row is as long as ``headings``.
+
+    Attributes:
+        title: The title.
+        headings: One per column. The first columns that are aligned to the left name a row.
+        rows: The rows.
+        minor: Indices of the columns that a narrow terminal leaves out, the last one first.
+    """
 
     title: str
     headings: tuple[Cell, ...]
     rows: tuple[tuple[Cell, ...], ...]
+    minor: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from .runs import Run
 from .scored import Evidence
 
 _NONE = "–"
+_MINOR = (1, 2)  # boundary, which the name of a model has too, and kept parameters
 _ARROWS = {True: " ↑", False: " ↓", None: ""}
 
 
@@ -74,7 +75,7 @@ def leaderboard(
     baseline_name = None if baseline is None else names[baseline]
     return Comparison(
         title="Comparison",
-        tables=(Table("", tuple(headings), rows),),
+        tables=(Table("", tuple(headings), rows, minor=_MINOR),),
         sentences=tuple(table_sentences(columns, measured, names, baseline)),
         legend=tuple(legend(baseline_name, measured, chosen=chosen)),
         warnings=tuple(dict.fromkeys(lines)),

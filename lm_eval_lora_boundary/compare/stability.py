@@ -18,6 +18,8 @@ from .seeds import seed_averages
 from .sweeps import Sweep, nothing_chosen
 
 _NONE = "–"
+_MINOR = (6, 3)  # again on halves, and layers
+_MINOR_ACROSS = (4, 5)  # depth and its median
 _MIN_SHARE = 0.05  # boundaries that are chosen again less often are not listed
 _LEGEND = (
     "best: boundary with the best value, the smallest if several are equal; depth: share of the "
@@ -115,7 +117,7 @@ def _best_table(entries: Sequence[BestBoundary]) -> Table:
         )
         for c in entries
     )
-    return Table("Best boundary of each sweep", headings, rows)
+    return Table("Best boundary of each sweep", headings, rows, minor=_MINOR)
 
 
 def _summary_table(groups: Sequence[Sequence[BestBoundary]]) -> Table:
@@ -141,7 +143,7 @@ def _summary_table(groups: Sequence[Sequence[BestBoundary]]) -> Table:
         *("task", "count", "best", "median best", "depth", "median depth"),
         "keeps the gain\nin all",
     )
-    return Table("Across sweeps", headings, tuple(rows))
+    return Table("Across sweeps", headings, tuple(rows), minor=_MINOR_ACROSS)
 
 
 def _chosen_table(groups: Sequence[Sequence[BestBoundary]]) -> Table:

@@ -261,4 +261,4 @@ def test_command_line(tmp_path: Path) -> None:
     assert done.stdout == f"{tmp_path / 'page.html'}\n"
     assert (tmp_path / "page.html").read_text().startswith("<!doctype html>")
     assert "error: format=csv is unknown" in run("--format", "csv").stderr
-    assert "┃" in run("--format", "table").stdout
+    assert "────" in run("--format", "table").stdout

@@ -100,15 +100,62 @@ def test_names_are_not_markup_in_the_terminal(comparison: Comparison) -> None:
     assert TRICKY in shown
 
 
-@pytest.mark.parametrize("width", [60, 100])
-def test_headings_break_between_words_where_they_can(width: int, tmp_path: Path) -> None:
-    write(tmp_path, {"a_rather_long_name": {"acc,none": answers(30, 1, 0.5)}})
+def printed(comparison: Comparison, width: int, *, wide: bool = False) -> list[str]:
+    """Return the lines that a terminal of some width shows, without spaces at their ends."""
     console = Console(record=True, width=width, file=io.StringIO())
-    for part in parts(compare([tmp_path])):
+    for part in parts(comparison, wide=wide):
         console.print(part)
-    shown = console.export_text()
-    assert "a_rather_long_name" in shown and "parameters" in shown
-    assert max(map(len, shown.splitlines())) <= width
+    return [line.rstrip() for line in console.export_text().splitlines()]
+
+
+@pytest.mark.parametrize("width", [60, 80, 120, 200])
+def test_nothing_is_cut_off_in_a_narrow_terminal(width: int, tmp_path: Path) -> None:
+    for seed, rate in enumerate((0.3, 0.8, 0.5)):
+        tasks = {
+            f"lora_boundary_{name}": {"exact_match,strict-match": answers(30, seed, rate)}
+            for name in ("gsm8k", "hotpotqa", "wmt23_en-de")
+        }
+        args = {"pretrained": "org/A-Small-Model-Instruct", "peft": f"runs/samsum-lora-r{seed}"}
+        write(tmp_path / f"{seed}", tasks, args=args, cut={"boundary": 20, "num_layers": 30})
+    comparison = compare([tmp_path], baseline=tmp_path / "1")
+    lines = printed(comparison, width)
+    assert max(map(len, lines)) <= width
+    assert not any("…" in line for line in lines)
+    (table,) = comparison.tables
+    for row in (table.headings, *table.rows):
+        for i, cell in enumerate(row):
+            if i not in table.minor:
+                assert all(any(text in line for line in lines) for text in cell.lines)
+    # every table names its rows
+    tables = sum("────" in line for line in lines)
+    names = [row[0].lines[0] for row in table.rows]
+    assert [sum(line.startswith(name) for line in lines) for name in names] == [tables] * 3
+    assert (tables > 1) == (width < 120)
+
+
+def test_columns_that_are_left_out_are_in_the_wide_table(tmp_path: Path) -> None:
+    args = {"pretrained": "org/base", "peft": "org/lora"}
+    cut = {"boundary": 20, "num_layers": 30, "kept_parameters": 420000}
+    tasks = {f"a_rather_long_name_{i}": {"acc,none": answers(30, i, 0.5)} for i in range(2)}
+    write(tmp_path, tasks, args=args, cut=cut)
+    comparison = compare([tmp_path])
+    assert any("420,000" in line for line in printed(comparison, 120))
+    narrow = printed(comparison, 70)
+    assert not any("420,000" in line for line in narrow)
+    assert "more columns: --wide" in narrow
+    wide = printed(comparison, 70, wide=True)
+    assert "more columns: --wide" not in wide
+    assert max(map(len, wide)) <= 70
+    (row,) = comparison.tables[0].rows
+    assert all(any(text in line for line in wide) for cell in row for text in cell.lines)
+
+
+def test_a_name_longer_than_the_terminal_is_folded(tmp_path: Path) -> None:
+    name = "x" * 150
+    write(tmp_path, {"task": {"acc,none": answers(30, 1, 0.5)}}, args={"model": name})
+    lines = printed(compare([tmp_path]), 60)
+    assert max(map(len, lines)) <= 60
+    assert "".join(lines).count("x") >= 150
 
 
 def test_the_page_has_legend_warnings_and_styles(comparison: Comparison) -> None:
