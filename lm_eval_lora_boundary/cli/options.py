@@ -100,7 +100,12 @@ AllRows = Annotated[
     typer.Option("--all-rows", help="Print every boundary, and not only those that matter."),
 ]
 Wide = Annotated[
-    bool, typer.Option("--wide", help="Print tables with all columns; they take 140 characters.")
+    bool,
+    typer.Option(
+        "--wide",
+        help="Print every answer, and tables with all rows and columns; a table that does not fit "
+        "is printed in several pieces.",
+    ),
 ]
 Tasks = Annotated[
     str | None,

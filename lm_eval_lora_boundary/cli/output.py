@@ -39,15 +39,14 @@ def print_answer(folder: Path, *, all_rows: bool = False, wide: bool = False) ->
     Args:
         folder: The sweep's folder.
         all_rows: Show every boundary, and not only those that matter.
-        wide: Show tables with all columns instead.
+        wide: Show all that the report's tables have instead.
     """
     from rich.console import Console
     from rich.text import Text
 
-    from ..files import SWEEP, read_object
-    from ..report.checked import AGAIN
-    from ..report.short_answer import WIDTH, short_answer
-    from ..report.terminal import tables
+    from ..report.full_answer import full_answer
+    from ..report.read import read_sweep
+    from ..report.short_answer import WIDTH, short_answer, whole_adapter
 
     knows_width = sys.stdout.isatty() or "COLUMNS" in os.environ
     # names of tasks and metrics are no markup
@@ -55,8 +54,8 @@ def print_answer(folder: Path, *, all_rows: bool = False, wide: bool = False) ->
         width=None if knows_width else _WIDTH, markup=False, emoji=False, highlight=False
     )
     if wide:
-        for table in tables(read_object(folder / SWEEP, AGAIN)):
-            console.print(table)
+        for part in full_answer(read_sweep(folder), whole_adapter(folder)):
+            console.print(part)
         return
     width = min(console.width, WIDTH) if knows_width else WIDTH
     for line in short_answer(folder, width=width, all_rows=all_rows):

@@ -14,7 +14,7 @@ from jinja2 import Environment, StrictUndefined
 
 from . import style
 from .command import sweep_command
-from .data import BASE, CutName, SweepFound, TaskFound
+from .data import SweepFound, TaskFound
 from .documents import DocumentSet
 from .examples import Example
 from .formatting import count, metric_name, unbroken
@@ -23,10 +23,18 @@ from .layer_tables import MAP_NOTE, layer_map_table, overlap_table
 from .next_steps import next_steps
 from .payload import encode, payload
 from .run_facts import all_settings, other_settings_of_trace, run_facts
-from .sentences import READING, advice, caveats, control_sentences, family_summary, finding
+from .sentences import (
+    READING,
+    advice,
+    caveats,
+    control_sentences,
+    family_summary,
+    finding,
+    what_was_scored,
+)
 from .size import size_facts
 from .style import Plot
-from .table import family_table, group_table, table
+from .table import family_table, group_table, marks, table
 
 _ASSETS = files(__package__) / "assets"
 _MOST_CONTROLS = 3  # more sentences are folded
@@ -106,7 +114,7 @@ def render(found: SweepFound, sections: Sequence[Section], together: Sequence[Pi
 def _variables(found: SweepFound, section: Section, position: int) -> dict[str, Any]:
     """Return the template variables of a section."""
     task, full = section.task, section.full
-    marks = _marks(task, full)
+    marked = marks(task, full)
     sentences = control_sentences(task.controls)
     pictures = {each.plot.name: each for each in section.pictures}
     main, narrow = pictures.pop("metric", None), pictures.pop("metric_narrow", None)
@@ -133,18 +141,18 @@ def _variables(found: SweepFound, section: Section, position: int) -> dict[str, 
             (
                 family.name,
                 family_summary(task, family, full),
-                family_table(task, family, marks, full),
+                family_table(task, family, marked, full),
             )
             for family in task.families
         ],
         "layer_map": layer_map_table(task),
         "caveats": list(caveats(task, full, found.race)),
-        "facts": _facts(task),
+        "facts": what_was_scored(task),
         "main": main,
         "narrow": narrow,
         "pictures": [(each, _note(task, name)) for name, each in pictures.items()],
-        "table": table(task, task.rows, marks, full),
-        "test_table": None if task.test is None else table(task, task.test.rows, marks, full),
+        "table": table(task, task.rows, marked, full),
+        "test_table": None if task.test is None else table(task, task.test.rows, marked, full),
         "payload": encode(payload(task, full, section.sets)),
     }
 
@@ -156,35 +164,8 @@ def _note(task: TaskFound, plot: str) -> str:
     return MAP_NOTE if plot == "layer_map" else ""
 
 
-def _facts(task: TaskFound) -> str:
-    """Return a summary of what was scored."""
-    direction = "higher" if task.higher_is_better else "lower"
-    others = len(task.all_rows) - len(task.rows)
-    more = f" and {others} other {'cut' if others == 1 else 'cuts'}" if others else ""
-    return (
-        f"{len(task.rows)} {'boundary' if len(task.rows) == 1 else 'boundaries'}{more} on "
-        f"{count(task.documents, task.split)}, chosen by {metric_name(task.metric)} "
-        f"({direction} is better)"
-    )
-
-
 def _sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}"
-
-
-def _marks(task: TaskFound, full: int | None) -> dict[CutName, str]:
-    """Return what to write next to cuts."""
-    marks: dict[CutName, list[str]] = {}
-    chosen = task.not_chosen is None
-    for name, mark in (
-        (BASE, "base"),
-        (full, "whole"),
-        (task.choice if chosen else None, "recommended"),
-        (task.best if chosen and task.best != task.choice else None, "best score"),
-    ):
-        if name is not None:
-            marks.setdefault(name, []).append(mark)
-    return {name: ", ".join(parts) for name, parts in marks.items()}
 
 
 def _asset(name: str) -> str:

@@ -15,6 +15,7 @@ from .formatting import (
     count,
     integer,
     interval,
+    metric_name,
     named,
     number,
     percent,
@@ -67,6 +68,18 @@ def finding(task: TaskFound) -> str:
         sentence = sentence.replace("No, it does harm: ", "the adapter does harm: ")
         return f"{sentence[:1].lower()}{sentence[1:]}"
     return f"{task.choice_reason or 'nothing is shown for a cut'}."
+
+
+def what_was_scored(task: TaskFound) -> str:
+    """Return what was scored, on what, and by which metric was chosen."""
+    direction = "higher" if task.higher_is_better else "lower"
+    others = len(task.all_rows) - len(task.rows)
+    more = f" and {others} other {'cut' if others == 1 else 'cuts'}" if others else ""
+    return (
+        f"{len(task.rows)} {'boundary' if len(task.rows) == 1 else 'boundaries'}{more} on "
+        f"{count(task.documents, task.split)}, chosen by {metric_name(task.metric)} "
+        f"({direction} is better)"
+    )
 
 
 def caveats(task: TaskFound, full: int | None, race: Mapping[str, Any]) -> Iterator[str]:

@@ -60,9 +60,7 @@ def short_answer(folder: Path, *, width: int = WIDTH, all_rows: bool = False) ->
     Raises:
         OutputError: The folder has no finished sweep, or a file is damaged.
     """
-    found = read_sweep(folder)
-    layers = read_object(folder / SWEEP, AGAIN).get("layers")
-    full = layers - 1 if isinstance(layers, int) else None
+    found, full = read_sweep(folder), whole_adapter(folder)
     for number_of, task in enumerate(found.tasks):
         if number_of:
             yield Line("")
@@ -71,6 +69,12 @@ def short_answer(folder: Path, *, width: int = WIDTH, all_rows: bool = False) ->
             examples = read_examples(folder, task.name, task.metric, task.best)
         lines = _task(found, task, full, examples, width, all_rows)
         yield from (Line(inert(line.text), line.bold) for line in lines)
+
+
+def whole_adapter(folder: Path) -> int | None:
+    """Return the boundary of a finished sweep that keeps the whole adapter; None if not known."""
+    layers = read_object(folder / SWEEP, AGAIN).get("layers")
+    return layers - 1 if isinstance(layers, int) else None
 
 
 def _task(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from . import cells
 from .cells import Cell, Maker
-from .data import CutName, Family, Row, TaskFound
+from .data import BASE, CutName, Family, Row, TaskFound
 from .formatting import metric_name
 from .size import share_kept
 from .verdicts import BETTER, CONFIRMED, KEEPS, MEANING, NOT_CONFIRMED, NOT_SHOWN, WORSE, verdicts
@@ -59,6 +59,21 @@ class Table:
 
 
 Column = tuple[Heading, Maker]
+
+
+def marks(task: TaskFound, full: int | None) -> dict[CutName, str]:
+    """Return what to write next to cuts."""
+    found: dict[CutName, list[str]] = {}
+    chosen = task.not_chosen is None
+    for name, mark in (
+        (BASE, "base"),
+        (full, "whole"),
+        (task.choice if chosen else None, "recommended"),
+        (task.best if chosen and task.best != task.choice else None, "best score"),
+    ):
+        if name is not None:
+            found.setdefault(name, []).append(mark)
+    return {name: ", ".join(parts) for name, parts in found.items()}
 
 
 def table(

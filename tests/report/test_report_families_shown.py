@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -13,14 +11,12 @@ import pytest
 from browser import Browser
 from made_families import add_families, make_best
 from made_sweeps import made_task, made_test, rewrite, write_sweep
-from rich.console import Console
 
 from lm_eval_lora_boundary.report.data import TaskFound
 from lm_eval_lora_boundary.report.family_plots import draw_families
 from lm_eval_lora_boundary.report.plots import draw
 from lm_eval_lora_boundary.report.read import read_sweep
 from lm_eval_lora_boundary.report.table import family_table
-from lm_eval_lora_boundary.report.terminal import tables
 from lm_eval_lora_boundary.report.write import write_report
 
 LAYERS = 6
@@ -124,41 +120,6 @@ def test_every_family_has_a_table(task: TaskFound, name: str, first: str, last: 
     assert [line.cells[1].sort for line in table.lines] == [row.value for row in family.cuts]
     assert [line.chosen for line in table.lines] == [row.name == "1-5" for row in family.cuts]
     assert all(line.cells[0].sort is not None for line in table.lines)
-
-
-def printed(folder: Path) -> str:
-    summary = json.loads((folder / "sweep.json").read_text())
-    for entry in summary["tasks"].values():
-        entry |= {"not_chosen": None, "choice_reason": None} | entry
-    console = Console(width=80, file=io.StringIO())
-    for table in tables(summary):
-        console.print(table)
-    return console.file.getvalue()  # type: ignore[attr-defined,no-any-return]
-
-
-def test_the_terminal_has_one_line_per_family(folder: Path, task: TaskFound) -> None:
-    text = printed(folder)
-    lines = text[text.index("answers: the best cut") :].splitlines()
-    shown = {line.split()[1]: line for line in reversed(lines) if line.startswith("│ ")}
-    assert {"upper", *(family.name for family in task.families)} <= shown.keys()
-    for family in task.families:
-        best = family.best(True)
-        assert best is not None and f"{best.value:.3f}" in shown[family.name]
-        if best.boundary is None:
-            assert str(best.cut) in shown[family.name]
-    assert "The best cut is keep=1-5" in " ".join(text.split())
-    sentences = [line for line in text.splitlines() if line.startswith("The best cut of the")]
-    assert len(sentences) == 2 * len(task.controls)
-    assert "random" in sentences[0]  # what scores as well comes first
-    assert max(map(len, text.splitlines())) <= 80
-    assert len(text.splitlines()) < 220
-
-
-def test_the_terminal_is_as_before_without_families(tmp_path: Path) -> None:
-    write_sweep(tmp_path, {"summaries": made_task(tmp_path, documents=3, layers=3)})
-    text = printed(tmp_path)
-    assert "family" not in text and "layer's LoRA" not in text
-    assert "* best; its interval holds for all cuts at once" in " ".join(text.split())
 
 
 def test_the_page_starts_with_the_answer_and_what_speaks_against_it(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,7 +15,6 @@ from made_families import add_families
 from made_sweeps import made_task, write_sweep
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
-from rich.console import Console
 
 from lm_eval_lora_boundary.report import style
 from lm_eval_lora_boundary.report.data import LayerEffect, TaskFound
@@ -26,7 +24,6 @@ from lm_eval_lora_boundary.report.layer_tables import layer_map_table, overlap_t
 from lm_eval_lora_boundary.report.plots import draw, draw_together
 from lm_eval_lora_boundary.report.read import read_sweep
 from lm_eval_lora_boundary.report.style import Plot
-from lm_eval_lora_boundary.report.terminal_families import layer_map_tables
 
 LAYERS = 8
 small = st.lists(st.integers(-3, 3), min_size=2, max_size=12)
@@ -250,47 +247,3 @@ def test_the_overlap_of_every_two_tasks_is_in_a_table(tasks: tuple[TaskFound, ..
     assert len(table.lines) == 2 * 3
     assert table.lines[0].cells[0].text == "answers · summaries"
     assert overlap_table(tasks[:1]) is None
-
-
-def printed(entries: dict[str, dict[str, object]]) -> str:
-    console = Console(width=80, file=io.StringIO())
-    for table in layer_map_tables(entries):
-        console.print(table)
-    return console.file.getvalue()  # type: ignore[attr-defined,no-any-return]
-
-
-def entry(**maps: list[LayerEffect]) -> dict[str, object]:
-    return {
-        "layer_map": {
-            kind: {"layers": [vars(each) for each in found]} for kind, found in maps.items()
-        }
-    }
-
-
-def test_bars_in_the_terminal_start_at_zero_and_show_significance() -> None:
-    found = effects([2.0, -1.0, 0.5, None], 0.8)
-    text = printed({"answers": entry(each=found)})
-    rows = [line.split("│", 2)[2] for line in text.splitlines() if re.match(r"│ +\d", line)]
-    first, second, third, last = (row.rstrip("│ ") for row in rows)
-    zero = first.index("│")
-    assert {row.index("│") for row in (second, third)} == {zero}
-    assert first[zero + 1 :].startswith("█") and first.endswith("+2.000*")
-    assert set(first[:zero]) == {" "}
-    assert second[:zero].endswith("█") and second.endswith("−1.000*")
-    assert third.count("░") == round(first.count("█") / 4) and third.endswith("+0.500")
-    assert first.count("█") == pytest.approx(2 * second.count("█"), abs=1)
-    assert last.strip() == "–"
-
-
-@pytest.mark.parametrize("number", [1, 2, 3, 4, 7])
-def test_maps_fit_into_80_columns(number: int) -> None:
-    found = effects([123.45, -99.5, 0.0], 0.1)
-    entries = {
-        f"a_task_with_a_very_long_name_{i}": entry(each=found, only=found) for i in range(number)
-    }
-    text = printed(entries)
-    assert max(map(len, text.splitlines())) <= 80
-    assert text.count("+123.5") + text.count("+123.4") == 2 * number
-    assert ("share" in text) == (number > 1)
-    assert "report" not in text or number == 7
-    assert printed({"answers": {}}) == ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import shutil
@@ -11,15 +12,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from rich.console import Console
 from tiny_models import LAYERS
 from tiny_tasks import COMMON, write_rows
 
 from lm_eval_lora_boundary.compare.sweeps import read_sweep, representatives
 from lm_eval_lora_boundary.cuts.keep import Cut
 from lm_eval_lora_boundary.errors import TaskError
+from lm_eval_lora_boundary.report.full_answer import full_answer
 from lm_eval_lora_boundary.report.read import read_sweep as for_report
 from lm_eval_lora_boundary.report.sentences import advice, caveats, finding
-from lm_eval_lora_boundary.report.terminal import tables
+from lm_eval_lora_boundary.report.table import table
 from lm_eval_lora_boundary.stats.margin import Margin
 from lm_eval_lora_boundary.sweeps.decision import decide
 from lm_eval_lora_boundary.sweeps.metric import Metric, choose_metric
@@ -83,11 +86,14 @@ def check_texts(found: dict[str, Any], folder: Path, sentence: str) -> None:
     (entry,) = found["tasks"].values()
     assert sentence in entry["not_chosen"]
     assert entry["choice"] == FULL
-    for table in tables(found):
-        assert sentence in str(table.caption)
-        assert f"Keep the whole adapter (boundary {FULL})" in str(table.caption)
-        assert not any("*" in str(cell) for cell in table.columns[0].cells)
-    (task,) = for_report(folder).tasks
+    sweep = for_report(folder)
+    (task,) = sweep.tasks
+    console = Console(width=1000, file=io.StringIO())
+    for part in full_answer(sweep, FULL):
+        console.print(part)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert f"No verdict: {task.not_chosen}." in text and sentence in text
+    assert "recommended" not in text and "best score" not in text
     assert advice(task, FULL) == f"Keep the whole adapter (boundary {FULL})"
     assert sentence in finding(task)
     assert "looks better" not in " ".join(caveats(task, FULL, {}))
@@ -124,9 +130,11 @@ def test_boundaries_scored_on_different_documents_are_not_ranked(
     assert entry["smallest_noninferior"] is entry["collapse"] is entry["optimism"] is None
     check_texts(found, tmp_path / "out", "the cuts were scored on different validation documents")
     assert not (adapter / "lora_boundary.json").exists()
-    columns = {str(c.header): list(c.cells) for table in tables(found) for c in table.columns}
-    assert columns["documents"] == [str(row["documents"]) for row in entry["boundaries"]]
     (task,) = for_report(tmp_path / "out").tasks
+    shown = table(task, task.rows, {}, FULL)
+    column = [heading.text for heading in shown.headings].index("documents")
+    documents = [line.cells[column].text for line in shown.lines]
+    assert documents == [str(row["documents"]) for row in entry["boundaries"]]
     assert "are not available where a boundary was scored on other documents" in " ".join(
         caveats(task, FULL, {})
     )

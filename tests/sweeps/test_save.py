@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from lm_eval_lora_boundary.cuts.keep import Cut
-from lm_eval_lora_boundary.report.terminal import tables
 from lm_eval_lora_boundary.stats.margin import Margin
 from lm_eval_lora_boundary.sweeps.decision import decide, to_test
 from lm_eval_lora_boundary.sweeps.metric import Metric
@@ -210,15 +209,3 @@ def test_an_adapter_that_answers_as_the_base_does_is_marked() -> None:
     """Measured answers are known by a hash, which is the rate here."""
     assert entry(summary({-1: 0.5, 0: 0.7, 1: 0.6, 3: 0.5}))["same_as_base"]
     assert not entry(summary(FLAT))["same_as_base"]
-
-
-def test_the_terminal_begins_with_the_answers() -> None:
-    first, second, third = tables(summary(FLAT, FLAT))
-    assert str(first.title) == "t: use boundary 1"
-    questions, answers = (list(column.cells) for column in first.columns)
-    assert len(questions) == 4 and str(questions[0]).startswith("Does the adapter help")
-    assert str(answers[2]).startswith("Boundary 1 keeps at least")
-    assert "validation split" in str(second.title) and "test split" in str(third.title)
-    columns = {str(column.header): list(column.cells) for column in second.columns}
-    assert columns["gain kept [90 %]"][-1] == "–"
-    assert columns["vs. whole adapter [95 %]"][-1] == "–"

@@ -24,8 +24,10 @@ from lm_eval_lora_boundary.errors import AdapterError, LoraBoundaryError, inert
 from lm_eval_lora_boundary.exports.card import model_card
 from lm_eval_lora_boundary.exports.tokenizer import copy_tokenizer
 from lm_eval_lora_boundary.files import cut_folder, write_text
+from lm_eval_lora_boundary.report.conclusions import Answer
+from lm_eval_lora_boundary.report.data import Confirmation, Family, Row, SweepFound, TaskFound
+from lm_eval_lora_boundary.report.full_answer import full_answer
 from lm_eval_lora_boundary.report.payload import encode
-from lm_eval_lora_boundary.report.terminal import tables
 
 HOSTILE = [
     "\x1b[31mred\x1b[0m",
@@ -88,33 +90,35 @@ def written(console: Console) -> str:
     return text
 
 
-def row(cut: str | None, boundary: int | None, metric: str) -> dict[str, Any]:
-    names = ("value", "value_low", "value_high", "delta_full", "ci_low", "ci_high", "gain_kept")
-    names += ("simultaneous_low", "simultaneous_high", "p_simultaneous", "gain_kept_low")
-    names += ("gain_kept_high", "selection_share")
-    found = {"boundary": boundary, "cut": cut, "documents": 3, "metrics": {metric: 0.5}}
-    return dict.fromkeys(names, None) | found
-
-
 @pytest.mark.parametrize("text", HOSTILE)
 def test_tables_of_a_sweep(text: str) -> None:
-    entry = {
-        "answers": {"q": {"question": text, "sentence": text, "shown": True}},
-        "not_chosen": None,
-        "best": text,
-        "choice": text,
-        "choice_reason": text,
-        "split": text,
-        "metric": text,
-        "collapse": None,
-        "optimism": None,
-        "boundaries": [row(None, -1, f"{text},none"), row(None, 0, f"{text},none")],
-        "higher_is_better": True,
-        "test": {"boundaries": [row(None, -1, text)], "cuts": [row(text, None, text)]},
-    }
+    metric = f"{text},none"
+    rows = tuple(Row(k, value=0.5, documents=3.0, metrics={metric: 0.5, text: 1}) for k in (-1, 0))
+    other = Row(None, cut=text, value=0.5, kept=1.0)
+    task = TaskFound(
+        name=text,
+        metric=metric,
+        higher_is_better=True,
+        split=text,
+        documents=3,
+        rows=rows,
+        best=text,
+        choice=text,
+        smallest_noninferior=None,
+        collapse=None,
+        same_documents=True,
+        optimism=None,
+        test=Confirmation(text, 3, (*rows, other)),
+        trace=None,
+        choice_basis="keeps the gain",
+        answers=(Answer("keeps_gain", text, text, True),),
+        families=(Family(text, "list", (other,)),),
+        clusters=text,
+    )
+    found = SweepFound("", {}, "fork", (task,), {text: rows}, {"dropped": [{"cut": text}]})
     shown = console()
-    for table in tables({"layers": 1, "tasks": {text: entry}}):
-        shown.print(table)
+    for part in full_answer(found, 1):
+        shown.print(part)
     words = inert(text).split()
     assert words[0] in written(shown) and words[-1] in written(shown)
 
