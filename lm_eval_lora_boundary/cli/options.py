@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ..errors import LoraBoundaryError, TaskError
+from ..errors import LoraBoundaryError
 
 # panels of the help
 MODEL = "Model"
@@ -148,14 +148,3 @@ def read_batch_size(text: str) -> int | None:
         raise LoraBoundaryError(
             f"batch_size={text!r} cannot be used; expected a number of rows, or auto"
         ) from None
-
-
-def chosen_template(with_template: bool | None, without: bool) -> bool | None:
-    """Return whether to use the chat template; None if neither option was given.
-
-    Raises:
-        TaskError: Both were given.
-    """
-    if with_template and without:
-        raise TaskError("--apply-chat-template and --no-template are both given; give one of them")
-    return False if without else with_template

@@ -28,7 +28,6 @@ from .options import (
     SystemInstruction,
     Tasks,
     Wide,
-    chosen_template,
     read_batch_size,
 )
 from .output import announce, print_answer, print_lines, set_up_logging
@@ -240,11 +239,12 @@ def sweep(
         **prompt_settings(
             peft,
             model_args,
-            tasks=as_names(tasks or ""),
+            tasks=tasks,
             data=data,
             include_path=include_path,
             num_fewshot=num_fewshot,
-            apply_chat_template=chosen_template(apply_chat_template, no_template),
+            apply_chat_template=apply_chat_template,
+            no_template=no_template,
             system_instruction=system_instruction,
         ),
         boundaries=boundaries,

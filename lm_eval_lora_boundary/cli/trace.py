@@ -25,7 +25,6 @@ from .options import (
     Split,
     SystemInstruction,
     Tasks,
-    chosen_template,
     read_batch_size,
 )
 from .output import announce, print_lines, set_up_logging
@@ -112,7 +111,6 @@ def trace(
     """
     from ..harness.as_trained import prompt_settings
     from ..harness.run_folder import first_settings, refuse_other_trace
-    from ..harness.settings import as_names
     from ..traces.settings import TraceSettings
 
     set_up_logging()
@@ -123,11 +121,12 @@ def trace(
         **prompt_settings(
             peft,
             model_args,
-            tasks=as_names(tasks or ""),
+            tasks=tasks,
             data=data,
             include_path=include_path,
             num_fewshot=num_fewshot,
-            apply_chat_template=chosen_template(apply_chat_template, no_template),
+            apply_chat_template=apply_chat_template,
+            no_template=no_template,
             system_instruction=system_instruction,
         ),
         boundaries=boundaries,

@@ -11,6 +11,7 @@ from typing import Any
 from ..errors import TaskError
 from . import processes
 from .own_data.splits import OwnRows, read_rows
+from .settings import as_names
 from .training_record import TrainingRecord, read_training
 
 logger = logging.getLogger("lm_eval.lora_boundary")
@@ -22,11 +23,12 @@ def prompt_settings(
     peft: str,
     model_args: str | Sequence[str] | Mapping[str, Any] | None,
     *,
-    tasks: Sequence[str] = (),
+    tasks: str | Sequence[str] | None = None,
     data: str | None = None,
     include_path: str | None = None,
     num_fewshot: int | None = None,
     apply_chat_template: bool | str | None = None,
+    no_template: bool = False,
     system_instruction: str | None = None,
 ) -> dict[str, Any]:
     """Return what decides the prompts, taken from ``training.json`` where it is not given.
@@ -34,18 +36,25 @@ def prompt_settings(
     Args:
         peft: The adapter.
         model_args: Arguments of lm-eval's model, with ``peft_revision``, as text or read.
-        tasks: Names of tasks.
+        tasks: Names of tasks, as a list or as text with commas.
         data: The user's own rows, in place of tasks.
         include_path: Folder with more tasks; never taken from the file, since tasks run code.
         num_fewshot: Number of examples; taken from the file if the task is that of the training.
         apply_chat_template: Whether to use the chat template; rows that are chats need it.
+        no_template: Do not use it, whatever the file says.
         system_instruction: System message.
 
     Raises:
-        TaskError: Tasks and data are both given, or neither is and the file names none.
+        TaskError: Two settings contradict each other, or there are no tasks and no data, and the
+            file names none.
     """
+    if apply_chat_template and no_template:
+        raise TaskError("--apply-chat-template and --no-template are both given; give one of them")
+    if no_template:
+        apply_chat_template = False
     record = read_training(peft, model_args)
     taken: list[str] = []
+    tasks = as_names(tasks or ())
     if tasks and data is not None:
         raise TaskError(f"tasks={','.join(tasks)} and data={data} are both given; give one of them")
     if not tasks and data is None:

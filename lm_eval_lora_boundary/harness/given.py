@@ -13,10 +13,11 @@ from ..cuts.base_model import loaded_model
 from .as_trained import prompt_settings
 from .key_values import read_key_values
 from .provenance.base_name import find_base
-from .settings import EvaluationSettings, as_names
+from .settings import EvaluationSettings
 
 _OF_PROMPTS = {
-    *("data", "include_path", "num_fewshot", "apply_chat_template", "system_instruction"),
+    *("data", "include_path", "num_fewshot", "apply_chat_template", "no_template"),
+    "system_instruction",
 }
 Settings = TypeVar("Settings", bound=EvaluationSettings)
 
@@ -79,9 +80,7 @@ def settings_from_python(
     if settings.get("data") is not None:
         settings["data"] = str(settings["data"])
     known = {name: settings.pop(name) for name in settings.keys() & _OF_PROMPTS}
-    prompts = prompt_settings(
-        str(peft), settings.get("model_args"), tasks=as_names(tasks or ()), **known
-    )
+    prompts = prompt_settings(str(peft), settings.get("model_args"), tasks=tasks, **known)
     base = "" if name is None else str(name)
     given = kind(pretrained=base, peft=str(peft), **prompts, **settings)
     return with_base(given), model
