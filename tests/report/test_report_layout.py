@@ -65,7 +65,7 @@ def visible(page: Browser, selector: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("width", [1280, 390, 360])
 def test_nothing_is_wider_than_the_screen(width: int, folder: Path, chromium: Browser) -> None:
     chromium.open(folder / "report.html")
     chromium.screen(width)
