@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import textwrap
 import warnings
 from pathlib import Path
 
@@ -33,6 +34,29 @@ def print_lines(text: str) -> None:
         print(inert(line))
 
 
+def print_paragraphs(text: str) -> None:
+    """Print one paragraph per line of a text, as wide as the terminal, with a hanging indent."""
+    from rich.console import Console
+
+    from ..errors import inert
+    from ..report.short_answer import WIDTH
+
+    width = min(Console().width, WIDTH) if _knows_width() else WIDTH
+    for line in map(inert, text.split("\n")):
+        start = line[: len(line) - len(line.lstrip())]
+        indent = f"{start}  " if start else ""
+        # a name or a path longer than a line stays whole
+        wrapped = textwrap.wrap(
+            line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+        )
+        print("\n".join(wrapped))
+
+
+def _knows_width() -> bool:
+    """Return whether the output has a width, and is no file or pipe."""
+    return sys.stdout.isatty() or "COLUMNS" in os.environ
+
+
 def print_answer(folder: Path, *, all_rows: bool = False, wide: bool = False) -> None:
     """Print the result of a finished sweep.
 
@@ -48,7 +72,7 @@ def print_answer(folder: Path, *, all_rows: bool = False, wide: bool = False) ->
     from ..report.read import read_sweep
     from ..report.short_answer import WIDTH, short_answer, whole_adapter
 
-    knows_width = sys.stdout.isatty() or "COLUMNS" in os.environ
+    knows_width = _knows_width()
     # names of tasks and metrics are no markup
     console = Console(
         width=None if knows_width else _WIDTH, markup=False, emoji=False, highlight=False

@@ -30,7 +30,13 @@ from .options import (
     Wide,
     read_batch_size,
 )
-from .output import announce, print_answer, print_lines, set_up_logging
+from .output import (
+    announce,
+    print_answer,
+    print_lines,
+    print_paragraphs,
+    set_up_logging,
+)
 
 
 def sweep(
@@ -285,7 +291,7 @@ def sweep(
     if dry_run:
         text = plan(settings, folder)
         if processes.rank() == 0:
-            print_lines(text)
+            print_paragraphs(text)
         return
     run(settings, folder, force=force, speed=speed)
     if processes.rank() == 0:

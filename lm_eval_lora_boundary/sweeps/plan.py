@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,41 @@ from .race import documents_of
 from .resolution import resolution, seen_so_far
 from .settings import SweepSettings
 from .tasks import load_controls, load_tasks
-from .trial_run import trial_run
+from .trial_run import TrialRun, trial_run
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What it takes to answer the requests of a task under all cuts.
+
+    Attributes:
+        requests: Number of requests.
+        longest: Tokens of the longest, with what may be written.
+        read: Tokens to read for one cut; what all requests begin with counts once.
+        written: Most tokens to write under one cut.
+        share: What reading takes, as a share of one run after another.
+        rows: Rows in a batch.
+        memory: Bytes of its keys and values.
+        trials: How long the requests of each kind will take; empty if that was not tried.
+    """
+
+    requests: int
+    longest: int
+    read: int
+    written: int
+    share: float
+    rows: int
+    memory: float
+    trials: tuple[TrialRun, ...]
+
+    @property
+    def seconds(self) -> float:
+        """How long all requests will take."""
+        return sum(trial.seconds for trial in self.trials)
 
 
 def plan(settings: SweepSettings, output: Path) -> str:
-    """Return what a sweep would do, as text; write nothing.
+    """Return what a sweep would do, as text with a paragraph per line; write nothing.
 
     Raises:
         LoraBoundaryError: As :func:`.run`.
@@ -65,99 +96,127 @@ def _lines(settings: SweepSettings, output: Path) -> Iterator[str]:
     controls = load_controls(manager, tasks, settings)
     if controls is not None:
         Evaluation(lm, controls, settings).at(cuts[0], note, predict_only=True)
+    work = {
+        task: _work(list(requests), lm, engines, cuts, settings.batch_size)
+        for task, requests in distinct.items()
+    }
+    yield from _minutes(work, expected_answers(tasks, controls, cuts, settings))
+    yield ""
+    yield "What it would compute:"
+    yield from _first(settings)
+    why = f" ({engines.reason})" if engines.reason else ""
+    yield f"  {len(cuts)} cuts of {lm.layers} layers, with the engine {engines.name}{why}"
+    for task, each in work.items():
+        control = "" if task in tasks.tasks else ", a control task"
+        writes = f" and writes at most {each.written:,}" if each.written else ""
+        yield (
+            f"  {task}{control}: {each.requests:,} requests under every cut, up to "
+            f"{each.longest:,} tokens long; a cut reads {each.read:,} tokens{writes}"
+        )
+    yield from _shared(work, len(cuts))
+    if settings.race:
+        yield "  a race drops some of the cuts on the way, if the metric is a mean"
+    if tasks.to_confirm and settings.confirm:
+        yield (
+            "  then, on the test split: the best cut, the smallest that keeps the gain, the whole "
+            f"adapter and the base model ({', '.join(tasks.to_confirm)})"
+        )
+    yield ""
+    most = max(work.values(), key=lambda each: each.memory)
+    yield (
+        f"Memory: up to {most.memory / 1e9:.1f} GB beside the model, for the keys and values of a "
+        f"batch of {most.rows} rows (a row is one request under one cut)."
+    )
+    for name, task in tasks.tasks.items():
+        documents = documents_of(task, settings)
+        yield ""
+        yield f"What {documents:,} documents can show ({name}):"
+        yield from resolution(documents, margin, seen_so_far(output, name), binary=means[name])
+    yield ""
+    yield f"Nothing was written; the sweep would write to {output}."
+
+
+def _first(settings: SweepSettings) -> Iterator[str]:
+    """Yield what comes before the cuts are scored."""
     if settings.candidates == "trace":
         yield (
-            "first traces the gold answers, and then scores only boundaries around the one that "
-            "the trace suggests, if there is one; at most:"
+            "  first a trace of the gold answers, and then only the boundaries around the one that "
+            "it suggests, if there is one; at most:"
         )
     if settings.candidates == "gradient":
         yield (
-            f"first computes a gradient, and then scores only the {EVALUATIONS} boundaries that it "
-            "suggests for each task; at most:"
+            f"  first a gradient, and then only the {EVALUATIONS} boundaries that it suggests for "
+            "each task; at most:"
         )
     if "map" in settings.family:
-        yield "first scores the cuts without each single layer, to find the order of `map`; in all:"
-    why = f" ({engines.reason})" if engines.reason else ""
-    yield f"{len(cuts)} cuts of {lm.layers} layers, engine {engines.name}{why}"
-    seconds: dict[str, float] = {}
-    for task, requests in distinct.items():
-        yield from _work(task, list(requests), lm, engines, cuts, settings.batch_size)
-        if engines.name != "vllm":  # which takes minutes to start
-            for line, took in _times(list(requests), engines, cuts, settings.batch_size):
-                yield line
-                seconds[task] = seconds.get(task, 0.0) + took
-        if task in tasks.tasks:
-            documents = documents_of(tasks.tasks[task], settings)
-            seen = seen_so_far(output, task)
-            yield from resolution(documents, margin, seen, binary=means[task])
-        else:
-            yield "  a control task"
-    if settings.race:
-        yield "a race drops some of the cuts on the way, if the metric is a mean"
-    if tasks.to_confirm and settings.confirm:
-        confirmed = ", ".join(tasks.to_confirm)
-        yield (
-            "then the best, the smallest that keeps the gain, the whole adapter and the base on "
-            f"the test split: {confirmed}"
-        )
-    if seconds:
-        yield _total(seconds, expected_answers(tasks, controls, cuts, settings))
-    yield f"would write to {output}"
-
-
-def _times(
-    requests: Sequence[Request], engines: Engines, cuts: Sequence[Cut], rows: int | None
-) -> Iterator[tuple[str, float]]:
-    """Yield how long the requests of a task take, by kind: in words, and in seconds."""
-    for kind in dict.fromkeys(map(type, requests)):
-        alike = [request for request in requests if isinstance(request, kind)]
-        batch = rows or engines.rows_that_fit(max(request.length for request in alike))
-        tried = trial_run(engines.engine(alike[0]), alike, cuts, batch)
-        less = "" if tried.full else "; rather less, since the sweep answers more at once"
-        one = "1 request was" if tried.timed == 1 else f"{tried.timed} requests were"
-        yield (
-            f"  takes about {duration(tried.seconds)} here: {one} answered to see{less}",
-            tried.seconds,
-        )
-
-
-def _total(seconds: Mapping[str, float], expected: Mapping[str, Mapping[str, int]]) -> str:
-    """Say how long the sweep takes in all, if the test split is as fast as the other one."""
-    total = sum(seconds.values())
-    for name, answers in expected.get(TEST, {}).items():
-        total += seconds.get(name, 0.0) * answers / expected[CHOOSING][name]
-    test = ", the test split included" if expected.get(TEST) else ""
-    return f"in all about {duration(total)}{test}, after the model is loaded"
+        yield "  first the cuts without each single layer, to find the order of `map`; in all:"
 
 
 def _work(
-    task: str,
     requests: Sequence[Request],
     lm: SweepLM,
     engines: Engines,
     cuts: Sequence[Cut],
     rows: int | None,
-) -> Iterator[str]:
-    """Yield what it takes to answer the requests of a task, each under all cuts."""
-    layers, count = lm.layers, len(cuts)
+) -> _Work:
+    """Find out what it takes to answer the requests of a task, each under all cuts."""
     engine = engines.engine(requests[0])
-    passes, separate = engine.passes(cuts), layers * count  # of one token under all cuts
     longest = max(request.length for request in requests)
     batch = rows or engines.rows_that_fit(longest)
-    size = batch * row_bytes(lm.model.config, lm.model.dtype, longest) / 1e9
     shared = len(common_beginning(requests)) if engines.name == "fork" else 0
-    read = sum(len(request.beginning) + 1 - shared for request in requests) + shared
-    written = sum(r.max_new_tokens for r in requests if isinstance(r, Generate))
-    yield f"{task}: {len(requests)} requests × {count} cuts, longest {longest} tokens"
-    yield (
-        f"  reads {read:,} tokens in {passes} layer passes each, {passes / separate:.2f} of the "
-        f"{separate} of {count} runs; the first {shared} tokens of all requests are read once"
+    tried = engines.name != "vllm"  # which takes minutes to start
+    return _Work(
+        requests=len(requests),
+        longest=longest,
+        read=sum(len(request.beginning) + 1 - shared for request in requests) + shared,
+        written=sum(each.max_new_tokens for each in requests if isinstance(each, Generate)),
+        share=engine.passes(cuts) / (lm.layers * len(cuts)),
+        rows=batch,
+        memory=batch * row_bytes(lm.model.config, lm.model.dtype, longest),
+        trials=tuple(_trials(requests, engines, cuts, rows)) if tried else (),
     )
-    if written:
-        alike = f"{passes} layer passes for a token that all cuts write, {separate} if they differ"
-        yield f"  writes at most {written * count:,} tokens" + (
-            f": {alike}" if passes < separate else ""
+
+
+def _trials(
+    requests: Sequence[Request], engines: Engines, cuts: Sequence[Cut], rows: int | None
+) -> Iterator[TrialRun]:
+    """Yield how long the requests of each kind take."""
+    for kind in dict.fromkeys(map(type, requests)):
+        alike = [request for request in requests if isinstance(request, kind)]
+        batch = rows or engines.rows_that_fit(max(request.length for request in alike))
+        yield trial_run(engines.engine(alike[0]), alike, cuts, batch)
+
+
+def _minutes(work: Mapping[str, _Work], expected: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
+    """Yield how long the sweep takes, if the test split is as fast as the other one."""
+    if not all(each.trials for each in work.values()):
+        yield "How long it takes is not known: vLLM was not started to see."
+        return
+    on_test = {
+        name: work[name].seconds * answers / expected[CHOOSING][name]
+        for name, answers in expected.get(TEST, {}).items()
+    }
+    total = sum(each.seconds for each in work.values()) + sum(on_test.values())
+    yield f"It would take about {duration(total)} here, after the model is loaded."
+    for task, each in work.items():
+        answered = sum(trial.timed for trial in each.trials)
+        test = f", and {duration(on_test[task])} on the test split" if task in on_test else ""
+        full = all(trial.full for trial in each.trials)
+        less = "" if full else "; probably less, since the sweep answers more at once"
+        yield (
+            f"  {task}: about {duration(each.seconds)}{test}, judging by {answered} of "
+            f"{each.requests:,} requests{less}"
         )
-    most = passes * read + written * separate
-    yield f"  passes tokens through a layer at most {most:,} times"
-    yield f"  batches of {batch} rows, keys and values of a batch up to {size:.1f} GB"
+
+
+def _shared(work: Mapping[str, _Work], cuts: int) -> Iterator[str]:
+    """Say what cuts share, where they do."""
+    shares = sorted({each.share for each in work.values()})
+    if shares[-1] < 1:
+        found = " to ".join(f"{share:.0%}" for share in dict.fromkeys([shares[0], shares[-1]]))
+        writing = ", and so does writing, while they write the same text"
+        written = any(each.written for each in work.values())
+        yield (
+            f"  cuts share layers: reading takes {found} of the work of {cuts} separate runs"
+            f"{writing if written else ''}"
+        )

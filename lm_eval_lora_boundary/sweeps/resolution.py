@@ -40,35 +40,37 @@ def resolution(
     if seen is not None and known is not None and known.get("spread") is not None:
         difference = detectable(documents, known["spread"], known["scale"])
         yield (
-            f"  {documents} documents show a difference of {difference:.2g} in {seen['metric']} 4 "
-            f"times in 5, by the disagreement seen on {known['documents']} documents"
+            f"  a difference of {difference:.2g} in {seen['metric']} would be seen 4 times in 5, "
+            f"by the disagreement seen on {known['documents']} documents"
         )
         if (needed := _by_what_was_seen(margin, known)) is not None:
             yield (
-                f"  to show that an equal cut loses less than {margin}: about {needed:,} documents"
+                f"  documents needed to show that an equal cut loses less than {margin}: about "
+                f"{needed:,}"
             )
         return
     if not binary:
         yield (
-            "  how small a difference so many documents show depends on how much cuts disagree: "
+            "  how small a difference would be seen depends on how much cuts disagree: "
             "sweep some documents first, and ask again"
         )
         return
-    shown = " and ".join(
-        f"{detectable(documents, spread(share)):.2g} if {share:.0%} of the answers differ"
-        for share in _ASSUMED
+    few, many = _ASSUMED
+    yield (
+        f"  a difference of {detectable(documents, spread(few)):.2g} would be seen 4 times in 5 if "
+        f"{few:.0%} of the answers differ (right or wrong), and one of "
+        f"{detectable(documents, spread(many)):.2g} if {many:.0%} do"
     )
-    yield f"  {documents} documents show a difference 4 times in 5 of {shown} (right or wrong)"
     if margin.is_share:
-        needed_for = " and ".join(
+        needed_for = ", ".join(
             f"{_needed(margin.value * gain, margin.value, gain):,} for a gain of {gain:g}"
             for gain in _GAINS
         )
     else:
         needed_for = f"{_needed(margin.value, 0.0, 0.0):,}"
     yield (
-        f"  to show that an equal cut loses less than {margin}: about {needed_for} documents, if "
-        f"{_ASSUMED[0]:.0%} of the answers differ"
+        f"  documents needed to show that an equal cut loses less than {margin}, if "
+        f"{_ASSUMED[0]:.0%} of the answers differ: about {needed_for}"
     )
 
 

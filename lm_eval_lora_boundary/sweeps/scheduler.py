@@ -161,8 +161,9 @@ class Scheduler:
         """Say under which cuts requests are answered, and how much work the cuts share."""
         passes = self._engines.engine(work.requests[0]).passes(work.cuts)
         separate = sum(len(cut.strengths) for cut in work.cuts)
-        shared = f", {passes} layer passes instead of {separate}" if passes < separate else ""
-        return f"{len(work.cuts)} cuts{shared}"
+        cuts = f"{len(work.cuts)} cuts"
+        share = f", at {passes / separate:.0%} of the work of separate runs"
+        return cuts + share if passes < separate else cuts
 
     def _batches(self, alike: Sequence[Request], cuts: Sequence[Cut], rows: int) -> list[_Batch]:
         """Divide work into batches.

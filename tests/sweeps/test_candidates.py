@@ -98,9 +98,10 @@ def test_a_plan_names_the_gradient(tiny: Tiny, task_folder: Path, tmp_path: Path
         **{"pretrained": base, "peft": adapter, "tasks": ("tiny_choices",), "device": "cpu"},
         include_path=str(task_folder),
     )
-    first, second, *_ = plan(planned, tmp_path / "out").splitlines()
-    assert first.startswith("first computes a gradient, and then scores only the 5 boundaries")
-    assert second.startswith("5 cuts of 4 layers")
+    lines = plan(planned, tmp_path / "out").splitlines()
+    first = next(i for i, line in enumerate(lines) if line == "What it would compute:") + 1
+    assert lines[first].startswith("  first a gradient, and then only the 5 boundaries")
+    assert lines[first + 1].startswith("  5 cuts of 4 layers")
     assert not (tmp_path / "out").exists()
 
 

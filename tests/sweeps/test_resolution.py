@@ -21,12 +21,13 @@ TENTH = Margin(0.1, is_share=True)
 
 def test_without_scores_a_disagreement_is_assumed() -> None:
     first, second = resolution(200, TENTH, None, binary=True)
-    assert "0.063 if 10% of the answers differ and 0.089 if 20%" in first
+    assert "0.063 would be seen 4 times in 5 if 10% of the answers differ" in first
+    assert "0.089 if 20% do" in first
     assert detectable(200, spread(0.1)) == pytest.approx(0.063, abs=0.0005)
     needed = documents_to_keep(0.04, (0.1 + 0.01 * 0.4 * 0.6) ** 0.5)
     assert f"{needed:,} for a gain of 0.4" in second
     first, second = resolution(200, Margin(0.05, is_share=False), None, binary=True)
-    assert f"about {documents_to_keep(0.05, 0.1**0.5):,} documents" in second
+    assert second.endswith(f": about {documents_to_keep(0.05, 0.1**0.5):,}")
     (only,) = resolution(200, TENTH, None, binary=False)
     assert "sweep some documents first" in only
 
@@ -45,10 +46,10 @@ def test_an_earlier_sweep_tells_the_disagreement() -> None:
     assert f"a difference of {detectable(300, 0.2):.2g} in acc,none" in first
     assert "seen on 40 documents" in first
     needed = documents_to_keep(0.05, (0.04 + 0.0016) ** 0.5)
-    assert f"about {needed:,} documents" in second
+    assert second.endswith(f": about {needed:,}")
     # another margin than that of the sweep
     _, other = resolution(300, Margin(0.02, is_share=True), seen, binary=True)
-    assert f"about {documents_to_keep(0.01, (0.04 + 0.02**2 * 0.16) ** 0.5):,} documents" in other
+    assert other.endswith(f": about {documents_to_keep(0.01, (0.04 + 0.02**2 * 0.16) ** 0.5):,}")
     # without a gain there is no share of it
     assert (
         len(
@@ -81,8 +82,8 @@ def test_a_plan_and_a_sweep_of_clusters(
         split="test",
     )
     text = plan(settings, tmp_path / "out")
-    assert "9 documents show a difference 4 times in 5 of" in text, text
-    assert "a control task" in text
+    assert "What 9 documents can show (tiny_choices):" in text, text
+    assert "tiny_text, a control task: " in text
     found = run("tiny_choices", cluster="gold", split="test")
     entry = found["tasks"]["tiny_choices"]
     assert entry["clusters"] == {"field": "gold", "count": 3}
