@@ -6,7 +6,7 @@ import ast
 import re
 from pathlib import Path
 
-PACKAGE = Path(__file__).resolve().parent.parent / "lm_eval_lora_boundary"
+PACKAGE = Path(__file__).resolve().parents[2] / "lm_eval_lora_boundary"
 # what is public, by the file that defines it
 PUBLIC = {
     "cuts/apply.py": ["apply_boundary"],
