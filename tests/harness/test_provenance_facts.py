@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -248,6 +250,25 @@ def test_the_tokens_that_are_read_first(
     (text,) = [note["text"] for note in lm.notes if note["kind"] == "prompt"]
     shown = [int(part.split()[0]) for part in text.partition(" with ")[2].split(", ")]
     assert shown == expected
+
+
+@pytest.mark.parametrize("chats", [True, False])
+def test_rows_that_are_chats_need_other_rows_where_the_training_had_no_template(
+    tiny: Any, tmp_path: Path, chats: bool
+) -> None:
+    base, adapter = tiny()
+    adapter = Path(shutil.copytree(adapter, tmp_path / "adapter"))
+    (adapter / "training.json").write_text('{"settings": {"apply_chat_template": false}}')
+    lm = make(base, adapter)
+    lm.tokenizer.chat_template = "{% for each in messages %}{{ each.content }} {% endfor %}"
+    turns = [{"role": "user", "content": "w0 w1"}]
+    prompt = lm.apply_chat_template(turns)
+    doc = {"messages": turns} if chats else {"prompt": "w0 w1"}
+    lm.see([replace(generation(), doc=doc, arguments=(prompt, {"until": ["w9"]}))])
+    (text,) = [note["text"] for note in lm.notes if note["kind"] == "chat_template"]
+    assert text.startswith("training.json says that the adapter was trained without")
+    assert ("use rows with prompt and response" in text) == chats
+    assert ("leave out --apply_chat_template" in text) == (not chats)
 
 
 def test_only_the_first_of_several_processes_prints(

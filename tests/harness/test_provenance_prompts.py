@@ -60,6 +60,21 @@ def test_another_chat_template(
 
 
 @pytest.mark.parametrize(
+    ("from_chats", "remedy"),
+    [
+        (False, "leave out --apply-chat-template"),
+        (True, "use rows with prompt and response, written as in the training"),
+    ],
+)
+def test_chats_need_the_template_that_the_training_did_without(
+    from_chats: bool, remedy: str
+) -> None:
+    asked = {"chat": True, "from_chats": from_chats}
+    text = made("chat_template", trained={"chat": False}, asked=asked, spelling=COMMANDS)
+    assert text is not None and text.endswith(remedy)
+
+
+@pytest.mark.parametrize(
     ("trained", "used", "chat"),
     [
         ({}, None, False),

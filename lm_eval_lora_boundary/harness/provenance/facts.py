@@ -135,11 +135,13 @@ class Asked:
         chat: Whether prompts have a chat template.
         start: The first tokens of the first prompt.
         stops: What ends responses, in all ways that requests ask for; none if nothing is generated.
+        from_chats: Whether documents are chats, which have no prompt without a template.
     """
 
     chat: bool = False
     start: tuple[Token, ...] = ()
     stops: Sequence[Stops] = ()
+    from_chats: bool = False
 
 
 @dataclass(frozen=True)

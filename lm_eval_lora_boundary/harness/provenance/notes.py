@@ -139,6 +139,12 @@ def _chat_template(found: Found) -> str | None:
 
 def _chat_on(found: Found) -> str | None:
     trained, used = found.trained, found.used.template
+    if trained.chat is False and found.asked.from_chats:
+        return (
+            "training.json says that the adapter was trained without a chat template, and the rows "
+            "are chats, whose turns only a template can join; use rows with prompt and response, "
+            "written as in the training"
+        )
     if trained.chat is False:
         return (
             "training.json says that the adapter was trained without a chat template, and prompts "

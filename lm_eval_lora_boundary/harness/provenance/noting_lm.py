@@ -13,6 +13,7 @@ from lm_eval.api.instance import Instance
 from ...upstream.lm_eval import rolling_text
 from .. import processes
 from ..model_args import AskedCut
+from ..own_data.rows import TURNS
 from .facts import LM_EVAL, Asked, InUse, Spelling, Trained
 from .folder import template_of, token, trained
 from .in_use import FIRST, stops
@@ -82,6 +83,7 @@ class NotingLM:
         if not asked.start:
             first = self._first_tokens(requests[0])[:FIRST]
             asked = replace(asked, start=tuple(token(each, self.tokenizer) for each in first))
+            asked = replace(asked, from_chats=TURNS in (requests[0].doc or {}))
         if kind == "generate_until" and self.generates:
             end = self._end_tokens()
             known = () if end is None else stops(requests, end, self.tokenizer)
