@@ -42,7 +42,7 @@ def _task(found: SweepFound, task: TaskFound, full: int | None) -> Iterator[Rend
     for answer in task.answers:
         yield Text()
         yield _text(answer.question, "bold" if answer.shown else "")
-        yield Padding(_text(answer.sentence), _INDENT)
+        yield Padding(_text(answer.sentence), _INDENT, expand=False)
     further = (*control_sentences(task.controls), *caveats(task, full, found.race))
     if further:
         yield Text()

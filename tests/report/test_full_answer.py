@@ -76,7 +76,7 @@ def test_every_sentence_is_there(found: SweepFound) -> None:
         ]
         assert len(sentences) > 4
         assert all(" ".join(sentence.split()) in text for sentence in sentences)
-    assert "on 6 validation documents, chosen by exact_match (higher is better)." in text
+    assert "on 150 validation documents, chosen by exact_match (higher is better)." in text
     assert "vs. whole: paired difference, 95 % interval" in text
 
 
