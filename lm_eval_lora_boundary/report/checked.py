@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import OutputError
-from .data import CutName, Row
+from .data import CutName, LayerEffect, Row
+from .trace_data import Layer
 
 AGAIN = "run the command that wrote it again"
 
 Kind = TypeVar("Kind")
+LayerStatistics = TypeVar("LayerStatistics", Layer, LayerEffect)
 
 _NOT_STATISTICS = ("boundary", "cut", "layer", "metrics")
 
@@ -84,6 +86,18 @@ def rows(found: Sequence[Any], path: Path) -> tuple[Row, ...]:
     taken = [row(each, path) for each in found]
     # cuts without a boundary come last, in the order of the file
     return tuple(sorted(taken, key=lambda each: (each.boundary is None, each.boundary or 0)))
+
+
+def by_layer(
+    kind: type[LayerStatistics], found: Sequence[Any], path: Path
+) -> tuple[LayerStatistics, ...]:
+    """Return statistics of layers, ascending."""
+    names = [each.name for each in fields(kind) if each.name != "layer"]
+    read = [
+        kind(take(each, "layer", int, path), *(number(each.get(name)) for name in names))
+        for each in found
+    ]
+    return tuple(sorted(read, key=lambda each: each.layer))
 
 
 def row(found: Any, path: Path) -> Row:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from ..files import SWEEP, TRACE, read_object
 from .checked import (
     AGAIN,
     boundaries,
+    by_layer,
     cut_name,
     entries,
     number,
@@ -196,23 +197,11 @@ def _trace(found: Any, path: Path) -> Trace | None:
     layers = take(found, "layers", list, path)
     models = optional(found, "models", path)
     return Trace(
-        layers=_layers(layers, path),
-        models={name: _layers(take(models, name, list, path), path) for name in models},
+        layers=by_layer(Layer, layers, path),
+        models={name: by_layer(Layer, take(models, name, list, path), path) for name in models},
         candidate=whole(found.get("candidate")),
         candidate_low=whole(found.get("candidate_low")),
         candidate_high=whole(found.get("candidate_high")),
         verdict=take(found, "verdict", str, path),
         documents=whole(found.get("documents")),
     )
-
-
-def _layers(found: Sequence[Any], path: Path) -> tuple[Layer, ...]:
-    """Return the probabilities read out at the layers, ascending."""
-    rows = [
-        Layer(
-            take(each, "layer", int, path),
-            *(number(each.get(name)) for name in ("mean", "median", "q25", "q75")),
-        )
-        for each in found
-    ]
-    return tuple(sorted(rows, key=lambda row: row.layer))

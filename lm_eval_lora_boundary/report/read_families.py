@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .checked import entries, number, optional, row, take
+from .checked import by_layer, entries, optional, row, take
 from .conclusions import Control
 from .data import MAP_KINDS, Family, LayerEffect
 
@@ -28,7 +28,7 @@ def layer_maps(found: Mapping[str, Any], path: Path) -> dict[str, tuple[LayerEff
     """Return the layer maps of a task that have layers, ``each`` before ``only``."""
     maps = optional(found, "layer_map", path)
     read = {
-        kind: _layers(take(maps[kind], "layers", list, path), path)
+        kind: by_layer(LayerEffect, take(maps[kind], "layers", list, path), path)
         for kind in MAP_KINDS
         if maps.get(kind) is not None
     }
@@ -45,15 +45,3 @@ def controls(found: Mapping[str, Any], path: Path) -> tuple[Control, ...]:
         )
         for each in entries(found, "controls", path)
     )
-
-
-def _layers(found: list[Any], path: Path) -> tuple[LayerEffect, ...]:
-    """Return the effects of layers, ascending."""
-    layers = [
-        LayerEffect(
-            take(each, "layer", int, path),
-            *(number(each.get(name)) for name in ("effect", "ci_low", "ci_high", "p_value")),
-        )
-        for each in found
-    ]
-    return tuple(sorted(layers, key=lambda each: each.layer))
