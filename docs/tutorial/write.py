@@ -26,6 +26,7 @@ HIDDEN = re.compile(r"it/s\]|s/it\]|\d+%\||^\d{4}-\d\d-\d\d|^Converting|WARNING|
 ENVIRONMENT = {
     "COLUMNS": "80",
     "HF_HUB_OFFLINE": "1",
+    "LMEVAL_LOG_LEVEL": "ERROR",  # its warnings have several lines
     "NO_COLOR": "1",
     "PYTHONWARNINGS": "ignore",
     "TOKENIZERS_PARALLELISM": "false",
