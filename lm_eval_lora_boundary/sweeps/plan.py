@@ -124,8 +124,8 @@ def _lines(settings: SweepSettings, output: Path) -> Iterator[str]:
     yield ""
     most = max(work.values(), key=lambda each: each.memory)
     yield (
-        f"Memory: up to {most.memory / 1e9:.1f} GB beside the model, for the keys and values of a "
-        f"batch of {most.rows} rows (a row is one request under one cut)."
+        f"Memory: up to {max(most.memory / 1e9, 0.1):.1f} GB beside the model, for the keys and "
+        f"values of a batch of {most.rows} rows (a row is one request under one cut)."
     )
     for name, task in tasks.tasks.items():
         documents = documents_of(task, settings)
