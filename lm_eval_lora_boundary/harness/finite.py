@@ -69,28 +69,33 @@ def check_scored(
 
 
 @contextmanager
-def named_by_text(lm: Any) -> Iterator[None]:
+def named_by_text(lm: Any, precision: object) -> Iterator[None]:
     """Name a request by its text if its logits are NaN or infinite.
 
     On lm-eval's command line, that ends the program in one line.
 
+    Args:
+        lm: An lm-eval model.
+        precision: Precision of its weights.
+
     Raises:
         ModelError: They are.
     """
-    with exit_on_user_error(), _renamed(lm):
+    with exit_on_user_error(), _renamed(lm, precision):
         yield
 
 
 @contextmanager
-def _renamed(lm: Any) -> Iterator[None]:
+def _renamed(lm: Any, precision: object) -> Iterator[None]:
     try:
         yield
     except NotFiniteError as error:
-        text = " ".join(lm.tok_decode([*error.context, *error.continuation]).split())
+        tokens = [*error.context, *error.continuation]
+        text = " ".join(lm.tokenizer.decode(tokens, skip_special_tokens=True).split())
         start = "…" if len(text) > _SHOWN else ""
         raise ModelError(
             f"the request that ends with {start + text[-_SHOWN:]!r}: its logits are NaN or "
-            f"infinite in {lm.model.dtype}; {error.REMEDY}"
+            f"infinite in {precision}; {error.REMEDY}"
         ) from error
 
 

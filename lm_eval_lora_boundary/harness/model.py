@@ -208,7 +208,7 @@ class LoraBoundaryLM(NotingLM, CommandLineModel, DataParallelLM, BaseLM):
 
     def _naming_requests(self) -> AbstractContextManager[None]:
         """Return what names a request whose logits are NaN or infinite."""
-        return named_by_text(self)
+        return named_by_text(self, self.model.dtype)
 
     def _loglikelihood_tokens(
         self, requests: list[Request], disable_tqdm: bool = False, override_bs: int | None = None

@@ -19,6 +19,7 @@ from ..cuts.keep import Cut
 from ..errors import ModelError, NotFiniteError, TaskError
 from ..forward.requests import Answer, Answers, Generate, Request, Score, key
 from .sweep_lm import VllmSweepLM
+from .written import ONLY_CHOSEN, log_probs
 
 _MOST_SLOTS = 128  # adapters in memory at once; more cuts than that take turns
 
@@ -125,8 +126,7 @@ class Vllm:
         assert isinstance(request, Generate)
         options = json.loads(request.options)
         options.pop("do_sample", None)
-        # No other tokens than the chosen ones: vLLM writes on after NaN, and only this shows it.
-        options["logprobs"] = 0
+        options["logprobs"] = ONLY_CHOSEN
         if request.is_sampled:
             # Every cut draws the same random numbers, whatever was answered before.
             options["seed"] = int.from_bytes(key(request, "")[:4], "big")
@@ -154,13 +154,8 @@ class Vllm:
             )
             return score, [score[0]]
         assert isinstance(request, Generate)
-        written = output.outputs[0]
-        tokens = list(written.token_ids)
-        chosen = [
-            float(place[token].logprob)
-            for token, place in zip(tokens, written.logprobs, strict=True)
-        ]
-        return self._lm.text(tokens, request.until), chosen
+        tokens = list(output.outputs[0].token_ids)
+        return self._lm.text(tokens, request.until), log_probs(output)
 
     def close(self) -> None:
         """Stop vLLM and remove the cuts."""

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from lm_eval.api.instance import Instance
+
 from ..cuts.base_model import empty_model, load_config, loading_base, refuse_adapter_folder
 from ..cuts.fingerprint import checkpoint_sample, weight_files
 from ..cuts.keep import Cut
 from ..cuts.layers import number_of_layers
-from ..errors import AdapterError
+from ..errors import AdapterError, NotFiniteError
 from ..exports.api import export
+from ..harness.finite import named_by_text
 from ..harness.model_args import AskedCut, open_cut
 from ..harness.model_info import describe, signature
 from ..harness.provenance.base_name import base_of
@@ -23,6 +27,7 @@ from ..harness.provenance.noting_lm import NotingLM
 from ..harness.user_errors import CommandLineModel, exit_on_user_error
 from .cut_folders import CutFolders
 from .launch import require_vllm
+from .written import ONLY_CHOSEN, log_probs
 
 with exit_on_user_error():
     require_vllm("the model lora_boundary_vllm", "use --model lora_boundary")
@@ -153,6 +158,40 @@ class LoraBoundaryVLLM(NotingLM, CommandLineModel, VLLM):  # type: ignore[misc]
         modified: tuple[dict[str, Any], list[str], int]
         modified = VLLM.modify_gen_kwargs(gen_kwargs, *args, **kwargs)
         return modified
+
+    def generate_until(self, requests: list[Instance], *args: Any, **kwargs: Any) -> list[str]:
+        """Return the responses to requests.
+
+        Raises:
+            ModelError: The logits of one are NaN or infinite.
+        """
+        with named_by_text(self, self.model_args["dtype"]):
+            return super().generate_until(requests, *args, **kwargs)
+
+    def _model_generate(
+        self, requests: list[list[int]], generate: bool = False, sampling_params: Any = None
+    ) -> Any:
+        if not generate:
+            return super()._model_generate(requests, generate, sampling_params)
+        for each in sampling_params:
+            if each.logprobs is None:
+                each.logprobs = ONLY_CHOSEN
+        outputs = super()._model_generate(requests, generate, sampling_params)
+        for tokens, output in zip(requests, outputs, strict=True):
+            if not all(map(math.isfinite, log_probs(output))):
+                raise NotFiniteError(tokens)
+        return outputs
+
+    def _loglikelihood_tokens(
+        self, requests: list[Any], *args: Any, **kwargs: Any
+    ) -> list[tuple[float, bool]]:
+        answers: list[tuple[float, bool]]
+        answers = super()._loglikelihood_tokens(requests, *args, **kwargs)
+        with named_by_text(self, self.model_args["dtype"]):
+            for (_, context, continuation), (score, _) in zip(requests, answers, strict=True):
+                if not math.isfinite(score):
+                    raise NotFiniteError(context, continuation)
+        return answers
 
     @property
     def signature(self) -> str:

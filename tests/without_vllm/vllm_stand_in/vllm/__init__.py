@@ -27,24 +27,41 @@ class LLM:
         self._fault = fault
 
     def generate(
-        self, prompts: list[Any], parameters: list[Any], *, lora_request: Any, use_tqdm: bool
+        self, prompts: list[Any], sampling_params: list[Any], *, lora_request: Any, use_tqdm: bool
     ) -> list[Any]:
         assert not use_tqdm
         adapters = lora_request if isinstance(lora_request, list) else [lora_request] * len(prompts)
         models: dict[str | None, Any] = {}
         found = []
-        for prompt, chosen, adapter in zip(prompts, parameters, adapters, strict=True):
+        for prompt, chosen, adapter in zip(prompts, sampling_params, adapters, strict=True):
             tokens = prompt["prompt_token_ids"]
             assert len(tokens) < self.llm_engine.model_config.max_model_len
             assert chosen.temperature == 0
             path = adapter and adapter.lora_path
             if path not in models:
                 models[path] = self._model(adapter)
-            found.append(SimpleNamespace(outputs=[self._write(models[path], tokens, chosen)]))
+            written = self._write(models[path], tokens, chosen)
+            read = self._read(models[path], tokens) if chosen.prompt_logprobs else None
+            found.append(SimpleNamespace(outputs=[written], prompt_logprobs=read))
         return found
+
+    def _read(self, model: Any, tokens: list[int]) -> list[Any]:
+        """Return the log-probability of every token of a prompt but the first."""
+        with torch.no_grad():
+            logits = model(torch.tensor([tokens]), use_cache=False).logits[0].float()
+        shares = torch.log_softmax(logits, dim=-1)
+        return [
+            None,
+            *(
+                {token: SimpleNamespace(logprob=shares[place, token].item())}
+                for place, token in enumerate(tokens[1:])
+            ),
+        ]
 
     def _write(self, model: Any, tokens: list[int], chosen: Any) -> Any:
         """Return a response, with the log-probabilities of the chosen tokens if asked for."""
+        import transformers
+
         written: list[int] = []
         places = []
         while len(written) < chosen.max_tokens:
@@ -60,7 +77,8 @@ class LLM:
             if token in chosen.stop_token_ids:
                 break
         logprobs = None if chosen.logprobs is None else places
-        return SimpleNamespace(token_ids=written, logprobs=logprobs)
+        text = transformers.AutoTokenizer.from_pretrained(self._arguments["model"]).decode(written)
+        return SimpleNamespace(token_ids=written, logprobs=logprobs, text=text)
 
     def _model(self, request: Any) -> Any:
         import peft
@@ -91,10 +109,13 @@ class SamplingParams:
     temperature: float = 1.0
     max_tokens: int = 16
     logprobs: int | None = None
+    prompt_logprobs: int | None = None
     allowed_token_ids: list[int] | None = None
     stop: Sequence[str] = ()
     stop_token_ids: Sequence[int] = ()
     detokenize: bool = True
+    skip_special_tokens: bool = True
+    spaces_between_special_tokens: bool = True
 
 
 TokensPrompt = dict
