@@ -72,3 +72,18 @@ def test_a_sweep_names_the_document(
     (line,) = [each for each in done.stderr.splitlines() if "error" in each.lower()]
     assert line.startswith(f"lora-boundary: error: {task}, document ")
     assert "are NaN or infinite in float32; give --dtype" in line
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_model_of_lm_eval_names_the_request(
+    task: str, run: Any, broken: Any, task_folder: Path
+) -> None:
+    base, adapter, _ = broken
+    done = run(
+        *("-m", "lm_eval", "--model", "lora_boundary_vllm", "--model_args"),
+        f"pretrained={base},peft={adapter},boundary=1,dtype=float32,{SMALL}",
+        *("--tasks", task, "--include_path", str(task_folder)),
+        status=2,
+    )
+    (line,) = [each for each in done.stderr.splitlines() if "lora_boundary: error:" in each]
+    assert "its logits are NaN or infinite in float32; give --dtype" in line
