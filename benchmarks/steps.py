@@ -78,13 +78,12 @@ def main() -> None:
         """Time a step under all cuts, which have written the same text, or each its own."""
         mask = torch.ones(documents, options.past, dtype=torch.long)
         mask[::2, :5] = 0
-        texts = Texts(model, forked, mask[:, :0])
+        texts = Texts(model, forked, mask)
         length = options.past + options.repeats + 2
         for number, layer in enumerate(texts.cache.layers):
             rows = len(texts.rows.layers[number].first)
             layer.reserved = length
             layer.update(*(torch.randn(rows, heads, options.past, size) for _ in range(2)))
-        texts.mask = mask
         if apart:
             pairs = np.arange(len(texts.rows.cuts))
             texts.go_on(texts.rows.cuts, pairs, pairs)

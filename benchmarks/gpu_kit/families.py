@@ -52,5 +52,6 @@ def _one_by_one(lm: SweepLM, cuts: Sequence[Cut], tokens: torch.Tensor) -> None:
     tokens = tokens.to(lm.device)
     for cut in cuts:
         lm.cut.move(cut)
-        model.hidden(tokens, torch.ones_like(tokens), growing_cache(lm.model.config))
+        cache = growing_cache(lm.model.config)
+        model.hidden(tokens, torch.ones_like(tokens), cache, padded=False)
     lm.cut.move(lm.layers - 1)

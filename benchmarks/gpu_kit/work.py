@@ -97,7 +97,7 @@ class Shared:
     def read(self, tokens: torch.Tensor) -> Texts:
         """Read texts, token ids of shape (texts, seq) on the host, from the beginning."""
         ones = torch.ones_like(tokens)
-        texts = Texts(self.model, self.forked, ones[:, :0].to(self._setting.device))
+        texts = Texts(self.model, self.forked, ones[:, :0], device=self._setting.device)
         count, width = tokens.shape
         places = torch.tensor([[i, width - 1] for i in range(count)])
         with grouped_attention(self._setting.device), self.forked.forking():
@@ -137,7 +137,7 @@ class Alone:
         """Read texts, token ids of shape (texts, seq) on the device; return the cache."""
         cache = growing_cache(self._model.config)
         reserve(cache, tokens.shape[1] + 64)
-        self._split.hidden(tokens, torch.ones_like(tokens), cache)
+        self._split.hidden(tokens, torch.ones_like(tokens), cache, padded=False)
         return cache
 
     def seconds_to_read(self, count: int, width: int) -> float:
@@ -162,7 +162,8 @@ class Alone:
 
         def step() -> None:
             seen = cache.get_seq_length() + 1
-            self._split.greedy(self._split.hidden(ids, mask[:, :seen], cache)[:, -1])
+            states = self._split.hidden(ids, mask[:, :seen], cache, padded=False)
+            self._split.greedy(states[:, -1])
 
         return setting.seconds(step, 5)
 

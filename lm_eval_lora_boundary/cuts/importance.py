@@ -49,7 +49,7 @@ def output_norms(
         AdapterError: The adapter changes a module in another way than by plain LoRA.
     """
     # a layer that no text runs through, such as an expert, adds nothing
-    squares: dict[int, Any] = dict.fromkeys((module.depth for module in cut.modules), 0.0)
+    squares = {module.depth: dict[torch.device, torch.Tensor]() for module in cut.modules}
     with ExitStack() as hooks, torch.no_grad():
         for layer, lora in _lora_layers(cut, "output"):
             (name,) = lora.active_adapters
@@ -63,7 +63,10 @@ def output_norms(
         for text in texts:
             cut.model(input_ids=torch.tensor([list(text)], device=device))
     tokens = max(1, sum(map(len, texts)))
-    return {layer: math.sqrt(float(square) / tokens) for layer, square in squares.items()}
+    return {
+        layer: math.sqrt(sum(map(float, by_device.values())) / tokens)
+        for layer, by_device in squares.items()
+    }
 
 
 @torch.no_grad()
@@ -83,15 +86,17 @@ def _squared_norm(lora: Any) -> float:
 
 
 def _add_square(
-    squares: dict[int, Any],
+    squares: dict[int, dict[torch.device, torch.Tensor]],
     layer: int,
     scaling: float,
     _: nn.Module,
     __: tuple[Any, ...],
     output: torch.Tensor,
 ) -> None:
-    # on the CPU in the end, since layers may be on several devices
-    squares[layer] += (output.double() * scaling).square().sum().cpu()
+    # left on its device, so that the host need not wait for it; layers may be on several ones
+    square = (output.double() * scaling).square().sum()
+    before = squares[layer].get(output.device)
+    squares[layer][output.device] = square if before is None else before + square
 
 
 def _lora_layers(cut: LoraCut, family: str) -> Iterator[tuple[int, Any]]:

@@ -116,8 +116,10 @@ class Fork:
         length = max((request.length for request in requests), default=0)
         piecewise = self._skips_padding and self._goes_on and _positions_alone(self._model, length)
         shared = common_beginning(requests) if piecewise and len(requests) > 1 else ()
-        tokens, mask = padded([shared], "left", self._host.device)
-        beginning = Texts(self._model, forked, mask[:, :0], piecewise=piecewise)
+        tokens, mask = padded([shared], "left")
+        beginning = Texts(
+            self._model, forked, mask[:, :0], device=self._host.device, piecewise=piecewise
+        )
         if shared:
             with self._computing(forked):
                 beginning.read(tokens, mask, torch.empty((0, 2), dtype=torch.long))

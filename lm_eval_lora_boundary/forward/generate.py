@@ -48,11 +48,11 @@ def write_responses(
         NotFiniteError: A logit is NaN or infinite.
     """
     prompts = [request.prompt[skipped:] for request in requests]
-    tokens, mask = padded(prompts, "left", beginning.mask.device)
+    tokens, mask = padded(prompts, "left")
     count, width = tokens.shape
     texts = beginning.select([0] * count, skipped + width)
     last = torch.full((count,), width - 1)
-    places = torch.stack([torch.arange(count), last], dim=1).to(tokens.device)
+    places = torch.stack([torch.arange(count), last], dim=1)
     states = texts.read(tokens, mask, places)  # (cuts, texts, hidden)
     writing = _Responses(len(states), requests, ending)
     newest = model.greedy(states.flatten(0, 1)).cpu().numpy()

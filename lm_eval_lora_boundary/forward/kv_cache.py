@@ -17,8 +17,21 @@ from transformers import DynamicCache
 from ..errors import ModelError
 from ..upstream.transformers import DynamicLayer, LinearAttentionCacheLayerMixin
 from .rows import Indices, Moves
+from .transfers import moved
 
 _SPARE = 64  # tokens
+
+
+class GrowingCache(DynamicCache):
+    """A cache of growing layers.
+
+    Attributes:
+        is_compileable: Whether there is padding among the tokens. transformers then makes the mask
+            of a single new token right away. Otherwise it would look into the mask first, to see
+            whether one is needed, and wait for the device.
+    """
+
+    is_compileable = False
 
 
 def growing_cache(config: Any) -> Any:
@@ -26,7 +39,7 @@ def growing_cache(config: Any) -> Any:
 
     Sliding windows, states and other special layers are transformers' own.
     """
-    cache = DynamicCache(config=config)
+    cache = GrowingCache(config=config)
     cache.layers = [
         GrowingLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers
     ]
@@ -63,10 +76,14 @@ def joined(
     """
     whole = copy.copy(parts[0])
     whole.layers = []
-    for number, layers in enumerate(zip(*(part.layers for part in parts), strict=True)):
+    by_layer = [torch.from_numpy(each) for layer in zip(*rows, strict=True) for each in layer]
+    devices = [_device(layer) for layer in parts[0].layers for _ in parts]
+    there = iter(moved(by_layer, devices))
+    for layers in zip(*(part.layers for part in parts), strict=True):
         layer = copy.copy(layers[0])
+        own = [next(there) for _ in parts]
         if layer.is_initialized:
-            layer.join(layers, [part[number] for part in rows], columns, past, length)
+            layer.join(layers, own, columns, past, length)
         whole.layers.append(layer)
         for part in layers:
             part.reset()
@@ -83,7 +100,8 @@ def selected(cache: Any, rows: Sequence[Indices], length: int) -> Any:
     """
     chosen = copy.copy(cache)
     chosen.layers = []
-    for layer, indices in zip(cache.layers, rows, strict=True):
+    there = moved([torch.from_numpy(each) for each in rows], [*map(_device, cache.layers)])
+    for layer, indices in zip(cache.layers, there, strict=True):
         some = copy.copy(layer)
         if isinstance(some, GrowingLayer):
             some.reserved = length
@@ -95,13 +113,30 @@ def selected(cache: Any, rows: Sequence[Indices], length: int) -> Any:
     return chosen
 
 
-def rearrange(cache: Any, moves: Sequence[Moves]) -> None:
-    """Give every layer of a cache the rows that the moves lead to."""
+def rearrange(cache: Any, moves: Sequence[Moves], most: int) -> None:
+    """Give every layer of a cache the rows that the moves lead to.
+
+    Args:
+        cache: The cache.
+        moves: Those of each layer.
+        most: The largest number of rows that a layer is ever going to have.
+    """
+    needed: list[torch.Tensor | None] = []
     for layer, move in zip(cache.layers, moves, strict=True):
+        copied = move.copied
+        index = None
         if isinstance(layer, GrowingLayer):
-            layer.move(move)
-        elif len(move.copied) or any(len(move.source) != len(each) for each in _contents(layer)):
-            _keep(layer, move.source)
+            if len(copied):
+                index = torch.from_numpy(np.stack([copied, move.source[copied]]))
+        elif len(copied) or any(len(move.source) != len(each) for each in _contents(layer)):
+            index = torch.from_numpy(move.source)
+        needed.append(index)
+    there = moved(needed, [*map(_device, cache.layers)])
+    for layer, move, index in zip(cache.layers, moves, there, strict=True):
+        if isinstance(layer, GrowingLayer):
+            layer.move(len(move.source), index, most)
+        elif index is not None:
+            _keep(layer, index)
 
 
 def refuse_states_elsewhere(cache: Any) -> None:
@@ -126,11 +161,15 @@ def _contents(layer: Any) -> list[torch.Tensor]:
     return [tensor for tensor in found if tensor is not None]
 
 
-def _keep(layer: Any, rows: Indices) -> None:
+def _device(layer: Any) -> torch.device:
+    """Return where a layer's content is; the host if there is none."""
+    return next((tensor.device for tensor in _contents(layer)), torch.device("cpu"))
+
+
+def _keep(layer: Any, index: torch.Tensor | None) -> None:
     """Keep some rows of a layer, which may be repeated: keys and values, or states, or both."""
-    if not (contents := _contents(layer)):
+    if index is None or not _contents(layer):
         return
-    index = torch.from_numpy(rows).to(contents[0].device)
     if getattr(layer, "keys", None) is not None:
         layer.batch_select_indices(index)
     # states do not have a length; passes write into them, so they are copied
@@ -155,13 +194,18 @@ class GrowingLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         self.reserved = 0
         self._room: Any = None  # the larger tensors, for keys and for values
 
+    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
+        """Start with no tokens, without copying anything to the device."""
+        self.dtype, self.device = key_states.dtype, key_states.device
+        self.keys, self.values = key_states[..., :0, :], value_states[..., :0, :]
+        self.is_initialized = True
+
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Append the keys and values of new tokens, and return views of all."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-            self.keys, self.values = key_states[..., :0, :], value_states[..., :0, :]
         rows, begin = key_states.shape[0], self.keys.shape[-2]  # type: ignore[union-attr]
         end = begin + key_states.shape[-2]
         if self._room is None or self._room[0].shape[-2] < end:
@@ -186,16 +230,22 @@ class GrowingLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         self._room = tuple(grown)
         self.keys, self.values = (room[: len(content), :, :past] for room in grown)
 
-    def move(self, moves: Moves) -> None:
-        """Give the layer the rows that the moves lead to. Rows that stay are not copied."""
-        rows, copied = len(moves.source), moves.copied
+    def move(self, rows: int, copied: torch.Tensor | None, most: int) -> None:
+        """Give the layer other rows.
+
+        Args:
+            rows: Their number.
+            copied: Those that do not lie where their source lay, and these sources, shape
+                (2, copied); None if there are none.
+            most: The largest number of rows that the layer is ever going to have.
+        """
         assert self.keys is not None
         length = self.keys.shape[-2]
         if len(self._room[0]) < rows:
-            self._grow(max(rows, len(self._room[0]) * 3 // 2), self._room[0].shape[-2])
-        if len(copied):
-            both = np.stack([copied, moves.source[copied]])
-            target, source = torch.from_numpy(both).to(self._room[0].device)
+            grown = min(most, len(self._room[0]) * 3 // 2)
+            self._grow(max(rows, grown), self._room[0].shape[-2])
+        if copied is not None:
+            target, source = copied
             for room in self._room:
                 # all sources are read before any row is written
                 room[:, :, :length].index_copy_(0, target, room[:, :, :length][source])
@@ -204,7 +254,7 @@ class GrowingLayer(DynamicLayer):  # type: ignore[no-untyped-call]
     def join(
         self,
         layers: Sequence[GrowingLayer],
-        rows: Sequence[Indices],
+        rows: Sequence[torch.Tensor],
         columns: Sequence[int],
         past: int,
         length: int,
@@ -216,8 +266,7 @@ class GrowingLayer(DynamicLayer):  # type: ignore[no-untyped-call]
             _, heads, _, width = contents[0].shape
             # zeros, since attention multiplies what it masks by 0
             room = contents[0].new_zeros(count, heads, length + _SPARE, width)
-            for content, own, first in zip(contents, rows, columns, strict=True):
-                index = torch.from_numpy(own).to(room.device)
+            for content, index, first in zip(contents, rows, columns, strict=True):
                 end = first + content.shape[-2]
                 room[index, :, :past] = content[..., :past, :]
                 room[index, :, past + first : end] = content[..., past:, :]

@@ -28,7 +28,9 @@ def free_bytes(device: torch.device, processes: int) -> int | None:
     The processes share the memory of a CPU.
     """
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+        # torch keeps what it has freed, and uses it again
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + kept
     if device.type != "cpu":
         return None
     return int(psutil.virtual_memory().available) // processes

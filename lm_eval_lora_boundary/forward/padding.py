@@ -6,16 +6,18 @@ from collections.abc import Sequence
 
 import torch
 
+from .transfers import to_device
+
 
 def padded(
-    rows: Sequence[Sequence[int]], side: str, device: torch.device, filler: int = 0
+    rows: Sequence[Sequence[int]], side: str, device: torch.device | None = None, filler: int = 0
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return rows of token ids as one tensor.
 
     Args:
         rows: Token ids.
         side: Where to pad, ``"left"`` or ``"right"``.
-        device: Where the tensors go.
+        device: Where the tensors go; None for the host.
         filler: Token for padding.
 
     Returns:
@@ -28,4 +30,6 @@ def padded(
         place = slice(width - len(ids), None) if side == "left" else slice(len(ids))
         tokens[row, place] = torch.tensor(ids, dtype=torch.long)
         mask[row, place] = 1
-    return tokens.to(device), mask.to(device)
+    if device is None:
+        return tokens, mask
+    return to_device(tokens, device), to_device(mask, device)

@@ -21,6 +21,7 @@ from ..upstream.peft import LoraLayer
 from .layer_plan import Arguments, LayerPlan
 from .rows import Beginnings, Rows, Strengths
 from .stand_ins import stand_in
+from .transfers import moved
 
 
 class ForkedModel:
@@ -82,11 +83,13 @@ class ForkedModel:
         self._plans.update(enumerate(plans))
         device = next(self._layers[0].parameters()).device
         device = torch.device("cpu") if device.type == "meta" else device
-        indices = _moved([index for plan in plans for index in plan.indices], device)
+        below = [index for plan in plans for index in plan.indices]
+        indices = moved(below, [device] * len(below))
         # in double precision, in which Python would multiply them by PEFT's scaling
         precision = torch.float32 if device.type == "mps" else torch.float64
         strengths = [None if p.strengths is None else p.strengths.to(precision) for p in plans]
-        for number, (plan, own) in enumerate(zip(plans, _moved(strengths, device), strict=True)):
+        there = moved(strengths, [device] * len(plans))
+        for number, (plan, own) in enumerate(zip(plans, there, strict=True)):
             plan.indices = indices[2 * number : 2 * number + 2]
             plan.strengths = own
 
@@ -118,15 +121,3 @@ def _outermost_lora(module: nn.Module) -> Iterator[tuple[nn.Module, str, LoraLay
             yield module, name, child
         else:
             yield from _outermost_lora(child)
-
-
-def _moved(
-    tensors: Sequence[torch.Tensor | None], device: torch.device
-) -> list[torch.Tensor | None]:
-    """Move tensors of one type in a single transfer, so that no pass waits for one of its own."""
-    given = [tensor for tensor in tensors if tensor is not None]
-    if not given:
-        return list(tensors)
-    lengths = [len(tensor) for tensor in given]
-    there = iter(torch.split(torch.cat(given).to(device), lengths))
-    return [None if tensor is None else next(there) for tensor in tensors]

@@ -14,6 +14,7 @@ from .padding import padded
 from .requests import Answers, Score
 from .split_model import SplitModel
 from .texts import Texts
+from .transfers import indices
 
 
 @dataclass
@@ -83,7 +84,7 @@ class Scores:
         greedy: torch.Tensor,
     ) -> None:
         """Read passages, and add their scores to the sums of the requests."""
-        tokens, mask = padded([passage.tokens for passage in passages], side, texts.mask.device)
+        tokens, mask = padded([passage.tokens for passage in passages], side)
         width = tokens.shape[1]
         scored = []
         for row, passage in enumerate(passages):
@@ -91,33 +92,36 @@ class Scores:
             scored += [(start + position, *rest) for position, *rest in passage.scored]
         where, targets, requests = (torch.tensor(column) for column in zip(*scored, strict=True))
         places, place = torch.unique(where, return_inverse=True)
-        wanted_at = torch.stack([places // width, places % width], dim=1).to(tokens.device)
+        wanted_at = torch.stack([places // width, places % width], dim=1)
         needed = texts.read(tokens, mask, wanted_at).flatten(0, 1)
         # every target under every cut: which row of `needed` predicts it
         count = self.cuts
         row = (torch.arange(count).unsqueeze(1) * len(places) + place).flatten()
         cut = torch.arange(count).repeat_interleave(len(place))
         target, request = targets.repeat(count), requests.repeat(count)
+        order, found, right = [], [], []
         for piece, logits in self.model.pieces(needed):
-            here = (row >= piece.start) & (row < piece.stop)
-            index = (row[here] - piece.start).to(logits.device)
-            wanted = target[here].to(logits.device)
-            log_probs = log_softmax(logits, self.dtype)
-            values = log_probs[index, wanted].double().cpu()
-            values[impossible(values, logits[index, wanted])] = torch.nan
-            sums.index_put_((cut[here], request[here]), values, accumulate=True)
-            wrong = (logits.argmax(dim=-1)[index] != wanted).cpu()
-            greedy[cut[here][wrong], request[here][wrong]] = False
+            here = ((row >= piece.start) & (row < piece.stop)).nonzero().squeeze(1)
+            index, wanted = indices([row[here] - piece.start, target[here]], logits.device)
+            values = log_softmax(logits, self.dtype)[index, wanted]
+            infinite = impossible(values, logits[index, wanted])
+            order.append(here)
+            found.append(values.masked_fill(infinite, torch.nan))
+            right.append(logits.argmax(dim=-1)[index] == wanted)
+        # only now, so that the host waits for the device once and not for every piece
+        here, values = torch.cat(order), torch.cat(found).cpu().double()
+        sums.index_put_((cut[here], request[here]), values, accumulate=True)
+        wrong = here[~torch.cat(right).cpu()]
+        greedy[cut[wrong], request[wrong]] = False
 
 
 def impossible(log_probs: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
     """Return where log-probabilities of ``-inf`` come from infinite logits of the same tokens.
 
     Those of finite logits are roundings in half precision, which are small numbers and no fault.
-    All have shape (tokens,). The logits are only read if there is such a log-probability.
+    All have shape (tokens,).
     """
-    infinite = log_probs.isneginf()
-    return infinite & logits.isinf().to(infinite.device) if infinite.any() else infinite
+    return log_probs.isneginf() & logits.isinf()
 
 
 def _refuse_not_finite(sums: torch.Tensor, requests: Sequence[Score]) -> None:

@@ -17,7 +17,8 @@ from torch import nn
 from ..errors import ModelError
 from ..upstream.transformers import CACHE_NAMES, BaseModelOutputWithPast, cache_name
 
-_LOGITS_AT_ONCE = 1 << 24  # elements: 64 MB in fp32
+# elements: 64 MB in fp32. A GPU reads the whole head for every piece, so it gets larger ones.
+_LOGITS_AT_ONCE = {"cpu": 1 << 24, "cuda": 1 << 26}
 
 
 class SplitModel:
@@ -62,14 +63,20 @@ class SplitModel:
         self._cache_name = name
 
     def hidden(
-        self, tokens: torch.Tensor, mask: torch.Tensor, cache: Any | None = None
+        self,
+        tokens: torch.Tensor,
+        mask: torch.Tensor,
+        cache: Any | None = None,
+        *,
+        padded: bool = True,
     ) -> torch.Tensor:
         """Run the decoder.
 
         Args:
             tokens: Token ids, shape (batch, seq).
             mask: Attention mask of cache and tokens, shape (batch, past + seq).
-            cache: A transformers cache, which is extended; None for no past.
+            cache: A cache of :func:`.growing_cache`, which is extended; None for no past.
+            padded: Whether the mask has any 0, as far as the caller knows.
 
         Returns:
             The input of the head, after the final norm, shape (rows, seq, hidden).
@@ -80,6 +87,10 @@ class SplitModel:
             inputs["position_ids"] = positions[:, -tokens.shape[1] :]
         if cache is not None:
             inputs[self._cache_name] = cache
+            cache.is_compileable = padded  # see GrowingCache
+            # transformers would leave out this mask itself, after a look into it on the device
+            if not padded and tokens.shape[1] in (1, mask.shape[1]):
+                inputs["attention_mask"] = None
         output = self.decoder(input_ids=tokens, use_cache=cache is not None, **inputs)
         states: torch.Tensor = output.last_hidden_state
         return states
@@ -150,7 +161,8 @@ def logits_in_pieces(
     Yields:
         Which states, and their logits (piece, vocab).
     """
-    size = max(1, _LOGITS_AT_ONCE // vocabulary)
+    most = _LOGITS_AT_ONCE.get(states.device.type, _LOGITS_AT_ONCE["cpu"])
+    size = max(1, most // vocabulary)
     for start in range(0, len(states), size):
         piece = slice(start, min(start + size, len(states)))
         yield piece, head(states[piece])

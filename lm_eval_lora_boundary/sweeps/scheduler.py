@@ -202,6 +202,7 @@ class Scheduler:
                     )
                 used = min(rows, len(same[0]) * engine.rows(len(some)))
                 fewer = max(1, used // 2)
+                answer = None  # it holds what it has read
                 logger.warning("out of memory; continuing with %d rows per batch", fewer)
                 clear_device_cache(garbage_collection=True)
                 rest = [request for batch in same[done:] for request in batch]

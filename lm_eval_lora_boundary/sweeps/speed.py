@@ -165,7 +165,7 @@ def _time(lm: SweepLM, ids: torch.Tensor, repeats: int) -> float:
 
 def _wait(lm: SweepLM) -> None:
     if lm.device.type != "cpu":
-        torch.accelerator.synchronize(lm.device)
+        getattr(torch, lm.device.type).synchronize()
 
 
 def _ratio(times: Sequence[float], reference: Sequence[float]) -> dict[str, Any]:

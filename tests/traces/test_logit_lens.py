@@ -167,7 +167,7 @@ def test_layers_that_return_more_than_states_are_read_out_too() -> None:
 def test_only_answer_positions_are_kept_and_few_logits_exist_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(split_model, "_LOGITS_AT_ONCE", 5 * VOCABULARY)
+    monkeypatch.setitem(split_model._LOGITS_AT_ONCE, "cpu", 5 * VOCABULARY)
     model = tiny_model("llama")
     reader = LayerReadout(model, find_decoder_stack(model))
     shapes: list[tuple[int, ...]] = []
