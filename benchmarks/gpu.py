@@ -17,9 +17,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,6 +33,7 @@ from gpu_kit.setting import Setting, conditions
 from transformers.utils import logging
 
 ROOT = Path(__file__).resolve().parents[1]
+LIMIT = 480  # seconds for a section
 
 
 def run(name: str, setting: Setting, output: Path, *, again: bool) -> None:
@@ -73,17 +76,36 @@ def main(words: Sequence[str] | None = None) -> None:
         parser.error("--tiny needs --output, so that its numbers do not reach the documentation")
     output = options.output or ROOT / "docs" / "gpu"
     logging.disable_progress_bar()
-    failed = []
-    for name in options.sections or SECTIONS:
-        with tempfile.TemporaryDirectory(prefix="gpu-kit-") as folder:
-            setting = Setting(device, options.tiny, Path(folder))
-            try:
-                run(name, setting, output, again=options.again)
-            except Exception as error:  # noqa: BLE001 - the other sections are still worth running
-                print(f"{name}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
-                failed.append((name, error))
+    names = list(options.sections or SECTIONS)
+    if device.type == "cpu" or len(names) == 1:
+        failed = [name for name in names if not here(name, device, options, output)]
+    else:
+        more = ["--device", str(device), "--output", str(output)]
+        more += ["--tiny"] * options.tiny + ["--again"] * options.again
+        failed = [name for name in names if not apart(name, more)]
     if failed:
-        raise SystemExit(f"failed: {', '.join(name for name, _ in failed)}") from failed[0][1]
+        raise SystemExit(f"failed: {', '.join(failed)}")
+
+
+def here(name: str, device: torch.device, options: argparse.Namespace, output: Path) -> bool:
+    """Run a section in this process; return whether it ended well."""
+    with tempfile.TemporaryDirectory(prefix="gpu-kit-") as folder:
+        try:
+            run(name, Setting(device, options.tiny, Path(folder)), output, again=options.again)
+        except Exception:  # noqa: BLE001 - the other sections are still worth running
+            traceback.print_exc()
+            return False
+    return True
+
+
+def apart(name: str, more: Sequence[str]) -> bool:
+    """Run a section in a process of its own, since an error on a GPU spoils the whole process."""
+    try:
+        done = subprocess.run([sys.executable, __file__, name, *more], timeout=LIMIT, check=False)
+    except subprocess.TimeoutExpired:
+        print(f"{name}: not done after {LIMIT} s", file=sys.stderr, flush=True)
+        return False
+    return done.returncode == 0
 
 
 if __name__ == "__main__":

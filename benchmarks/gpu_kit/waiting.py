@@ -15,8 +15,8 @@ from .rows import Row, at_most
 from .setting import Setting
 from .work import APART, Large, Shared, random_tokens
 
-# operations that need a value on the host, on any device
-_VALUES = {"aten::_local_scalar_dense", "aten::nonzero"}
+# the operation that gives a value to Python; on a CPU, that is all that can be seen
+_VALUES = {"aten::_local_scalar_dense"}
 # what the driver is asked when the host waits; torch reads values through the first of them
 _CALLS = {"cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize", "cudaMemcpy"}
 _CALLS |= {"hipStreamSynchronize", "hipDeviceSynchronize", "hipEventSynchronize", "hipMemcpy"}
@@ -24,16 +24,19 @@ _CALLS |= {"hipStreamSynchronize", "hipDeviceSynchronize", "hipEventSynchronize"
 
 def waits(setting: Setting, work: Callable[[], object]) -> int:
     """Return how often the host waits during some work; on a CPU, how often it needs a value."""
+    # the profiler itself waits as well
+    return _events(setting, work) - _events(setting, lambda: None)
+
+
+def _events(setting: Setting, work: Callable[[], object]) -> int:
     activities = [ProfilerActivity.CPU]
     if setting.on_gpu:
         activities.append(ProfilerActivity.CUDA)
     setting.wait()
     with profile(activities=activities, acc_events=True) as seen:
         work()
-        seen_on_host = _CALLS if setting.on_gpu else _VALUES
-    # the profiler itself waits for the device at its end
-    own = 1 if setting.on_gpu else 0
-    return max(0, sum(e.count for e in seen.key_averages() if e.key in seen_on_host) - own)
+    names = _CALLS if setting.on_gpu else _VALUES
+    return sum(event.count for event in seen.key_averages() if event.key in names)
 
 
 def waiting(setting: Setting) -> list[Row]:

@@ -16,7 +16,7 @@ from gpu_kit.rows import Row, as_json, at_least, at_most, from_json, table
 from gpu_kit.setting import Setting
 
 # what must hold on a CPU, too; speed is not among it
-EXACT = ("exactness", "attention", "placement", "precision")
+EXACT = ("exactness", "attention", "placement", "precision", "waiting")
 
 
 @pytest.fixture
