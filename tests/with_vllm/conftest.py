@@ -31,10 +31,10 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 def run() -> Run:
     """Return a function that runs Python with vLLM's settings and checks its exit status."""
 
-    def command(*words: str, status: int = 0) -> subprocess.CompletedProcess[str]:
+    def command(*words: str, status: int = 0, **settings: str) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             [sys.executable, *words],
-            env=os.environ | ENVIRONMENT,
+            env=os.environ | ENVIRONMENT | settings,
             capture_output=True,
             text=True,
             check=False,

@@ -8,6 +8,7 @@ from typing import Any
 
 import peft
 import pytest
+from answered import alike, samples
 from tiny_models import LAYERS, randomise, tiny_model
 
 from lm_eval_lora_boundary import export
@@ -17,29 +18,6 @@ CUTS = [f"boundary={boundary}" for boundary in range(-1, LAYERS)]
 CUTS += ["cut=1-3", "cut=2-3", "cut=3", "cut=all@0.5"]
 FAMILY = ("--family", "upper,lower,scale:0.5")
 SMALL = "enforce_eager=True,max_model_len=100"
-
-
-def samples(folder: Path, task: str) -> list[Any]:
-    """Return the responses to every document from lm-eval's samples file."""
-    (file,) = folder.rglob(f"samples_{task}_*.jsonl")
-    rows = [json.loads(line) for line in file.read_text().splitlines()]
-    return [row["resps"] for row in sorted(rows, key=lambda row: row["doc_id"])]
-
-
-def alike(ours: Any, theirs: Any) -> bool:
-    """Return whether answers are the same: strings exactly, log-likelihoods within 1e-4."""
-    if isinstance(ours, list):
-        return len(ours) == len(theirs) and all(map(alike, ours, theirs))
-    if isinstance(ours, str):
-        # lm-eval's `vllm` keeps special tokens, `hf` does not
-        ours, theirs = (
-            " ".join(word for word in text.split() if not word.startswith("<"))
-            for text in (ours, theirs)
-        )
-    try:
-        return ours == theirs or abs(float(ours) - float(theirs)) <= 1e-4
-    except ValueError:
-        return False
 
 
 @pytest.fixture(scope="module")
