@@ -13,7 +13,7 @@ import torch
 
 def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     """Return a tensor on a device; the host does not wait for a GPU."""
-    if tensor.device.type == "cpu" and device.type == "cuda" and torch.cuda.is_available():
+    if tensor.device.type == "cpu" and device.type == "cuda":
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
 
@@ -43,6 +43,6 @@ def moved(
     return found
 
 
-def indices(arrays: Sequence[torch.Tensor], device: torch.device) -> tuple[torch.Tensor, ...]:
+def indices(tensors: Sequence[torch.Tensor], device: torch.device) -> tuple[torch.Tensor, ...]:
     """Return tensors of one type on a device, in one copy."""
-    return tuple(each for each in moved(arrays, [device] * len(arrays)) if each is not None)
+    return tuple(each for each in moved(tensors, [device] * len(tensors)) if each is not None)
