@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fork_helpers import TOLERANCE
+from fork_helpers import INSIDE, TOLERANCE
 from peft import get_peft_model
 from pretended_gpu import GPU, PretendedGpu
-from tiny_models import LAYERS, lora_config, randomise, tiny_model
+from tiny_models import ARCHITECTURES, LAYERS, lora_config, randomise, tiny_model
 
 from lm_eval_lora_boundary.cuts.cut import LoraCut
 from lm_eval_lora_boundary.cuts.keep import as_cut
@@ -23,6 +23,8 @@ from lm_eval_lora_boundary.forward.texts import Texts
 from lm_eval_lora_boundary.harness.endings import Ending
 
 TEXTS, WIDTH = 3, 5
+# transformers and PEFT themselves make tensors of lists there, which cannot be pretended
+NOT_PRETENDED = {"mistral", "gemma2", "gpt2", "falcon", "mixtral"}
 NAMES = ["all", "0-1", "none", "0@0.5+3"]  # in the last one, rows have strengths of their own
 
 
@@ -34,22 +36,24 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[PretendedGpu]:
         yield PretendedGpu()
 
 
-def model_of(layers: int = LAYERS) -> Any:
-    """Return a model with LoRA, without PEFT around it."""
-    model = get_peft_model(tiny_model(num_hidden_layers=layers), lora_config())
-    return LoraCut(randomise(model).eval()).model.get_base_model()
+def model_of(architecture: str = "llama", **overrides: Any) -> tuple[Any, list[Any]]:
+    """Return a model with LoRA, without PEFT around it, and its layers."""
+    config = lora_config(architecture, **INSIDE.get(architecture, {}))
+    cut = LoraCut(randomise(get_peft_model(tiny_model(architecture, **overrides), config)).eval())
+    base = cut.model.get_base_model()
+    return base, list(base.get_submodule(cut.stack.path))
 
 
 class Shared:
     """A model on the device, whose texts are read under all boundaries at once."""
 
     def __init__(self, layers: int, gpu: PretendedGpu) -> None:
-        base = model_of(layers)
+        base, stack = model_of(num_hidden_layers=layers)
         gpu.move(base)
         names = [*range(-1, layers), f"0@0.5+{layers - 1}"]
         self.model = SplitModel(base)
         strengths = [as_cut(name, layers).strengths for name in names]
-        self.forked = ForkedModel(list(base.model.layers), strengths)
+        self.forked = ForkedModel(stack, strengths)
 
     def read(self, mask: torch.Tensor) -> Texts:
         texts = Texts(self.model, self.forked, mask[:, :0], device=GPU)
@@ -115,11 +119,13 @@ class Host:
         return " ".join(map(str, response))
 
 
-def answers(device: torch.device, requests: Sequence[Any], gpu: PretendedGpu) -> list[Any]:
-    model = model_of()
+def answers(
+    device: torch.device, requests: Sequence[Any], gpu: PretendedGpu, architecture: str = "llama"
+) -> list[Any]:
+    model, layers = model_of(architecture)
     if device == GPU:
         gpu.move(model)
-    fork = Fork(Host(device), model, list(model.model.layers))
+    fork = Fork(Host(device), model, layers)
     return fork.prepare(requests, [as_cut(name, LAYERS) for name in NAMES])(requests)
 
 
@@ -144,13 +150,14 @@ def test_responses_on_the_device_take_one_value_for_each_token(gpu: PretendedGpu
     assert not long["value"]  # transformers does not look for padding after a common beginning
 
 
-def test_scores_on_the_device_are_those_of_the_host(gpu: PretendedGpu) -> None:
+@pytest.mark.parametrize("architecture", sorted(ARCHITECTURES.keys() - NOT_PRETENDED))
+def test_scores_on_the_device_are_those_of_the_host(architecture: str, gpu: PretendedGpu) -> None:
     scores = [
         Score((5, 6, 7, 8), (9, 10)), Score((5, 6, 7, 8), (11, 12, 13)), Score((5, 6, 9), (7,)),
     ]  # fmt: skip
-    expected = answers(torch.device("cpu"), scores, gpu)
+    expected = answers(torch.device("cpu"), scores, gpu, architecture)
     with gpu:
-        found = answers(GPU, scores, gpu)
+        found = answers(GPU, scores, gpu, architecture)
     for ours, theirs in zip(found, expected, strict=True):
         for (score, greedy), (reference, same) in zip(ours, theirs, strict=True):
             assert score == pytest.approx(reference, rel=TOLERANCE)
