@@ -18,7 +18,7 @@ def memory(setting: Setting) -> list[Row]:
     large = Large.of(setting)
     lm = large.sweep()
     config, dtype = lm.model.config, lm.model.dtype
-    count, width = setting.pick((4, 1000), (3, 150))
+    count, width = setting.pick((4, 1000), (3, 800))
     steps = setting.pick(32, 2)
     cuts = [Cut.up_to(boundary, lm.layers) for boundary in range(lm.layers - 1, -2, -1)]
     shared = Shared(lm, cuts, setting)

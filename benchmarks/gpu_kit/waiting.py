@@ -68,6 +68,8 @@ def waiting(setting: Setting) -> list[Row]:
     uneven = [" ".join(text.split()[: width - number]) for number, text in enumerate(prompts)]
     boundaries = range(lm.layers - 1, -2, -1)
     engines = find_engines(lm, "fork")
+    # at the first time, it is tried how responses end
+    swept(lm, boundaries, generations(prompts, few), engines=engines)
     for name, asked in (("one length", prompts), ("mixed lengths", uneven)):
         least, most = (
             waits(setting, lambda: swept(lm, boundaries, generations(asked, length),  # noqa: B023
