@@ -130,11 +130,17 @@ def require_package(*modules: str, extra: str, what: str, otherwise: str = "") -
     Raises:
         MissingPackageError: One is not installed.
     """
-    missing = next((name for name in modules if find_spec(name) is None), None)
+    missing = next((name for name in modules if not _is_installed(name)), None)
     if missing is not None:
         command = f"pip install 'lm-eval-lora-boundary[{extra}]'"
         end = f", or {otherwise}" if otherwise else ""
         raise MissingPackageError(f"{what} needs {missing}; install it with: {command}{end}")
+
+
+def _is_installed(module: str) -> bool:
+    spec = find_spec(module)
+    # a folder that only has the name, such as W&B's ./wandb, has no origin
+    return spec is not None and spec.origin is not None
 
 
 def first_line(error: BaseException) -> str:

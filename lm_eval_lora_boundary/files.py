@@ -23,6 +23,7 @@ ROWS = "sweep.csv"
 UNFINISHED = "unfinished.json"  # the settings of a sweep, until it has ended
 TRACE = "trace.json"
 SPEED = "speed.json"
+LOGGED = "logged.json"  # what has gone to the hub, to W&B or to trackio
 REPORT = "report.html"
 PLOTS = "plots"  # folder
 CONFIRMED = "test"  # folder with the results of the choice on the test split

@@ -65,6 +65,7 @@ FORBIDDEN_PACKAGES = {
 STANDS_FOR = {
     "lm_eval": {"lm_eval"},
     "lm_eval_models": {"lm_eval", "torch"},
+    "loggers": {"lm_eval"},
     "peft": {"peft", "torch"},
     "transformers": {"transformers", "torch"},
 }
@@ -76,7 +77,7 @@ PUBLIC = {
     "lm_eval.api.instance": {"Instance"},
     "lm_eval.api.samplers": {"ContextSampler"},
     "lm_eval.api.task": {"ConfigurableTask", "Task"},
-    "lm_eval.loggers": {"EvaluationTracker"},
+    "lm_eval.loggers": {"EvaluationTracker", "TrackioLogger", "WandbLogger"},
     "lm_eval.models.huggingface": {"HFLM"},
     "lm_eval.models.vllm_causallms": {"VLLM"},
     "lm_eval.tasks": {"TaskManager"},

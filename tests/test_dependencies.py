@@ -31,7 +31,7 @@ else:
 PACKAGE = Path(lm_eval_lora_boundary.__file__).parent
 PROJECT = PACKAGE.parent / "pyproject.toml"
 # what the rooms that need an extra import beyond the core
-OPTIONAL = {"train": {"trl"}, "vllm": {"vllm"}}
+OPTIONAL = {"train": {"trl"}, "vllm": {"vllm"}, "loggers": {"wandb"}}
 
 
 def imported(file: Path) -> Iterator[str]:

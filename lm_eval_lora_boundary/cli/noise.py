@@ -10,6 +10,8 @@ _NOISE = {
     "lm_eval.api.task": ("Custom kwargs can be passed to `--metadata`",),
     # of every --gen-kwargs, whatever it holds
     "lm_eval.evaluator": ("generation_kwargs: ",),
+    # which a command says itself, with the name of the repository
+    "lm_eval.loggers.evaluation_tracker": ("hub_results_org was not specified",),
     # of every run that resumes: the checkpoint has steps where the arguments have a share
     "transformers.trainer_utils": ("Warning: The following arguments do not match",),
 }

@@ -12,6 +12,7 @@ from ..errors import LoraBoundaryError
 MODEL = "Model"
 DATA = "Tasks and prompts"
 RUN = "Engine"
+LOGGING = "Logging"
 
 Pretrained = Annotated[
     str, typer.Option(help="Hub id or local folder of the base model.", rich_help_panel=MODEL)
@@ -130,6 +131,51 @@ NoTexts = Annotated[
         "--no-texts",
         help="Leave prompts and answers out of the report and the samples files.",
         rich_help_panel=DATA,
+    ),
+]
+HubLogArgs = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="K=V,…",
+        help="Push the results of every cut to the model hub, as with `lm_eval`: "
+        "`push_results_to_hub=True`, `push_samples_to_hub=True`, `hub_results_org`, "
+        "`results_repo_name`, `details_repo_name`, `public_repo`, …",
+        rich_help_panel=LOGGING,
+    ),
+]
+WandbArgs = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="K=V,…",
+        help="Log the results of every cut to W&B; arguments of `wandb.init` such as "
+        "`project=NAME`, as for `lm_eval`.",
+        rich_help_panel=LOGGING,
+    ),
+]
+WandbConfigArgs = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="K=V,…",
+        help="More entries of the config of every W&B run, as for `lm_eval`.",
+        rich_help_panel=LOGGING,
+    ),
+]
+TrackioArgs = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="K=V,…",
+        help="Log the results of every cut to trackio; arguments of `trackio.init` such as "
+        "`project=NAME`, as for `lm_eval`.",
+        rich_help_panel=LOGGING,
+    ),
+]
+LogSamples = Annotated[
+    bool,
+    typer.Option(
+        "--log-samples",
+        help="Log the samples, too, to W&B and trackio: prompts, gold answers and responses. In "
+        "the output folder they always are.",
+        rich_help_panel=LOGGING,
     ),
 ]
 

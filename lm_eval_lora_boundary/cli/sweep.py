@@ -16,8 +16,10 @@ from .options import (
     Device,
     Dtype,
     Force,
+    HubLogArgs,
     IncludePath,
     Limit,
+    LogSamples,
     ModelArgs,
     NamedBase,
     NoTemplate,
@@ -27,6 +29,9 @@ from .options import (
     Split,
     SystemInstruction,
     Tasks,
+    TrackioArgs,
+    WandbArgs,
+    WandbConfigArgs,
     Wide,
     read_batch_size,
 )
@@ -37,6 +42,7 @@ from .output import (
     print_paragraphs,
     set_up_logging,
 )
+from .sweep_options import ConfirmRunUnsafeCode, GenKwargs, Save, WriteTask
 
 
 def sweep(
@@ -159,23 +165,8 @@ def sweep(
     apply_chat_template: ApplyChatTemplate = None,
     no_template: NoTemplate = False,
     system_instruction: SystemInstruction = None,
-    gen_kwargs: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="K=V,…",
-            help="Generation arguments that override those of the tasks, as for `lm_eval`: "
-            '`max_gen_toks=64,until=["Q:"]` or a JSON object.',
-            rich_help_panel=DATA,
-        ),
-    ] = None,
-    confirm_run_unsafe_code: Annotated[
-        bool,
-        typer.Option(
-            "--confirm-run-unsafe-code",
-            help="Evaluate tasks that run code written by the model.",
-            rich_help_panel=DATA,
-        ),
-    ] = False,
+    gen_kwargs: GenKwargs = None,
+    confirm_run_unsafe_code: ConfirmRunUnsafeCode = False,
     confirm: Annotated[
         bool,
         typer.Option(
@@ -183,27 +174,11 @@ def sweep(
             "whole adapter and the base model on the test split."
         ),
     ] = True,
-    save: Annotated[
-        bool,
-        typer.Option(
-            "--save",
-            help="Record the choice in the adapter folder, for boundary=auto: a cut only if the "
-            "test split shows that it is better than the whole adapter or keeps its gain, else "
-            "the whole adapter; nothing, if there was no reason to choose.",
-        ),
-    ] = False,
+    save: Save = False,
     all_rows: AllRows = False,
     wide: Wide = False,
     no_texts: NoTexts = False,
-    write_task: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="With `--data`: write the task as a folder for `lm_eval --include_path`, then "
-            "stop.",
-            rich_help_panel=DATA,
-        ),
-    ] = None,
+    write_task: WriteTask = None,
     speed: Annotated[
         bool,
         typer.Option(
@@ -212,6 +187,11 @@ def sweep(
             rich_help_panel=RUN,
         ),
     ] = True,
+    hf_hub_log_args: HubLogArgs = None,
+    wandb_args: WandbArgs = None,
+    wandb_config_args: WandbConfigArgs = None,
+    trackio_args: TrackioArgs = None,
+    log_samples: LogSamples = False,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -233,12 +213,18 @@ def sweep(
     --output samsum-sweep`
     """
     from ..harness.as_trained import prompt_settings
+    from ..harness.loggers.options import logger_options
     from ..harness.run_folder import first_settings, refuse_other_sweep
     from ..harness.settings import as_names, output_folder
     from ..sweeps.settings import SweepSettings
 
     set_up_logging()
     folder = output_folder(write_task or output)
+    loggers = logger_options(
+        *(hf_hub_log_args, wandb_args, wandb_config_args, trackio_args),
+        samples=log_samples,
+        no_texts=no_texts,
+    )
     given = SweepSettings(
         pretrained=pretrained or "",
         peft=peft,
@@ -280,6 +266,7 @@ def sweep(
     from ..files import REPORT
     from ..harness import processes
     from ..harness.given import completed
+    from ..sweeps.logged import log_sweep
     from ..sweeps.plan import plan
     from ..sweeps.run import run
     from ..sweeps.write_task import write
@@ -297,3 +284,5 @@ def sweep(
     if processes.rank() == 0:
         print_answer(folder, all_rows=all_rows, wide=wide)
         print(f"Report: {folder / REPORT}")
+        if loggers:
+            log_sweep(folder, loggers)

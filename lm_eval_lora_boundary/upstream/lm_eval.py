@@ -17,6 +17,7 @@ from lm_eval.utils import (
     get_rolling_token_windows,
     handle_non_serializable,
     hash_string,
+    sanitize_model_name,
     set_torch_seed,
     simple_parse_args_string,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "rolling_text",
     "runs_code",
     "sample_size",
+    "sanitize_model_name",
     "set_torch_seed",
     "simple_parse_args_string",
 ]

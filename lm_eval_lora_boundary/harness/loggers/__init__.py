@@ -1,0 +1,1 @@
+"""Hand results on disk to the hub, to W&B and to trackio, with lm-eval's loggers."""

@@ -1,0 +1,29 @@
+"""What the stand-ins for the hub, W&B and trackio share with the tests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+STAND_INS = Path(__file__).parent / "stand_ins"
+SECRET = "w41 w57 w33"  # begins every prompt
+TOKEN = "hf_thisissecret"
+
+
+@dataclass
+class Hub:
+    """What was done with the hub."""
+
+    reachable: bool = True
+    created: dict[str, bool] = field(default_factory=dict)  # whether they are private
+    gated: list[str] = field(default_factory=list)
+    commits: list[tuple[str, dict[str, bytes]]] = field(default_factory=list)
+    cards: list[str] = field(default_factory=list)
+
+    @property
+    def files(self) -> dict[str, dict[str, bytes]]:
+        """The files of each repository."""
+        found: dict[str, dict[str, bytes]] = {}
+        for repository, files in self.commits:
+            found.setdefault(repository, {}).update(files)
+        return found

@@ -1,0 +1,2 @@
+def new_printer():
+    return None
