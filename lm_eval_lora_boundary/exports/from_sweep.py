@@ -239,7 +239,8 @@ class Sweep:
             high=_number(rows[cut].get("value_high")),
             whole=_number(whole.get("value")),
             base=_number(base.get("value")),
-            signature=self.content["signature"],
+            # that of the test split; earlier versions wrote only one, of the documents chosen on
+            signature=str(part.get("signature", self.content["signature"])),
         )
 
     def speed(self, cut: Cut) -> list[str]:

@@ -39,6 +39,7 @@ def signature(
     tasks: LoadedTasks,
     how: str,
     more: Mapping[str, object] | None = None,
+    tested: tuple[str, int] | None = None,
 ) -> str:
     """Return one line that says exactly what was run.
 
@@ -48,9 +49,12 @@ def signature(
         tasks: The tasks.
         how: What was done with them.
         more: Further settings by name; None and "" are left out.
+        tested: One of the tasks, if its scores on the test split are meant, with their number of
+            documents; None for all tasks on the splits that are chosen on.
     """
+    splits = tasks.splits if tested is None else {tested[0]: "test"}
     evaluated = ",".join(
-        f"{name}:{task.VERSION}:{tasks.splits[name]}" for name, task in tasks.tasks.items()
+        f"{name}:{tasks.tasks[name].VERSION}:{split}" for name, split in splits.items()
     )
     system = settings.system_instruction
     shown = {
@@ -59,6 +63,7 @@ def signature(
         "gen_kwargs": _pairs(settings.generation),
         "model_args": _pairs(settings.model_args),
         **(more or {}),
+        "documents": None if tested is None else tested[1],
     }
     parts = [
         f"base {facts['base_sha256'][:12]}",

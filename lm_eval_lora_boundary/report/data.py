@@ -94,11 +94,13 @@ class Confirmation:
 
     Attributes:
         rows: The base model, what may be recommended and the whole adapter, ascending.
+        signature: What was run, in one line; None if an earlier version scored them.
     """
 
     split: str
     documents: int | None
     rows: tuple[Row, ...]
+    signature: str | None = None
 
 
 @dataclass(frozen=True)

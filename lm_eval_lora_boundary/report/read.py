@@ -187,6 +187,7 @@ def _confirmation(found: Any, path: Path) -> Confirmation | None:
         documents=whole(found.get("documents")),
         # cuts that are no boundaries have a list of their own
         rows=rows(take(found, "boundaries", list, path) + entries(found, "cuts", path), path),
+        signature=take(found, "signature", str, path) if "signature" in found else None,
     )
 
 

@@ -11,6 +11,7 @@ import json
 import logging
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -155,10 +156,15 @@ def _run(
             decided[task] = {**choice, "buys": bought(lm, choice["choice"])}
 
         # Files
+        signed = partial(
+            signature,
+            *(facts, settings, tasks, f"engine {engines.name}", settings.requested(traced)),
+        )
+        for task, entry in decided.items():
+            if test := entry["test"]:
+                test["signature"] = signed(tested=(task, test["documents"]))
         summary = {
-            "signature": signature(
-                facts, settings, tasks, f"engine {engines.name}", settings.requested(traced)
-            ),
+            "signature": signed(),
             "settings": settings.as_json(),
             "base_sha256": facts["base_sha256"],
             "base_weights_sample": lm.base_sample,

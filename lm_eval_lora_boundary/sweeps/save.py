@@ -76,7 +76,7 @@ def save(
         **{name: row[name] for name in _STATISTICS},
         "margin": entry["margin"],
         "smallest_noninferior": entry["smallest_noninferior"],
-        "signature": summary["signature"],
+        "signature": judged.get("signature", summary["signature"]),
     }
     write_text(path, json.dumps(record, indent=2) + "\n")
     logger.info("%s recorded in %s: %s", cut, path, reason or entry["choice_basis"])

@@ -99,12 +99,28 @@ def test_one_line_ships_the_choice(swept: Any, tiny: Any, tmp_path: Path) -> Non
         ]
         == expected
     )
+    signatures = {
+        "test": (entry["test"] or {}).get("signature"),
+        "validation": content["signature"],
+    }
     for each in results:
         assert (each.dataset_name, each.metric_name) == (WORDS, "bleu")
-        assert (each.metric_args or {})["signature"] == content["signature"]
+        assert (each.metric_args or {})["signature"] == signatures[each.dataset_split or ""]
+        assert f"- `{signatures[each.dataset_split or '']}`".replace("|", "\\|") in card.content
     size = next(row for row in entry["boundaries"] if row["boundary"] == 1)
     assert f"{size['parameters']:,} of {2 * size['parameters']:,} adapter" in card.content
     assert "no memory in vLLM" in card.content
+
+
+def test_sweeps_with_one_signature_show_it(swept: Any, tmp_path: Path) -> None:
+    folder = swept(1)
+    content = json.loads((folder / SWEEP).read_text())
+    content["tasks"][WORDS]["test"].pop("signature")  # as earlier versions wrote it
+    (folder / SWEEP).write_text(json.dumps(content))
+    from_sweep(folder, tmp_path / "cut")
+    results = ModelCard.load(tmp_path / "cut/README.md").data.eval_results or []
+    signatures = {(each.metric_args or {})["signature"] for each in results}
+    assert signatures == {content["signature"]}
 
 
 def test_options_override_what_the_sweep_says(swept: Any, tiny: Any, tmp_path: Path) -> None:

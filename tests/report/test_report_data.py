@@ -149,6 +149,15 @@ def test_the_oldest_sweeps_recommend_their_best_boundary(copied: Path) -> None:
     assert task.choice == task.best
 
 
+def test_the_signature_of_the_test_split_is_shown_if_there_is_one(copied: Path) -> None:
+    assert read_sweep(copied).tasks[0].test.signature is None  # type: ignore[union-attr]
+    before = write_report(copied).read_text()
+    signed = {"signature": "base x | tasks summaries:1:test | documents 4"}
+    rewrite(copied / "sweep.json", lambda c: c["tasks"]["summaries"]["test"].update(signed))
+    line = f'<p class="signature">{signed["signature"]}</p>'
+    assert line not in before and line in write_report(copied).read_text()
+
+
 def test_values_that_are_not_finite_numbers_are_not_available(copied: Path) -> None:
     def change(content: dict[str, Any]) -> None:
         content["tasks"]["summaries"]["boundaries"][0] |= {"p_value": float("nan"), "stderr": None}

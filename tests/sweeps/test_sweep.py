@@ -150,7 +150,13 @@ def test_auto_reads_what_save_writes(run: Any, tiny: Tiny, tmp_path: Path) -> No
         "test",
     )
     assert record["ci_low"] <= record["delta_full"] <= record["ci_high"]
-    assert record["signature"] == found["signature"]
+    tested = found["tasks"]["tiny_words"]["test"]
+    assert record["signature"] == tested["signature"] != found["signature"]
+    # it says what it is about, and the rest is the same
+    assert " | tasks tiny_words:Yaml:test | " in tested["signature"]
+    assert f" | documents {tested['documents']} | " in tested["signature"]
+    parts = [set(each["signature"].split(" | ")) for each in (tested, found)]
+    assert {part.partition(" ")[0] for part in parts[0] ^ parts[1]} == {"tasks", "documents"}
     other = tiny_model()
     next(other.parameters()).data[0, 0] += 1
     other.save_pretrained(tmp_path / "base")
