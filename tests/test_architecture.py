@@ -77,7 +77,7 @@ PUBLIC = {
     "lm_eval.api.instance": {"Instance"},
     "lm_eval.api.samplers": {"ContextSampler"},
     "lm_eval.api.task": {"ConfigurableTask", "Task"},
-    "lm_eval.loggers": {"EvaluationTracker", "TrackioLogger", "WandbLogger"},
+    "lm_eval.loggers": {"EvaluationTracker", "WandbLogger"},
     "lm_eval.models.huggingface": {"HFLM"},
     "lm_eval.models.vllm_causallms": {"VLLM"},
     "lm_eval.tasks": {"TaskManager"},

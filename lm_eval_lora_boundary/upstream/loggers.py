@@ -14,7 +14,7 @@ from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
-__all__ = ["hub_arguments", "run_arguments"]
+__all__ = ["hub_arguments", "run_arguments", "trackio_logger"]
 
 Defaults = Mapping[str, Any]
 
@@ -28,6 +28,13 @@ def hub_arguments() -> Defaults:
         known = _from_signature(EvaluationTracker)
     # the command sets it
     return {name: default for name, default in known.items() if name != "output_path"}
+
+
+def trackio_logger() -> Any:
+    """Return lm-eval's logger for trackio; None for lm-eval 0.5, which has none."""
+    from lm_eval import loggers
+
+    return getattr(loggers, "TrackioLogger", None)
 
 
 def run_arguments(package: str) -> Defaults:

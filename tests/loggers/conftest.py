@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from huggingface_hub import DatasetCard, HfApi
-from log_helpers import SECRET, STAND_INS, TOKEN, Hub
+from log_helpers import SECRET, STAND_INS, TOKEN, Hub, loads_by
 
 from lm_eval_lora_boundary import sweep
 
@@ -87,7 +87,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Hub:
         monkeypatch.setattr(HfApi, function.__name__, function)
     monkeypatch.setattr(HfApi, "whoami", lambda *_, **__: {"name": "me"})
     monkeypatch.setattr(DatasetCard, "push_to_hub", push_to_hub)
-    monkeypatch.setattr("lm_eval.loggers.evaluation_tracker.load_dataset", load_dataset)
+    loads_by(monkeypatch, load_dataset)
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     return hub
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 STAND_INS = Path(__file__).parent / "stand_ins"
 SECRET = "w41 w57 w33"  # begins every prompt
@@ -27,3 +31,10 @@ class Hub:
         for repository, files in self.commits:
             found.setdefault(repository, {}).update(files)
         return found
+
+
+def loads_by(monkeypatch: pytest.MonkeyPatch, load: Callable[..., Any]) -> None:
+    """Let lm-eval's card load the newest results in this way."""
+    monkeypatch.setattr("datasets.load_dataset", load)
+    # 0.4 has the function under a name of its own
+    monkeypatch.setattr("lm_eval.loggers.evaluation_tracker.load_dataset", load, raising=False)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from command_line import command_line
-from log_helpers import SECRET, TOKEN, Hub
+from log_helpers import SECRET, TOKEN, Hub, loads_by
 
 from lm_eval_lora_boundary.harness.loggers.options import logger_options
 from lm_eval_lora_boundary.report.command import sweep_command
@@ -106,7 +106,7 @@ def test_a_hub_that_cannot_be_reached_costs_nothing(
 def test_a_card_that_cannot_be_written_is_a_warning(
     hub: Hub, output: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lm_eval.loggers.evaluation_tracker.load_dataset", lambda *_, **__: {}[0])
+    loads_by(monkeypatch, lambda *_, **__: {}[0])
     log_sweep(output, logger_options([BOTH]))
     (warning,) = [each for each in caplog.records if each.levelno == logging.WARNING]
     assert "org/lm-eval-results-private: lm-eval could not write its dataset card" in (

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from command_line import command_line
+from lm_eval import loggers
 from lm_eval.loggers import EvaluationTracker
 
 from lm_eval_lora_boundary import errors
@@ -85,10 +86,6 @@ def test_a_folder_with_the_name_of_a_package_is_none(
             ),
             "--hf-hub-log-args token=… and --wandb-args are both given, and W&B records",
         ),
-        (
-            ("--wandb_args", "name=x", "--trackio_args", "server_url=http://h?write_token=s"),
-            "write_token=… and --wandb-args are both given, and W&B records",
-        ),
     ],
 )
 def test_mistakes(
@@ -96,6 +93,18 @@ def test_mistakes(
 ) -> None:
     line = refused(tmp_path, *arguments)
     assert expected in line and "hf_x" not in line
+
+
+def test_trackio_where_lm_eval_has_a_logger_for_it_and_where_not(
+    stand_in: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = ("--wandb_args", "name=x", "--trackio_args", "server_url=http://h?write_token=s")
+    monkeypatch.setattr(loggers, "TrackioLogger", object, raising=False)
+    line = refused(tmp_path, *secret)
+    assert "write_token=… and --wandb-args are both given, and W&B records" in line
+    monkeypatch.delattr(loggers, "TrackioLogger")
+    line = refused(tmp_path, "--trackio_args", "project=p")
+    assert line.startswith("--trackio-args: the lm-eval that is installed (")
 
 
 def test_without_a_token_or_a_key(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from typing import Any
 
 from ...errors import LoraBoundaryError, require_package
@@ -88,6 +89,11 @@ def logger_options(
         "wandb": _run_arguments(wandb, WANDB, "wandb") if wandb else None,
         "trackio": _run_arguments(trackio, TRACKIO, "trackio") if trackio else None,
     }
+    if trackio and _no_trackio_logger():
+        raise LoraBoundaryError(
+            f"{TRACKIO}: the lm-eval that is installed ({version('lm-eval')}) has no logger for "
+            "trackio; leave it out"
+        )
     if wandb and "write_token" in str((runs["trackio"] or {}).get("server_url")):
         raise LoraBoundaryError(
             _RECORDED.format(f"{TRACKIO} server_url=…?write_token=…", "TRACKIO_WRITE_TOKEN")
@@ -97,6 +103,12 @@ def logger_options(
     if runs["wandb"] is not None:
         _check_wandb(runs["wandb"])
     return LoggerOptions(pushed, runs["wandb"], config, runs["trackio"], samples)
+
+
+def _no_trackio_logger() -> bool:
+    from ...upstream.loggers import trackio_logger
+
+    return trackio_logger() is None
 
 
 def _run_arguments(texts: Texts, option: str, package: str) -> dict[str, Any]:

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from lm_eval.loggers import TrackioLogger, WandbLogger
+from lm_eval.loggers import WandbLogger
 
+from ...upstream.loggers import trackio_logger
 from .evaluations import Evaluated
 from .options import LoggerOptions
 
@@ -69,7 +70,7 @@ class Trackio:
         config = {"job_type": kind, **facts, **self.config}
         called = _name(self.arguments.get("name") or self.group, name)
         named = {"group": self.group, "config": config, "name": called}
-        return TrackioLogger({**self.arguments, **named})
+        return trackio_logger()({**self.arguments, **named})
 
     def finish(self, logger: Any) -> str | None:
         """End a run."""
