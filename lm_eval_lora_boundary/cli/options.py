@@ -147,8 +147,8 @@ WandbArgs = Annotated[
     list[str] | None,
     typer.Option(
         metavar="K=V,…",
-        help="Log the results of every cut to W&B; arguments of `wandb.init` such as "
-        "`project=NAME`, as for `lm_eval`.",
+        help="Log the results to W&B; arguments of `wandb.init` such as `project=NAME`, as for "
+        "`lm_eval`.",
         rich_help_panel=LOGGING,
     ),
 ]
@@ -164,8 +164,8 @@ TrackioArgs = Annotated[
     list[str] | None,
     typer.Option(
         metavar="K=V,…",
-        help="Log the results of every cut to trackio; arguments of `trackio.init` such as "
-        "`project=NAME`, as for `lm_eval`.",
+        help="Log the results to trackio; arguments of `trackio.init` such as `project=NAME`, as "
+        "for `lm_eval`.",
         rich_help_panel=LOGGING,
     ),
 ]

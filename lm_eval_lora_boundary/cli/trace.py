@@ -25,6 +25,9 @@ from .options import (
     Split,
     SystemInstruction,
     Tasks,
+    TrackioArgs,
+    WandbArgs,
+    WandbConfigArgs,
     read_batch_size,
 )
 from .output import announce, print_lines, set_up_logging
@@ -97,6 +100,9 @@ def trace(
     no_template: NoTemplate = False,
     system_instruction: SystemInstruction = None,
     no_texts: NoTexts = False,
+    wandb_args: WandbArgs = None,
+    wandb_config_args: WandbConfigArgs = None,
+    trackio_args: TrackioArgs = None,
     force: Force = False,
 ) -> None:
     """Read the probability of the gold answer at every layer, and find where it rises sharply.
@@ -110,11 +116,13 @@ def trace(
     --output samsum-trace`
     """
     from ..harness.as_trained import prompt_settings
+    from ..harness.loggers.options import logger_options
     from ..harness.run_folder import first_settings, refuse_other_trace
     from ..traces.settings import TraceSettings
 
     set_up_logging()
     output = output.expanduser()
+    loggers = logger_options(None, wandb_args, wandb_config_args, trackio_args)
     given = TraceSettings(
         pretrained=pretrained or "",
         peft=peft,
@@ -148,6 +156,7 @@ def trace(
     from ..files import TRACE
     from ..harness.given import completed
     from ..traces.layer_map import summary as gradient_summary
+    from ..traces.logged import log_trace
     from ..traces.run import run
 
     summary = run(completed(given, model_args=model_args), output, force=force)
@@ -157,3 +166,5 @@ def trace(
             for line in gradient_summary(entry["gradient"]):
                 print_lines(f"  {line}")
     print(output / TRACE)
+    if loggers:
+        log_trace(output, summary, loggers)

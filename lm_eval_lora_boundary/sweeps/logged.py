@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ..files import SWEEP, read_object
+from ..harness.loggers.evaluations import AGAIN, evaluated
 from ..harness.loggers.log import log_run
 from ..harness.loggers.options import LoggerOptions
 from ..harness.loggers.runs import Curves
 
-_AGAIN = "run the same command again; it resumes"
 # of a boundary, beside its value: how it compares with the whole adapter
 _SHOWN = ("delta_full", "ci_low", "ci_high", "p_value", "gain_kept")
 
@@ -28,13 +28,14 @@ def log_sweep(output: Path, options: LoggerOptions) -> None:
     Raises:
         OutputError: The folder cannot be read or written.
     """
-    summary = read_object(output / SWEEP, _AGAIN)
+    summary = read_object(output / SWEEP, AGAIN)
     log_run(
         output,
         options,
         peft=summary["settings"]["peft"],
         signature=summary["signature"],
         curves=_curves(summary),
+        evaluations=evaluated(output),
     )
 
 

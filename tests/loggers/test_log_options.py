@@ -67,7 +67,7 @@ def test_a_folder_with_the_name_of_a_package_is_none(
         (("--hf_hub_log_args", "output_path=x"), "--hf-hub-log-args: unknown output_path;"),
         (("--hf_hub_log_args", "push_samples_to_hub=no"), "push_samples_to_hub=no: expected True"),
         (("--hf_hub_log_args", "public_repo=True"), "does not say what to push; add push_results_"),
-        (("--wandb_args", "id=1"), "--wandb-args id=1: every cut becomes a run of its own"),
+        (("--wandb_args", "id=1"), "--wandb-args id=1: a sweep logs several runs, which"),
         (("--wandb_config_args", "a=1"), "--wandb-config-args is given without --wandb-args"),
         (("--wandb_args", "project={"), "--wandb-args project={: lm_eval cannot read this"),
         (

@@ -16,6 +16,7 @@ from log_helpers import SECRET
 from lm_eval_lora_boundary.harness.loggers.evaluations import Evaluated, evaluated
 from lm_eval_lora_boundary.harness.loggers.options import logger_options
 from lm_eval_lora_boundary.sweeps.logged import log_sweep
+from lm_eval_lora_boundary.traces.logged import log_trace
 from lm_eval_lora_boundary.upstream.loggers import trackio_logger
 
 StandIn = Callable[[str], Any]
@@ -103,6 +104,28 @@ def test_samples_are_logged_only_if_they_are_asked_for(
     log_sweep(output, logger_options(**{package: ["project=p"]}, samples=True))
     assert len(module.RUNS) == 2 * (len(NAMES) + 1)
     assert everything().count(SECRET) >= 4 * len(CUTS)
+
+
+def test_a_trace_is_one_run(stand_in: StandIn, tmp_path: Path) -> None:
+    def rows(high: float) -> list[dict[str, Any]]:
+        return [
+            {"layer": k, "mean": high / (k + 1), "median": 0.5, "q25": 0.25, "q75": 0.75}
+            for k in range(4)
+        ]
+
+    task = {"layers": rows(1.0), "models": {"full": rows(1.0), "base": rows(0.5)}, "candidate": 2}
+    found = {"signature": "s", "settings": {"peft": "adapter"}, "tasks": {"t": task}}
+    wandb = stand_in("wandb")
+    for _ in range(2):  # nothing is logged twice
+        log_trace(tmp_path, found, logger_options(None, ["project=p"]))
+    (run,) = wandb.RUNS
+    assert run.arguments["name"] == run.arguments["job_type"] == "trace"
+    assert run.config["candidates"] == {"t": 2}
+    assert [step for step, _ in run.logged] == [0, 1, 2, 3]
+    for step, numbers in run.logged:
+        for model, high in (("full", 1.0), ("base", 0.5)):
+            assert numbers[f"t/{model}/mean"] == high / (step + 1)
+            assert numbers[f"t/{model}/q25"] == 0.25
 
 
 def test_a_failure_keeps_what_is_logged_and_the_rest_follows(

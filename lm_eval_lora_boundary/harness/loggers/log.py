@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ...errors import LoraBoundaryError, first_line
 from ...upstream.lm_eval import sanitize_model_name
-from .evaluations import Evaluated, evaluated
+from .evaluations import Evaluated
 from .hub import push
 from .options import LoggerOptions
 from .record import Record, identified
@@ -19,7 +19,13 @@ logger = logging.getLogger("lm_eval.lora_boundary")
 
 
 def log_run(
-    output: Path, options: LoggerOptions, *, peft: str, signature: str, curves: Curves
+    output: Path,
+    options: LoggerOptions,
+    *,
+    peft: str,
+    signature: str,
+    curves: Curves,
+    evaluations: Sequence[Evaluated],
 ) -> None:
     """Log what a run has written, and say where it is; a failure is one warning.
 
@@ -30,12 +36,13 @@ def log_run(
         options: Where it goes.
         peft: The adapter, which names the folders on the hub.
         signature: What was run.
-        curves: The scores over K, for W&B and trackio.
+        curves: Numbers over steps, for W&B and trackio.
+        evaluations: What lm-eval wrote.
 
     Raises:
         OutputError: The output folder cannot be read or written.
     """
-    for called, log in _targets(output, options, _model(peft), signature, curves):
+    for called, log in _targets(output, options, _model(peft), signature, curves, evaluations):
         try:
             logger.info("%s: %s", called, log())
         except LoraBoundaryError:
@@ -52,9 +59,13 @@ def log_run(
 
 
 def _targets(
-    output: Path, options: LoggerOptions, model: str, signature: str, curves: Curves
+    output: Path,
+    options: LoggerOptions,
+    model: str,
+    signature: str,
+    curves: Curves,
+    evaluations: Sequence[Evaluated],
 ) -> Iterator[tuple[str, Callable[[], str]]]:
-    evaluations = evaluated(output)
     if options.hub:
         record = Record(output, "hub", options.hub, signature)
         yield "the hub", partial(_push, options, model, evaluations, record)
@@ -96,14 +107,15 @@ def _log(
     drawn = identified(curves.name, [curves.steps, curves.facts])
     if not missing and drawn in record:
         return "everything was logged before"
-    logger.info("%s: logging %d runs …", target.called, len(missing) + 1)
+    count = "1 run" if not missing else f"{len(missing) + 1} runs"
+    logger.info("%s: logging %s …", target.called, count)
     for name, evaluation in missing.items():
         log_evaluation(target, evaluation, samples=samples)
         record.add(name)
     address = log_curves(target, curves)
     record.add(drawn)
     where = f": {address}" if address else ""
-    return f"logged {len(missing) + 1} runs in the group {target.group}{where}"
+    return f"logged {count} in the group {target.group}{where}"
 
 
 def _missing(evaluations: Sequence[Evaluated], record: Record) -> dict[str, Evaluated]:

@@ -118,8 +118,8 @@ def _run_arguments(texts: Texts, option: str, package: str) -> dict[str, Any]:
     known = dict(run_arguments(package))
     if "id" in given and known.pop("id", ...) is not ...:
         raise LoraBoundaryError(
-            f"{option} id={given['id']}: every cut becomes a run of its own, and they cannot share "
-            "one id; give group=NAME or name=NAME"
+            f"{option} id={given['id']}: a sweep logs several runs, which cannot share an id; give "
+            "group=NAME or name=NAME"
         )
     _check_names(given, known, option)
     return given
