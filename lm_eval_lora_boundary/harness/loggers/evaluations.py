@@ -80,14 +80,14 @@ def evaluated(output: Path) -> list[Evaluated]:
     found = []
     for above, kind in kinds.items():
         folders = {file.parent for file in (output / above).rglob("results_*.json")}
-        for folder in sorted(folders, key=natural):
+        for folder in sorted(folders, key=_natural):
             name = folder.relative_to(output)
             if (name.parts[0] if len(name.parts) > 1 else "") == above:
                 found.append(Evaluated(name.as_posix(), folder, kind))
     return found
 
 
-def natural(path: Path) -> list[Any]:
+def _natural(path: Path) -> list[Any]:
     """Sort names with numbers by these numbers: boundary 2 before boundary 10, -1 first."""
     parts = re.split(r"((?:(?<==)-)?\d+)", str(path))
     return [int(part) if number % 2 else part for number, part in enumerate(parts)]
