@@ -40,6 +40,7 @@ def swept(
                 device="cpu",
                 dtype="float32",
                 limit=4,
+                confirm=False,
                 no_texts=no_texts,
             )
             # as if a cut had been chosen and tested

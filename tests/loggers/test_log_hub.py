@@ -136,7 +136,7 @@ def test_the_command_logs_last_and_keeps_no_token(
     output = tmp_path / "out"
     command = ["sweep", "--pretrained", base, "--peft", adapter, "--tasks", "tiny_words"]
     command += ["--include-path", str(task_folder), "--output", str(output), "--limit", "4"]
-    command += ["--boundaries", "1", "--device", "cpu", "--no-speed"]
+    command += ["--boundaries", "1", "--device", "cpu", "--no-speed", "--no-confirm"]
     monkeypatch.delenv("HF_TOKEN")
     logging_options = ["--hf_hub_log_args", f"{RESULTS},token={TOKEN}"]
     hub.reachable = False
