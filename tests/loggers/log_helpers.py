@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pytest
 
 STAND_INS = Path(__file__).parent / "stand_ins"
@@ -33,8 +34,14 @@ class Hub:
         return found
 
 
-def loads_by(monkeypatch: pytest.MonkeyPatch, load: Callable[..., Any]) -> None:
-    """Let lm-eval's card load the newest results in this way."""
-    monkeypatch.setattr("datasets.load_dataset", load)
+def loads_by(monkeypatch: pytest.MonkeyPatch, load: Callable[[], Any]) -> None:
+    """Let lm-eval's card load the newest results from the hub in this way."""
+    load_dataset = datasets.load_dataset
+
+    def chosen(*arguments: Any, **options: Any) -> Any:
+        on_hub = str(options.get("data_files")).startswith("https://")
+        return load() if on_hub else load_dataset(*arguments, **options)
+
+    monkeypatch.setattr("datasets.load_dataset", chosen)
     # 0.4 has the function under a name of its own
-    monkeypatch.setattr("lm_eval.loggers.evaluation_tracker.load_dataset", load, raising=False)
+    monkeypatch.setattr("lm_eval.loggers.evaluation_tracker.load_dataset", chosen, raising=False)
