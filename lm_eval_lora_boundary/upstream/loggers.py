@@ -14,7 +14,7 @@ from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
-__all__ = ["hub_arguments", "run_arguments", "trackio_logger"]
+__all__ = ["hub_arguments", "name_metrics", "run_arguments", "trackio_logger"]
 
 Defaults = Mapping[str, Any]
 
@@ -35,6 +35,19 @@ def trackio_logger() -> Any:
     from lm_eval import loggers
 
     return getattr(loggers, "TrackioLogger", None)
+
+
+def name_metrics(logger: Any, samples: Mapping[str, list[dict[str, Any]]]) -> None:
+    """Let a logger find the metrics in samples, which it is about to log.
+
+    It takes their names from a task's configuration, which has the source of a metric that is a
+    function, and none for a task that is written in Python.
+    """
+    for task, some in samples.items():
+        first = some[0]["metrics"] if some else ()
+        names = [name for name in first if all(name in each for each in some)]
+        named = {"metric_list": [{"metric": name} for name in names]}
+        logger.task_configs[task] = logger.task_configs.get(task, {}) | named
 
 
 def run_arguments(package: str) -> Defaults:

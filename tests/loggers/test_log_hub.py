@@ -72,8 +72,7 @@ def test_no_texts_leave_the_machine(hub: Hub, swept: Callable[..., Path], asked:
     pushed = [content for _, some in hub.commits for content in some.values()]
     assert len(pushed) == len(NAMES) * (1 if asked == RESULTS else 2)
     # neither as a text nor token by token
-    assert not [each for each in pushed if SECRET.encode() in each or b'"prompt"' in each]
-    assert not [each for each in pushed if b"w57" in each]
+    assert not [each for each in pushed if b"w57" in each or b"prompt begins with" in each]
 
 
 def test_own_rows_stay_here_unless_samples_are_asked_for(hub: Hub, output: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from lm_eval.loggers import WandbLogger
 
-from ...upstream.loggers import trackio_logger
+from ...upstream.loggers import name_metrics, trackio_logger
 from .evaluations import Evaluated
 from .options import LoggerOptions
 
@@ -99,7 +99,9 @@ def log_evaluation(target: Target, evaluation: Evaluated, *, samples: bool) -> N
         logger.post_init(results)
         logger.log_eval_result()
         if samples:
-            logger.log_eval_samples(evaluation.samples())
+            logged = evaluation.samples()
+            name_metrics(logger, logged)
+            logger.log_eval_samples(logged)
     finally:
         target.finish(logger)
 
