@@ -82,15 +82,8 @@ PUBLIC = {
     "lm_eval.models.vllm_causallms": {"VLLM"},
     "lm_eval.tasks": {"TaskManager"},
     "peft": {
-        *(
-            "",
-            "LoraConfig",
-            "PeftConfig",
-            "PeftModel",
-            "get_peft_model",
-            "get_peft_model_state_dict",
-        ),
-        "load_peft_weights",
+        *("", "LoraConfig", "PeftConfig", "PeftModel", "get_peft_model"),
+        *("get_peft_model_state_dict", "load_peft_weights"),
     },
     "transformers": {
         *("", "DynamicCache", "EosTokenCriteria", "GenerationConfig", "LogitsProcessor"),
