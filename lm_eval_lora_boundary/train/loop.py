@@ -1,4 +1,4 @@
-"""TRL's trainer for rows that are already tokenised and labelled."""
+"""A training run: its arguments, what watches it, and its results."""
 
 from __future__ import annotations
 
@@ -10,35 +10,15 @@ from typing import Any
 import torch
 from lm_eval.models.huggingface import HFLM
 from peft import PeftModel
-from safetensors import SafetensorError
 from transformers import ProgressCallback, TrainerCallback
-from trl import SFTConfig, SFTTrainer
+from trl import SFTConfig
 
-from ..errors import ModelError, OutputError, first_line
+from ..errors import ModelError, OutputError
 from ..harness.display import Display
 from .data import Rows
 from .run_folder import COMPLETE
 from .settings import TrainSettings
-
-
-class _Trainer(SFTTrainer):  # type: ignore[misc]
-    """TRL's trainer, with checkpoints that hold the adapter instead of the whole model."""
-
-    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        # otherwise PEFT asks the hub for the base model's vocabulary, which training never changes
-        self.model.save_pretrained(output_dir, save_embedding_layers=False)
-
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        try:
-            super()._save_checkpoint(model, trial)
-        except (OSError, RuntimeError, SafetensorError) as error:  # RuntimeError: torch.save's
-            raise OutputError(
-                f"{self.args.output_dir} cannot be written ({first_line(error)}); earlier "
-                "checkpoints are safe: make room, and run the same command again to go on"
-            ) from error
-
-    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """Write no model card: checkpoint folders are deleted later."""
+from .trainer import Trainer
 
 
 class _MarkComplete(TrainerCallback):
@@ -97,9 +77,10 @@ class _Progress(TrainerCallback):
 
 def make_trainer(
     model: PeftModel, base: HFLM, rows: Rows, settings: TrainSettings, checkpoints: Path
-) -> SFTTrainer:
+) -> Trainer:
     """Set up the trainer; ``base`` gives device and tokenizer."""
-    trainer = _Trainer(
+    trainer = Trainer(
+        most_rows=settings.micro,
         model=model,
         args=_arguments(base, settings, checkpoints),
         train_dataset=rows.dataset(),
@@ -111,7 +92,7 @@ def make_trainer(
     return trainer
 
 
-def close_bar(trainer: SFTTrainer) -> None:
+def close_bar(trainer: Trainer) -> None:
     """Close the progress bar."""
     for callback in trainer.callback_handler.callbacks:
         if isinstance(callback, _Progress):
@@ -126,8 +107,8 @@ def _arguments(base: HFLM, settings: TrainSettings, checkpoints: Path) -> SFTCon
         warnings.filterwarnings("ignore", "`gradient_checkpointing` is deprecated", FutureWarning)
         arguments = SFTConfig(
             output_dir=str(checkpoints),
-            per_device_train_batch_size=settings.micro,
-            gradient_accumulation_steps=settings.batch_size // settings.micro,
+            per_device_train_batch_size=settings.batch_size,  # divided into passes by the trainer
+            gradient_accumulation_steps=1,
             num_train_epochs=settings.epochs,
             learning_rate=settings.lr,
             lr_scheduler_type="linear",
@@ -153,7 +134,7 @@ def _arguments(base: HFLM, settings: TrainSettings, checkpoints: Path) -> SFTCon
 
 
 def training_results(
-    trainer: SFTTrainer, rows: Rows, settings: TrainSettings, checkpoint: Path | None
+    trainer: Trainer, rows: Rows, settings: TrainSettings, checkpoint: Path | None
 ) -> dict[str, Any]:
     """Return steps, loss curve and speed of a finished run, for ``training.json``."""
     history = trainer.state.log_history

@@ -17,7 +17,6 @@ from lm_eval.api.task import Task
 from peft import PeftModel, get_peft_model_state_dict
 from safetensors import SafetensorError
 from transformers import set_seed
-from trl import SFTTrainer
 
 from ..cuts.adapter_folder import open_adapter
 from ..errors import ModelError, OutputError, first_line
@@ -32,6 +31,7 @@ from .loop import close_bar, make_trainer, training_results
 from .model import add_lora, base_identity, load_base
 from .run_folder import RunFolder
 from .settings import TrainSettings
+from .trainer import Trainer
 
 # lm-eval's command line only shows loggers below "lm_eval"
 logger = logging.getLogger("lm_eval.lora_boundary")
@@ -127,7 +127,7 @@ def _run(settings: TrainSettings, folder: RunFolder, command: str) -> None:
     )
 
 
-def _train(trainer: SFTTrainer, checkpoint: Path | None, settings: TrainSettings) -> None:
+def _train(trainer: Trainer, checkpoint: Path | None, settings: TrainSettings) -> None:
     """Train to the end, and say how far it got if it does not get there."""
     try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
