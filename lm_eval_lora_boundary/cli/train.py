@@ -104,8 +104,9 @@ def train(
     micro_batch_size: Annotated[
         int | None,
         typer.Option(
-            help="Documents per forward pass; gradients accumulate up to the batch size. "
-            "Default: the largest divisor of the batch size up to 4.",
+            help="Most documents in a forward pass, which are of about the same length; gradients "
+            "accumulate up to the batch size. Default: the largest divisor of the batch size up "
+            "to 4.",
             rich_help_panel=_RUN,
         ),
     ] = None,
@@ -127,6 +128,15 @@ def train(
     save_steps: Annotated[
         int, typer.Option(help="Optimizer steps between checkpoints.", rich_help_panel=_RUN)
     ] = 50,
+    save_epochs: Annotated[
+        bool,
+        typer.Option(
+            "--save-epochs",
+            help="Keep the adapter after each epoch too, in the folders epoch=1, epoch=2, … of the "
+            "output.",
+            rich_help_panel=_RUN,
+        ),
+    ] = False,
 ) -> None:
     """Fine-tune a LoRA adapter on an lm-eval task's own prompts and targets.
 
@@ -168,6 +178,7 @@ def train(
         device=device,
         seed=seed,
         save_steps=save_steps,
+        save_epochs=save_epochs,
     )
     check_base_path(pretrained, has_arguments=bool(model_args))
     check_include_path(include_path)

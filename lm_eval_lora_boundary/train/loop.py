@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,20 @@ class _MarkComplete(TrainerCallback):
             mark.touch()
         except OSError as error:
             raise OutputError(f"{mark} cannot be written: {error.strerror}") from error
+
+
+class AfterEpochs(TrainerCallback):
+    """Calls something after every whole epoch, with its number and that of the steps so far."""
+
+    def __init__(self, call: Callable[[int, int], None]) -> None:
+        """Prepare."""
+        self._call = call
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Call it, before a checkpoint of this step is written: no run resumes with it left out."""
+        epoch = round(state.epoch)
+        if math.isclose(state.epoch, epoch):
+            self._call(epoch, state.global_step)
 
 
 class _Finite(TrainerCallback):

@@ -9,27 +9,26 @@ from __future__ import annotations
 import json
 import logging
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from lm_eval.api.task import Task
-from peft import PeftModel, get_peft_model_state_dict
-from safetensors import SafetensorError
+from peft import PeftModel
 from transformers import set_seed
 
 from ..cuts.adapter_folder import open_adapter
-from ..errors import ModelError, OutputError, first_line
-from ..files import allow_reading
+from ..errors import ModelError
 from ..harness import processes
 from ..harness.memory import out_of_memory
 from ..harness.model_info import versions
 from ..harness.own_data.request import OwnTasks, data_to_train
 from ..harness.prompts import Prompts
 from .data import Rows, build_rows, load_task
-from .loop import close_bar, make_trainer, training_results
+from .loop import AfterEpochs, close_bar, make_trainer, training_results
 from .model import add_lora, base_identity, load_base
 from .run_folder import RunFolder
+from .save import save_adapter
 from .settings import TrainSettings
 from .trainer import Trainer
 
@@ -113,8 +112,11 @@ def _run(settings: TrainSettings, folder: RunFolder, command: str) -> None:
         }
     )
     trainer = make_trainer(model, base, rows, settings, folder.checkpoints)
+    if settings.save_epochs:
+        save = partial(save_adapter, model, settings)
+        trainer.add_callback(AfterEpochs(partial(folder.write_epoch, save)))
     _train(trainer, checkpoint, settings)
-    _save(model, folder, settings)
+    save_adapter(model, settings, folder.path)
     results = training_results(trainer, rows, settings, checkpoint)
     folder.finish(results | {"adapter_sha256": open_adapter(folder.path).sha256})
     logger.info(
@@ -145,37 +147,6 @@ def _train(trainer: Trainer, checkpoint: Path | None, settings: TrainSettings) -
         ) from interrupt
     finally:
         close_bar(trainer)  # an error is printed below it, and not beside it
-
-
-def _save(model: PeftModel, folder: RunFolder, settings: TrainSettings) -> None:
-    """Save the adapter, without a tokenizer, which training does not change."""
-    tensors = get_peft_model_state_dict(model, save_embedding_layers=False).values()
-    if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors):
-        raise ModelError(
-            "the trained adapter holds NaN or infinite numbers, so training has failed; give a "
-            "smaller --lr or another --dtype, and another --output"
-        )
-    for config in model.peft_config.values():
-        if isinstance(config.target_modules, set):  # whose order differs from run to run
-            config.target_modules = sorted(config.target_modules)
-    what = f"the lm-eval task `{settings.task}`"
-    if settings.data is not None:
-        what = f"rows of `{Path(settings.data).name}`"
-    card = (
-        "---\nlibrary_name: peft\n---\n"
-        f"# LoRA for {settings.task or Path(settings.data or '').stem}\n\n"
-        f"Trained with `lora-boundary train` on {what}. "
-        "`training.json` records all settings, the data and the loss curve.\n"
-    )
-    try:
-        (folder.path / "README.md").write_text(card, encoding="utf-8")  # PEFT adds metadata
-        model.save_pretrained(str(folder.path), save_embedding_layers=False)
-        allow_reading(folder.path)
-    except (OSError, SafetensorError) as error:
-        raise OutputError(
-            f"{folder.path} cannot be written ({first_line(error)}); the checkpoints are safe: "
-            "make room, and run the same command again to go on"
-        ) from error
 
 
 def _log_rows(rows: Rows, max_length: int) -> None:

@@ -3,13 +3,14 @@
 DIR/training.json    settings, data and results
 DIR/checkpoints/     until the run has finished; locked while a process trains
 DIR/adapter_config.json, adapter_model.safetensors, README.md    from then on
+DIR/epoch=N/         the adapter after epoch N, with a training.json, if it was asked for
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -105,6 +106,33 @@ class RunFolder:
             shutil.rmtree(other, ignore_errors=True)
         return newest
 
+    def write_epoch(self, save: Callable[[Path], None], epoch: int, steps: int) -> None:
+        """Write the adapter after an epoch as a folder of its own, which is there in whole or not.
+
+        Args:
+            save: Writes the adapter into a folder.
+            epoch: Number of the epoch, from 1.
+            steps: Optimizer steps until then.
+
+        Raises:
+            OutputError: The folder cannot be written.
+        """
+        path = self.path / f"epoch={epoch}"
+        temporary = self.path / f".{path.name}.writing"
+        try:
+            for old in (temporary, path):  # of a run that was killed before its next checkpoint
+                if old.exists():
+                    shutil.rmtree(old)
+            temporary.mkdir()
+            save(temporary)
+            ended: dict[str, Any] = {"epoch": epoch, "steps": steps, "finished": True}
+            ended["adapter_sha256"] = open_adapter(temporary).sha256
+            _write_record(temporary, {**self.record, **ended})
+            flush(temporary)
+            temporary.rename(path)
+        except OSError as error:
+            raise OutputError(f"{path} cannot be written: {error.strerror}") from error
+
     def finish(self, results: Mapping[str, Any]) -> None:
         """Record the results after the adapter is saved, and delete the checkpoints.
 
@@ -136,7 +164,7 @@ class RunFolder:
         return record
 
     def _write(self, record: dict[str, Any]) -> None:
-        write_text(self.path / TRAINING, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+        _write_record(self.path, record)
         self.record = record
 
     def _check_same(self, key: str, given: Mapping[str, Any]) -> None:
@@ -145,3 +173,7 @@ class RunFolder:
                 f"{self.path} holds a run with different {_IDENTITY[key]}: {'; '.join(differing)}; "
                 "give another --output or delete the folder"
             )
+
+
+def _write_record(folder: Path, record: Mapping[str, Any]) -> None:
+    write_text(folder / TRAINING, json.dumps(record, indent=2, ensure_ascii=False) + "\n")

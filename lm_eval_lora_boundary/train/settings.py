@@ -47,13 +47,14 @@ class TrainSettings:
         weight_decay: Weight decay of AdamW.
         max_length: Maximum length of a row in tokens; longer prompts lose their beginning.
         batch_size: Rows per optimizer step.
-        micro_batch_size: Rows per forward pass; must divide ``batch_size``. Default: its largest
-            divisor up to 4.
+        micro_batch_size: Most rows in a forward pass; must divide ``batch_size``. Default: its
+            largest divisor up to 4.
         dtype: ``bfloat16`` computes with autocast, ``float32`` loads and computes in float32,
             ``auto`` follows the dtype of the stored weights.
         device: ``cpu``, ``cuda`` or ``mps``; None for the best available.
         seed: Seed for initialisation, data order, dropout and few-shot examples.
         save_steps: Optimizer steps between checkpoints.
+        save_epochs: Whether to keep the adapter after each epoch too, in a folder of its own.
     """
 
     pretrained: str
@@ -80,6 +81,7 @@ class TrainSettings:
     device: str | None = None
     seed: int = 0
     save_steps: int = 50
+    save_epochs: bool = False
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -121,7 +123,7 @@ class TrainSettings:
 
     @property
     def micro(self) -> int:
-        """Rows per forward pass."""
+        """Most rows in a forward pass."""
         if self.micro_batch_size is not None:
             return self.micro_batch_size
         return max(n for n in range(1, _MICRO_BATCH + 1) if self.batch_size % n == 0)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tokenizers
 import transformers
+import trl
 import yaml
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 from tiny_models import tiny_model
-from train_helpers import CHAT, DOCS, TASK, WriteTask
+from train_helpers import CHAT, DOCS, TASK, Interrupted, WriteTask
 
 from lm_eval_lora_boundary.harness import tasks as task_loading
 from lm_eval_lora_boundary.train.settings import TrainSettings
@@ -97,3 +99,19 @@ def settings(base: Path, write_task: WriteTask, tmp_path: Path) -> TrainSettings
 @pytest.fixture
 def lm(base: Path) -> HFLM:
     return HFLM(str(base), device="cpu", batch_size=1)
+
+
+@pytest.fixture
+def interrupt_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    def after(forward_passes: int) -> None:
+        original, count = trl.SFTTrainer.training_step, iter(range(10**6))
+
+        def step(self: Any, *args: Any, **kwargs: Any) -> Any:
+            if next(count) == forward_passes:
+                monkeypatch.setattr(trl.SFTTrainer, "training_step", original)
+                raise Interrupted
+            return original(self, *args, **kwargs)
+
+        monkeypatch.setattr(trl.SFTTrainer, "training_step", step)
+
+    return after

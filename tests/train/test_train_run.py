@@ -16,11 +16,10 @@ import peft
 import pytest
 import torch
 import transformers
-import trl
 import yaml
 from lm_eval.models.huggingface import HFLM
 from tiny_models import LAYERS, tiny_model
-from train_helpers import DOCS, TASK, WriteTask, record, tensors
+from train_helpers import DOCS, TASK, Interrupted, WriteTask, record, tensors
 
 from lm_eval_lora_boundary.cuts.adapter_folder import open_adapter
 from lm_eval_lora_boundary.errors import AdapterError, OutputError
@@ -150,26 +149,6 @@ def test_gguf_base(settings: TrainSettings, tmp_path: Path) -> None:
     assert isinstance(lm.model, peft.PeftModel)
 
 
-class Interrupted(Exception):
-    """Simulates a kill."""
-
-
-@pytest.fixture
-def interrupt_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    def after(forward_passes: int) -> None:
-        original, count = trl.SFTTrainer.training_step, iter(range(10**6))
-
-        def step(self: Any, *args: Any, **kwargs: Any) -> Any:
-            if next(count) == forward_passes:
-                monkeypatch.setattr(trl.SFTTrainer, "training_step", original)
-                raise Interrupted
-            return original(self, *args, **kwargs)
-
-        monkeypatch.setattr(trl.SFTTrainer, "training_step", step)
-
-    return after
-
-
 @pytest.mark.parametrize("forwards", [1, 7, 9])  # before the first checkpoint, then in epoch 2
 def test_a_resumed_run_gives_the_same_adapter(
     settings: TrainSettings,
@@ -202,7 +181,8 @@ def test_a_run_interrupted_after_the_last_step_resumes(
     whole = train(settings, tmp_path / "whole")
     with monkeypatch.context() as patch:
         patch.setattr(
-            "lm_eval_lora_boundary.train.run._save", lambda *_: (_ for _ in ()).throw(Interrupted)
+            "lm_eval_lora_boundary.train.run.save_adapter",
+            lambda *_: (_ for _ in ()).throw(Interrupted),
         )
         with pytest.raises(Interrupted):
             train(settings, tmp_path / "resumed")

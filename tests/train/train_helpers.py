@@ -33,6 +33,10 @@ TASK: dict[str, Any] = {
 WriteTask = Callable[..., str]
 
 
+class Interrupted(Exception):
+    """Simulates a kill."""
+
+
 def tensors(folder: Path) -> dict[str, torch.Tensor]:
     return safetensors.torch.load_file(folder / "adapter_model.safetensors")
 
