@@ -113,8 +113,11 @@ def test_a_training_run(
         batch_size=2,
         dtype="float32",
         device="cpu",
+        save_epochs=True,
     )
-    check(train(settings, tmp_path / "out") / "training.json")
+    folder = train(settings, tmp_path / "out")
+    check(folder / "training.json")
+    check(folder / "epoch=1" / "training.json")
     check(DEMO / "training.json")
 
 
