@@ -49,6 +49,7 @@ def test_facts_are_well_formed(facts):
         assert doc["right"] == number % 4  # no place is better than chance
         for text in (doc["text"], *doc["choices"]):
             assert text == " ".join(text.split()) and text.isprintable() and text[-1] != "."
+    assert len({doc["kind"] for doc in facts[:24]}) > 5  # a limit takes some of every kind
     # the README has the numbers
     counts = Counter(doc["kind"] for doc in facts)
     places = counts.pop("capital") + counts.pop("place")
