@@ -25,7 +25,9 @@ class Rated(LM):
         return [(self.rate(*request.args), False) for request in requests]
 
     def loglikelihood_rolling(self, requests, disable_tqdm=False):
-        return [self.rate(*request.args) for request in requests]
+        rated = [(self.rate(request.args[-1]), len(request.args)) for request in requests]
+        # 0.5 asks for a whole text as for any other, after an empty context
+        return [(value, False) if arguments == 2 else value for value, arguments in rated]
 
     def generate_until(self, requests, disable_tqdm=False):
         raise AssertionError("nothing is generated")
