@@ -4,13 +4,19 @@ VENV := .venv
 BIN := $(VENV)/bin
 QUICK = $(shell sed '/^\#/d' tests/quick.txt)
 NEWEST := $(VENV)-newest
+NEXT := $(VENV)-next
+LM_EVAL ?=
 BUILD := $(VENV)-build
 QUICK_NEWEST = $(shell sed '/^\#/d' tests/newest.txt)
 PYTEST_OPTIONS ?=
+# An environment that holds only what is newer. All else, torch among it, is found in the ordinary one.
+layer = $(BIN)/python -m venv --without-pip $(1) && \
+  $(BIN)/python -c 'import site; print(*site.getsitepackages(), sep="\n")' \
+  > "$$($(1)/bin/python -c 'import site; print(site.getsitepackages()[0])')/ordinary.pth"
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-all quick test-ready test-vllm test-newest quick-newest newest-ready check format \
-  docs docs-links dist try-wheel clean
+.PHONY: demo test test-all quick test-ready test-vllm test-newest quick-newest newest-ready test-next \
+  check format docs docs-links dist try-wheel clean
 
 demo: $(VENV)/demo-ready
 	$(BIN)/lora-boundary demo --output demo-sweep
@@ -44,6 +50,21 @@ quick-newest: $(NEWEST)/ready tests/newest.txt
 	  $(PYTEST_OPTIONS) $(QUICK_NEWEST)
 
 newest-ready: $(NEWEST)/ready
+
+# The tests with an lm-eval that is not released yet: a folder, or an address that pip knows, as in
+# make test-next LM_EVAL=git+https://github.com/EleutherAI/lm-evaluation-harness@next0.5
+# It is installed anew each time, in an environment that holds nothing else.
+test-next: $(VENV)/test-ready
+	@test -n '$(LM_EVAL)' || { echo 'test-next: say which lm-eval: LM_EVAL=FOLDER or git+ADDRESS'; exit 2; }
+	rm -rf $(NEXT)
+	$(call layer,$(NEXT))
+	sed '/^lm[_-]eval/d' constraints.txt > $(NEXT)/constraints.txt
+	$(NEXT)/bin/python -m pip install --quiet --disable-pip-version-check \
+	  -c $(NEXT)/constraints.txt --no-build-isolation --no-deps -e .
+	$(NEXT)/bin/python -m pip install --quiet --disable-pip-version-check \
+	  -c $(NEXT)/constraints.txt '$(LM_EVAL)'
+	OMP_NUM_THREADS=1 $(NEXT)/bin/python -m pytest -n auto --dist loadfile -m 'not slow' \
+	  $(PYTEST_OPTIONS)
 
 check: docs
 	$(BIN)/ruff format --check .
@@ -100,12 +121,9 @@ $(BUILD)/ready: constraints.txt
 	$(BUILD)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt build twine
 	touch $@
 
-# It holds only what is newer. All else, torch among it, is found in the ordinary environment.
 $(NEWEST)/ready: $(VENV)/test-ready constraints-newest.txt
 	rm -rf $(NEWEST)
-	$(BIN)/python -m venv --without-pip $(NEWEST)
-	$(BIN)/python -c 'import site; print(*site.getsitepackages(), sep="\n")' \
-	  > "$$($(NEWEST)/bin/python -c 'import site; print(site.getsitepackages()[0])')/ordinary.pth"
+	$(call layer,$(NEWEST))
 	$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check \
 	  -c constraints-newest.txt --no-build-isolation -e .
 	touch $@
@@ -121,4 +139,4 @@ $(VENV)-vllm/ready: pyproject.toml constraints-vllm.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-vllm $(VENV)-wheel $(NEWEST) $(BUILD) demo-sweep build dist docs/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-vllm $(VENV)-wheel $(NEWEST) $(NEXT) $(BUILD) demo-sweep build dist docs/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -31,12 +31,26 @@ _CONTEXTS = (
     if ConfigurableTask is Task
     else f'doc_to_text: gold\ndoc_to_choice: "{_PROMPTS}"\ndoc_to_target: w6 w7'
 )
+# 0.5 takes the pair of texts that BLEU is computed from for the values of two responses, and fails
+# to choose one; docs/upstream/lm_eval_bleu.py shows it. With this, it keeps the pair.
+WHOLE_PAIR = "def whole_pair(references, values):\n    return values\n"
+
+
+def corpus_metric(name: str) -> str:
+    """Return the entry of one of sacrebleu's metrics in a task's list of metrics.
+
+    ``WHOLE_PAIR`` must be in ``reduce.py`` in the task's folder.
+    """
+    choice = ", reduction: !function reduce.whole_pair" if ConfigurableTask is Task else ""
+    return f"{{metric: {name}{choice}}}"
+
+
 TASKS = {
-    "words": """
+    "words": f"""
 output_type: generate_until
-doc_to_text: "w1 w2 {{question}}"
-generation_kwargs: {until: ["w9"], max_gen_toks: 10}
-metric_list: [{metric: exact_match}, {metric: bleu}]
+doc_to_text: "w1 w2 {{{{question}}}}"
+generation_kwargs: {{until: ["w9"], max_gen_toks: 10}}
+metric_list: [{{metric: exact_match}}, {corpus_metric("bleu")}]
 """,
     "prefix": """
 output_type: generate_until
@@ -116,6 +130,7 @@ def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
 
 def write_tasks(folder: Path) -> Path:
     """Write the tasks with their rows; return the folder, for ``--include-path``."""
+    (folder / "reduce.py").write_text(WHOLE_PAIR)
     for split, (count, _) in SPLITS.items():
         write_rows(folder / f"{split}.jsonl", [made_row(split, i) for i in range(count)])
     for name, text in TASKS.items():

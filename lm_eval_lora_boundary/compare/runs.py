@@ -14,6 +14,7 @@ from ..errors import OutputError
 from ..untrusted import is_regular
 from ..upstream.lm_eval import simple_parse_args_string
 from .locate import read_json
+from .task_facts import aggregations, directions, mapping, own_names
 
 _DATE = re.compile(r"_(\d{4}-\d\d-\d\dT[\d.-]+)$")
 _STDERR = "_stderr,"  # in the key of a standard error, between metric and filter
@@ -109,7 +110,8 @@ def read_run(file: Path) -> Run:
     results = content.get("results")
     if not isinstance(results, dict) or not all(isinstance(r, dict) for r in results.values()):
         raise OutputError(f"{file} has no `results` by task: it is not a results file of lm-eval")
-    config = _mapping(content, "config")
+    names = own_names(content)
+    config = mapping(content, "config")
     args = config.get("model_args") or {}
     return Run(
         files=(file,),
@@ -124,13 +126,13 @@ def read_run(file: Path) -> Run:
         layers=_integer(config.get("num_layers")),
         kept_parameters=_integer(config.get("kept_parameters")),
         tasks={
-            task: _task_result(file, content, task)
+            names[task]: _task_result(file, content, task)
             for task, entry in results.items()
             if any("," in key for key in entry)
         },
         subtasks={
-            group: [task for task in tasks if isinstance(task, str)]
-            for group, tasks in _mapping(content, "group_subtasks").items()
+            group: [names.get(task, task) for task in tasks if isinstance(task, str)]
+            for group, tasks in mapping(content, "group_subtasks").items()
             if isinstance(tasks, list)
         },
     )
@@ -141,13 +143,9 @@ def _task_result(file: Path, content: Mapping[str, Any], task: str) -> TaskResul
     date = _DATE.search(file.stem)
     # the name of a task may hold anything, and a file beside this one is meant
     samples = file.parent / f"samples_{task}_{date[1]}.jsonl" if date and "/" not in task else None
-    config = _mapping(_mapping(content, "configs"), task)
-    listed = config.get("metric_list")
-    metrics = (
-        [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
-    )
-    count = _mapping(_mapping(content, "n-samples"), task).get("effective")
-    version = _mapping(content, "versions").get(task)
+    config = mapping(mapping(content, "configs"), task)
+    count = mapping(mapping(content, "n-samples"), task).get("effective")
+    version = mapping(content, "versions").get(task)
     numbers = {key: _number(value) for key, value in entry.items() if "," in key}
     return TaskResult(
         file=file,
@@ -160,18 +158,11 @@ def _task_result(file: Path, content: Mapping[str, Any], task: str) -> TaskResul
             for key, number in numbers.items()
             if _STDERR in key and math.isfinite(number)
         },
-        directions={
-            metric: higher if isinstance(higher, bool) else None
-            for metric, higher in _mapping(_mapping(content, "higher_is_better"), task).items()
-        },
-        aggregations={
-            str(metric["metric"]): str(metric["aggregation"])
-            for metric in metrics
-            if {"metric", "aggregation"} <= metric.keys()
-        },
+        directions=directions(content, task),
+        aggregations=aggregations(config),
         generation=json.dumps(config.get("generation_kwargs"), sort_keys=True, default=str),
-        group=task in _mapping(content, "groups")
-        or bool(_mapping(content, "group_subtasks").get(task)),
+        group=task in mapping(content, "groups")
+        or bool(mapping(content, "group_subtasks").get(task)),
         lm_eval=str(content.get("lm_eval_version") or "unknown"),
     )
 
@@ -225,12 +216,6 @@ def _combine(run: Run, other: Run) -> Run:
         tasks={**run.tasks, **other.tasks},
         subtasks={**run.subtasks, **other.subtasks},
     )
-
-
-def _mapping(content: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """Return a JSON object inside another; empty if it is missing or not an object."""
-    value = content.get(key)
-    return value if isinstance(value, dict) else {}
 
 
 def _arguments(text: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 import lm_eval
 
 from ..cuts.keep import Cut
-from ..upstream.lm_eval import compute_no_metrics, quiet_git
+from ..upstream.lm_eval import compute_no_metrics, directions, quiet_git
 from .prompts import require_chat_template
 from .results import write_results
 from .settings import EvaluationSettings
@@ -76,8 +76,9 @@ class Evaluation:
         with self._lm.evaluated(cut, answers), _quiet():
             if predict_only:
                 compute_no_metrics(self.tasks.tasks.values())
-            if predict_only or not self._header:
-                return self._simple_evaluate(options, predict_only=predict_only)
+                return self._simple_evaluate(options, predict_only=True)
+            if not self._header:
+                return self._with_directions(self._simple_evaluate(options, predict_only=False))
             # The tasks keep seeds and settings. What simple_evaluate finds out about the machine,
             # the libraries and the hub takes a second and does not change.
             seed()
@@ -85,7 +86,12 @@ class Evaluation:
         assert results is not None
         header = copy.deepcopy(self._header)
         header["config"] |= self._lm.facts | {"limit": options["limit"]}
-        return {**results, **header}
+        return self._with_directions({**results, **header})
+
+    def _with_directions(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Return results that say of no metric that higher is better if its task does not."""
+        own = {name: directions(task) for name, task in self.tasks.tasks.items()}
+        return {**results, "higher_is_better": {**results["higher_is_better"], **own}}
 
     def _simple_evaluate(self, options: dict[str, Any], *, predict_only: bool) -> dict[str, Any]:
         with quiet_git():

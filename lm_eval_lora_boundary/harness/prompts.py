@@ -90,6 +90,8 @@ class Prompts:
         self.num_fewshot: int = own or 0 if num_fewshot is None or own == 0 else num_fewshot
         self._system_instruction = system_instruction
         self.ending = answer_ending(model, chat=apply_chat_template)
+        if self.num_fewshot:  # 0.5 draws from the train split only if the task knows that it should
+            task.set_config("num_fewshot", self.num_fewshot)
         task.set_fewshot_seed(seed)
         self._examples = _Examples(task) if self.num_fewshot else None
 

@@ -9,7 +9,7 @@ from typing import Any
 from lm_eval.api.task import Task
 
 from ..errors import TaskError
-from ..upstream.lm_eval import filter_names, is_lm_eval_mean
+from ..upstream.lm_eval import directions, filter_names, full_name, is_lm_eval_mean
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ def check_metric(task: Task, requested: str | None) -> None:
     Raises:
         TaskError: The task has no such metric, or does not say which way is better.
     """
-    directions = task.higher_is_better()
-    known = [name for name in task.aggregation() if directions.get(name) is not None]
+    ways = directions(task)
+    known = [name for name in task.aggregation() if ways.get(name) is not None]
     filters = filter_names(task)
     name, _, filter_name = (requested or "").partition(",")
     if not known:
@@ -62,7 +62,7 @@ def check_metric(task: Task, requested: str | None) -> None:
             f"{task.task_name} does not say for any of its metrics whether higher is better, so no "
             "boundary can be chosen; add higher_is_better to its YAML"
         )
-    if name in directions and directions[name] is None:
+    if name in ways and ways[name] is None:
         raise TaskError(
             f"metric={requested}: {task.task_name} does not say whether higher is better; expected "
             f"one of {', '.join(known)}"
@@ -83,8 +83,8 @@ def check_metric(task: Task, requested: str | None) -> None:
 def is_mean(task: Task, requested: str | None) -> bool:
     """Return whether the metric to choose by is a mean over documents; nothing is scored yet."""
     name = (requested or "").partition(",")[0]
-    directions, aggregations = task.higher_is_better(), task.aggregation()
-    known = [each for each in aggregations if directions.get(each) is not None]
+    ways, aggregations = directions(task), task.aggregation()
+    known = [each for each in aggregations if ways.get(each) is not None]
     return is_lm_eval_mean(aggregations.get(name or known[0]))
 
 
@@ -96,17 +96,15 @@ def choose_metric(task: Task, results: Mapping[str, Any], requested: str | None)
         results: lm-eval's results under any cut.
         requested: A metric that passed :func:`check_metric`.
     """
-    directions = task.higher_is_better()
+    ways = directions(task)
     name, _, filter_name = (requested or "").partition(",")
-    scored = [key.split(",", 1) for key in results["results"][task.task_name] if "," in key]
+    scored = [key.split(",", 1) for key in results["results"][full_name(task)] if "," in key]
     # the task may not have scored any answer under this cut
     others = [[each, filter_] for filter_ in filter_names(task) for each in task.aggregation()]
     chosen, chosen_filter = next(
         key
         for key in [*scored, *others]
-        if directions.get(key[0]) is not None
-        and name in ("", key[0])
-        and filter_name in ("", key[1])
+        if ways.get(key[0]) is not None and name in ("", key[0]) and filter_name in ("", key[1])
     )
     average = is_lm_eval_mean(task.aggregation().get(chosen))
-    return Metric(chosen, chosen_filter, bool(directions[chosen]), average)
+    return Metric(chosen, chosen_filter, bool(ways[chosen]), average)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
@@ -26,9 +26,13 @@ __all__ = [
     "DEFAULT_OTHER_SEED",
     "DEFAULT_RANDOM_SEED",
     "compute_no_metrics",
+    "computed_metric",
+    "directions",
     "exact_match",
     "example_format",
     "filter_names",
+    "filtered",
+    "full_name",
     "get_rolling_token_windows",
     "handle_non_serializable",
     "hash_string",
@@ -130,9 +134,45 @@ def matching_tasks(manager: Any, pattern: str) -> list[str]:
 
 
 def load_data(tasks: Iterable[Any]) -> None:
-    """Load the data of tasks, which 0.5 would do once it is needed."""
+    """Load the data of tasks, and read the documents that they would evaluate.
+
+    0.4 does so when it builds a task, and 0.5 only once they are needed, after the model is loaded.
+    """
     for task in tasks:
-        getattr(task, "dataset", None)
+        if hasattr(task, "dataset"):
+            _ = task.eval_docs
+
+
+def full_name(task: Any) -> str:
+    """Return the name of a task in lm-eval's results: in 0.5, ``GROUP::TASK`` in a group."""
+    return str(getattr(task, "_qualified_name", task.task_name))
+
+
+def computed_metric(function: Callable[..., Any]) -> Any:
+    """Return what a task's YAML can name a metric that ``process_results`` computes.
+
+    Its name, in general. 0.5 takes a name for its own metric of that name, and refuses the task if
+    that is for other requests: its ``f1`` is for choices. It takes the name from a function too.
+    """
+    from lm_eval.api import registry
+
+    registry.get_aggregation("mean")  # fills the registries
+    name = function.__name__
+    own = getattr(registry, "metric_registry", {}).get(name, None)
+    return name if own is None or "generate_until" in own.output_type else function
+
+
+def directions(task: Any) -> dict[str, bool | None]:
+    """Return whether a higher value is better, by metric; None if the task does not say.
+
+    0.5 says that it is where a task's YAML says null.
+    """
+    found = dict(task.higher_is_better())
+    for each in getattr(getattr(task, "config", None), "metric_list", None) or ():
+        name = getattr(each["metric"], "__name__", each["metric"])
+        if name in found and each.get("higher_is_better", True) is None:
+            found[name] = None
+    return found
 
 
 def response_prefix(task: Any, doc: Any) -> str | None:
@@ -190,6 +230,14 @@ def filter_names(task: Any) -> list[str]:
     """Return the names of a task's filters, which are second in the keys of its results."""
     # 0.5: a scorer has a filter and the metrics after it, and its name
     return [each.name for each in getattr(task, "scorers", None) or task._filters]
+
+
+def filtered(responses: Sequence[Any]) -> list[Any]:
+    """Return what a filter gives back that keeps one response to each document."""
+    from lm_eval.filters.selection import TakeFirstFilter
+
+    # 0.5 has a list of the responses that are left
+    return list(TakeFirstFilter().apply([[each] for each in responses], [{}] * len(responses)))
 
 
 def own_aggregation(metric: str, name: str | None) -> Callable[..., float] | None:

@@ -9,7 +9,7 @@ from datasets import DatasetDict, load_dataset
 from lm_eval.api.filter import Filter
 
 from lm_eval_lora_boundary.harness.task_metrics import WholeResponse, length_metrics
-from lm_eval_lora_boundary.upstream.lm_eval import exact_match
+from lm_eval_lora_boundary.upstream.lm_eval import exact_match, filtered
 
 # The options in the metric_list of lm-eval's gsm8k 3.0. They are here because lm-eval ignores them
 # in a YAML file that sets process_results.
@@ -36,11 +36,9 @@ def load(**_metadata: Any) -> DatasetDict:
 class WholeResponseFilter(Filter):
     """Takes the first response to each document and marks it as whole."""
 
-    def apply(
-        self, resps: Iterable[Sequence[str]], docs: Sequence[dict[str, Any]]
-    ) -> list[WholeResponse]:
+    def apply(self, resps: Iterable[Sequence[str]], docs: Sequence[dict[str, Any]]) -> list[Any]:
         """Return the marked response to each document."""
-        return [WholeResponse(responses[0]) for responses in resps]
+        return filtered([WholeResponse(responses[0]) for responses in resps])
 
 
 def process_results(doc: dict[str, Any], results: list[str]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any
 from datasets import DatasetDict, load_dataset
 
 from lm_eval_lora_boundary.harness.task_metrics import length_metrics
+from lm_eval_lora_boundary.upstream.lm_eval import computed_metric
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
@@ -55,6 +56,9 @@ def f1(response: str, answer: str) -> float:
         return 0.0
     precision, recall = shared / len(response_tokens), shared / len(answer_tokens)
     return 2 * precision * recall / (precision + recall)
+
+
+F1 = computed_metric(f1)  # for the YAML file
 
 
 def subspan_em(response: str, answer: str) -> float:

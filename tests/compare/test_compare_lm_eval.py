@@ -14,6 +14,7 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 from model_helpers import make
 from tiny_models import LAYERS
+from tiny_tasks import WHOLE_PAIR, corpus_metric
 
 from lm_eval_lora_boundary import LoraBoundaryLM, sweep
 from lm_eval_lora_boundary.compare import compare
@@ -29,11 +30,11 @@ doc_to_text: "w1 w2 {{{{question}}}}"
 {rest}
 """
 TASKS = {
-    "made_words": """
+    "made_words": f"""
 output_type: generate_until
-doc_to_target: "{{answer}}"
-generation_kwargs: {until: ["w9"], max_gen_toks: 6}
-metric_list: [{metric: exact_match}, {metric: bleu}, {metric: chrf}]
+doc_to_target: "{{{{answer}}}}"
+generation_kwargs: {{until: ["w9"], max_gen_toks: 6}}
+metric_list: [{{metric: exact_match}}, {corpus_metric("bleu")}, {corpus_metric("chrf")}]
 """,
     "made_choices": """
 output_type: multiple_choice
@@ -56,6 +57,7 @@ def tasks(tmp_path_factory: pytest.TempPathFactory) -> Path:
         {"question": f"w{i} w{i + 3}", "answer": f"w{3 * i % 60}", "gold": i % 3} for i in range(12)
     ]
     (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+    (folder / "reduce.py").write_text(WHOLE_PAIR)
     for name, rest in TASKS.items():
         text = TASK.format(name=name, folder=folder, rest=rest)
         (folder / f"{name}.yaml").write_text(text)
@@ -108,6 +110,11 @@ def _without(args: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in args.items() if key not in ("pretrained", "peft")}
 
 
+def by_own_name(results: dict[str, Any]) -> dict[str, Any]:
+    """Return the values by task; 0.5 has the group in the name."""
+    return {name.rpartition("::")[2]: values for name, values in results["results"].items()}
+
+
 @pytest.mark.filterwarnings("ignore:.*TypedStorage.*")
 def test_results_written_by_lm_eval(evaluated: dict[str, Any]) -> None:
     folders = [folder for folder, _ in evaluated.values()]
@@ -117,7 +124,8 @@ def test_results_written_by_lm_eval(evaluated: dict[str, Any]) -> None:
     by_boundary = {None: "hf", -1: "none", 2: "two"}
     for row in comparison.records:
         results = evaluated[by_boundary[row["boundary"]]][1]
-        assert row["value"] == results["results"][row["task"]][f"{row['metric']},{row['filter']}"]
+        values = by_own_name(results)[row["task"]]
+        assert row["value"] == values[f"{row['metric']},{row['filter']}"]
         if row["group"] and row["boundary"] is not None:
             # the group has one task
             (task,) = (
@@ -171,6 +179,6 @@ def test_sweeps_written_by_sweep(
     comparison = compare([tmp_path / "a"], baseline=baseline, tasks=["made_choices"])
     assert comparison.records[0]["label"] == "base"
     base_row = next(row for row in comparison.records if row["boundary"] == -1)
-    assert base_row["value"] == results["results"]["made_choices"]["acc,none"]
+    assert base_row["value"] == by_own_name(results)["made_choices"]["acc,none"]
     assert base_row["difference"] == 0
     assert base_row["p_value"] == 1

@@ -49,7 +49,9 @@ class InPython(Task):
     OUTPUT_TYPE = "generate_until"
 
     def __init__(self, docs: list[Any]) -> None:
-        self._config = SimpleNamespace(task="in_python", repeats=1, num_fewshot=0)
+        self._config = SimpleNamespace(
+            task="in_python", repeats=1, num_fewshot=0, test_split=None, validation_split=None
+        )
         self._docs = docs
 
     def has_training_docs(self) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from lm_eval.api.task import Task
+from lm_eval.api.task import ConfigurableTask, Task
 from lm_eval.config.task import TaskConfig
 from lm_eval.models.huggingface import HFLM
 from train_helpers import DOCS, WriteTask, task_stub
@@ -131,6 +131,11 @@ class PythonTask(Task):
     OUTPUT_TYPE = "generate_until"
 
     def __init__(self) -> None:
+        if ConfigurableTask is Task:  # 0.5
+            config = TaskConfig(task="python", output_type="generate_until", target_delimiter="")
+            super().__init__(config)
+            self.dataset: Any = {}
+            return
         self._config = TaskConfig(task="python", output_type="generate_until")
         self._training_docs = None
         self._fewshot_docs = None
@@ -141,10 +146,10 @@ class PythonTask(Task):
     def training_docs(self) -> list[dict[str, Any]]:
         return DOCS[:3]
 
-    def doc_to_text(self, doc: dict[str, Any]) -> str:
+    def doc_to_text(self, doc: dict[str, Any], _: Any = None) -> str:
         return str(doc["question"])
 
-    def doc_to_target(self, doc: dict[str, Any]) -> str:
+    def doc_to_target(self, doc: dict[str, Any], _: Any = None) -> str:
         return f" => {doc['answer']}"
 
     has_validation_docs = has_test_docs = construct_requests = process_results = None

@@ -9,17 +9,21 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from datasets import Dataset, DatasetDict
+from lm_eval.api import task as tasks
 from lm_eval.api.instance import Instance
-from lm_eval.api.task import ConfigurableTask
 
 ROWS = "rows.jsonl"  # next to the YAML file
 LIKELIHOOD = "loglikelihood"  # name of the metric
 WITH_TEMPLATE = "prompts_have_chat_template"  # in the task's metadata
+
+# lm-eval 0.5 has a class for each kind of task
+_Task: Any = getattr(tasks, "GenerateTask", tasks.ConfigurableTask)
 
 # Chinese, Japanese and Korean are written without spaces between words
 _WORD = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af]|[^\\W_]+")
@@ -71,7 +75,7 @@ class _Words:
         return _WORD.findall(text.lower())
 
 
-class OwnDataTask(ConfigurableTask):  # type: ignore[misc]
+class OwnDataTask(_Task):  # type: ignore[misc]
     """Rows with a prompt, or with the turns of a chat, and a gold answer."""
 
     def __init__(self, config: dict[str, Any]) -> None:
@@ -118,21 +122,29 @@ class OwnDataTask(ConfigurableTask):  # type: ignore[misc]
 
     def construct_requests(self, doc: Any, ctx: Any, **kwargs: Any) -> list[Instance]:
         """Return two requests: to continue the prompt, and to score the gold answer after it."""
-        generated = super().construct_requests(doc, ctx, **kwargs)
-        for option in ("apply_chat_template", "chat_template"):
-            kwargs.pop(option, None)
+        built = super().construct_requests(doc, ctx, **kwargs)
+        generated = built[0] if isinstance(built, list) else built  # 0.5 has a list
         gold = (ctx, doc["target"])
-        scored = Instance(request_type="loglikelihood", doc=doc, arguments=gold, idx=1, **kwargs)
+        scored = replace(generated, request_type="loglikelihood", arguments=gold, idx=1)
+        scored.resps, scored.filtered_resps = [], {}
         return [generated, scored]
 
     def process_results(self, doc: Any, results: Any) -> dict[str, Any]:
         """Return the metrics of a row."""
         response, scored = results
-        if "bypass" in self._metric_fn_list:  # --predict_only
+        functions = self._functions()
+        if "bypass" in functions:  # --predict_only
             found: dict[str, Any] = super().process_results(doc, [response])
             return found
         texts = (response.strip(), doc["target"].strip())
         return {
             name: function(*(scored if name == LIKELIHOOD else texts))
-            for name, function in self._metric_fn_list.items()
+            for name, function in functions.items()
         }
+
+    def _functions(self) -> dict[str, Any]:
+        """Return the functions of the metrics by name."""
+        if hasattr(self, "scorers"):  # 0.5
+            return {each.name: each.fn for scorer in self.scorers for each in scorer.metrics}
+        functions: dict[str, Any] = self._metric_fn_list
+        return functions
