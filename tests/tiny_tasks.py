@@ -32,17 +32,25 @@ _CONTEXTS = (
     else f'doc_to_text: gold\ndoc_to_choice: "{_PROMPTS}"\ndoc_to_target: w6 w7'
 )
 # 0.5 takes the pair of texts that BLEU is computed from for the values of two responses, and fails
-# to choose one; docs/upstream/lm_eval_bleu.py shows it. With this, it keeps the pair.
-WHOLE_PAIR = "def whole_pair(references, values):\n    return values\n"
+# to choose one; docs/upstream/lm_eval_next_corpus_metrics.py shows it. This keeps the pair.
+CORPUS_METRICS = """
+from lm_eval_lora_boundary.harness.task_metrics import bleu, chrf
+
+def pair(references, values):
+    (reference,), (response,) = values
+    return reference, response
+"""
 
 
 def corpus_metric(name: str) -> str:
-    """Return the entry of one of sacrebleu's metrics in a task's list of metrics.
+    """Return the entry of ``bleu`` or ``chrf`` in a task's list of metrics.
 
-    ``WHOLE_PAIR`` must be in ``reduce.py`` in the task's folder.
+    ``CORPUS_METRICS`` must be in ``corpus_metrics.py`` in the task's folder.
     """
-    choice = ", reduction: !function reduce.whole_pair" if ConfigurableTask is Task else ""
-    return f"{{metric: {name}{choice}}}"
+    own = (
+        f", aggregation: !function corpus_metrics.{name}, reduction: !function corpus_metrics.pair"
+    )
+    return f"{{metric: {name}{own if ConfigurableTask is Task else ''}}}"
 
 
 TASKS = {
@@ -130,7 +138,7 @@ def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
 
 def write_tasks(folder: Path) -> Path:
     """Write the tasks with their rows; return the folder, for ``--include-path``."""
-    (folder / "reduce.py").write_text(WHOLE_PAIR)
+    (folder / "corpus_metrics.py").write_text(CORPUS_METRICS)
     for split, (count, _) in SPLITS.items():
         write_rows(folder / f"{split}.jsonl", [made_row(split, i) for i in range(count)])
     for name, text in TASKS.items():

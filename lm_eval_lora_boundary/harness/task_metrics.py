@@ -6,6 +6,7 @@ loads a module beside a YAML file under a name that only one process knows.
 
 from __future__ import annotations
 
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 from sacrebleu import BLEU, CHRF
@@ -14,6 +15,8 @@ from ..errors import require_package
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from sacrebleu.metrics.base import Metric
 
     Item = tuple[str, str]  # reference, response
     Lengths = tuple[int, int]  # of the response, of the reference
@@ -87,8 +90,35 @@ def bleu_ja(items: Sequence[Item]) -> float:
 
 
 def _bleu(items: Sequence[Item], target_language: str) -> float:
-    references, responses = zip(*items, strict=True)
-    return float(BLEU(trg_lang=target_language).corpus_score(responses, [references]).score)
+    return _score(items, _bleu_scorer(target_language))
+
+
+@cache
+def _bleu_scorer(target_language: str) -> BLEU:
+    return BLEU(trg_lang=target_language)
+
+
+@cache
+def _chrf_scorer() -> CHRF:
+    return CHRF()
+
+
+def _score(items: Sequence[Item], scorer: Metric) -> float:
+    """Return a corpus score, as ``scorer.corpus_score`` does.
+
+    lm-eval 0.5 computes it on 100,000 resamples of the documents, so what is counted in a document
+    is kept. Scores are computed from the sums over documents.
+    """
+    counts = [_counts(scorer, *item) for item in items]
+    return float(
+        scorer._compute_score_from_stats([sum(each) for each in zip(*counts, strict=True)]).score
+    )
+
+
+@lru_cache(maxsize=100_000)
+def _counts(scorer: Metric, reference: str, response: str) -> Sequence[int]:
+    found: list[Sequence[int]] = scorer._extract_corpus_statistics([response], [[reference]])
+    return found[0]
 
 
 def require_japanese() -> None:
@@ -103,8 +133,7 @@ def require_japanese() -> None:
 def chrf(items: Sequence[Item]) -> float:
     """Return corpus chrF2 (0-100) with sacrebleu's defaults.
 
-    lm-eval's own ``chrf`` gives the same number. But it then computes a hundred more corpus scores
-    for a bootstrapped standard error, which takes minutes for one language pair.
+    lm-eval's own ``chrf`` gives the same number. But it then computes many more corpus scores for a
+    bootstrapped standard error, which takes minutes for one language pair.
     """
-    references, responses = zip(*items, strict=True)
-    return float(CHRF().corpus_score(responses, [references]).score)
+    return _score(items, _chrf_scorer())

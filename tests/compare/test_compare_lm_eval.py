@@ -14,7 +14,7 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 from model_helpers import make
 from tiny_models import LAYERS
-from tiny_tasks import WHOLE_PAIR, corpus_metric
+from tiny_tasks import CORPUS_METRICS, corpus_metric
 
 from lm_eval_lora_boundary import LoraBoundaryLM, sweep
 from lm_eval_lora_boundary.compare import compare
@@ -57,7 +57,7 @@ def tasks(tmp_path_factory: pytest.TempPathFactory) -> Path:
         {"question": f"w{i} w{i + 3}", "answer": f"w{3 * i % 60}", "gold": i % 3} for i in range(12)
     ]
     (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
-    (folder / "reduce.py").write_text(WHOLE_PAIR)
+    (folder / "corpus_metrics.py").write_text(CORPUS_METRICS)
     for name, rest in TASKS.items():
         text = TASK.format(name=name, folder=folder, rest=rest)
         (folder / f"{name}.yaml").write_text(text)

@@ -36,7 +36,7 @@ import zlib
 
 def some(doc, results):
     value = zlib.crc32(results[0].encode())
-    return {} if value % 3 == 0 else {"acc": float(value % 2)}
+    return {} if value % 3 == 0 else {"odd": float(value % 2)}
 
 def none(doc, results):
     return {}
@@ -45,14 +45,14 @@ PARTLY = """
 output_type: generate_until
 doc_to_text: "{{question}}"
 generation_kwargs: {until: [], max_gen_toks: 6}
-metric_list: [{metric: acc, aggregation: mean, higher_is_better: true}]
+metric_list: [{metric: odd, aggregation: mean, higher_is_better: true}]
 """
 Run = Callable[..., dict[str, Any]]
-ACC = Metric("acc", "none", higher_is_better=True, mean=True)
+ODD = Metric("odd", "none", higher_is_better=True, mean=True)
 TASK: Any = SimpleNamespace(
     task_name="t",
-    aggregation=lambda: {"acc": None},
-    higher_is_better=lambda: {"acc": True},
+    aggregation=lambda: {"odd": None},
+    higher_is_better=lambda: {"odd": True},
     _filters=[SimpleNamespace(name="none")],
 )
 
@@ -76,7 +76,7 @@ def task_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / f"{name}.yaml").write_text(text)
     (folder / "wrong.yaml").write_text(
         f"task: wrong\n{common}\n"
-        + PARTLY.replace("acc, aggregation: mean, higher_is_better: true", "exact_match")
+        + PARTLY.replace("odd, aggregation: mean, higher_is_better: true", "exact_match")
     )
     return folder
 
@@ -116,7 +116,7 @@ def test_boundaries_scored_on_different_documents_are_not_ranked(
     for row in entry["boundaries"]:
         (file,) = (tmp_path / "out" / f"boundary={row['boundary']}").glob("samples_*.jsonl")
         lines = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
-        documents = {line["doc_id"]: line["acc"] for line in lines if "acc" in line}
+        documents = {line["doc_id"]: line["odd"] for line in lines if "odd" in line}
         scored[row["boundary"]] = set(documents)
         assert row["documents"] == len(documents)
         assert row["value"] == pytest.approx(sum(documents.values()) / len(documents))
@@ -144,14 +144,14 @@ def test_a_race_on_different_documents_runs_in_full_and_chooses_nothing(
     run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
     entry = run("partly", race=True, confirm=False, split="validation")["tasks"]["partly"]
-    assert "acc,none is missing for some documents" in caplog.text
+    assert "odd,none is missing for some documents" in caplog.text
     assert len(entry["boundaries"]) == LAYERS + 1
     assert entry["choice"] == FULL
     assert entry["not_chosen"]
 
 
 def test_a_task_that_scores_nothing_is_refused(run: Run) -> None:
-    with pytest.raises(TaskError, match="acc,none of never is nan under every cut"):
+    with pytest.raises(TaskError, match="odd,none of never is nan under every cut"):
         run("never", confirm=False)
 
 
@@ -208,12 +208,12 @@ def test_an_earlier_record_stays_and_this_is_logged(
 def measured(boundary: int, items: dict[int, float]) -> Measured:
     value = sum(items.values()) / len(items) if items else math.nan
     return Measured(
-        Cut.up_to(boundary, LAYERS), value, None, items, {"acc,none": value}, str(boundary)
+        Cut.up_to(boundary, LAYERS), value, None, items, {"odd,none": value}, str(boundary)
     )
 
 
 def summary(*found: Measured, split: str = "validation") -> dict[str, Any]:
-    return decide(summarise(task_scores(TASK, ACC, found), (), FULL, split, TENTH), FULL)
+    return decide(summarise(task_scores(TASK, ODD, found), (), FULL, split, TENTH), FULL)
 
 
 def test_documents_missing_at_all_boundaries_do_no_harm() -> None:
@@ -237,7 +237,7 @@ def test_a_confirmation_on_different_documents_rules_the_choice_out() -> None:
     chosen = summary(measured(-1, {0: 1.0, 1: 1.0}), measured(FULL, {0: 1.0, 1: 0.0}))
     assert (chosen["best"], chosen["choice"]) == (-1, FULL)  # two documents show nothing
     test = [measured(-1, {0: 1.0}), measured(FULL, {0: 1.0, 1: 0.0})]
-    entry = decide(confirmed(chosen, task_scores(TASK, ACC, test), FULL), FULL)
+    entry = decide(confirmed(chosen, task_scores(TASK, ODD, test), FULL), FULL)
     assert entry["best"] == entry["choice"] == FULL
     assert entry["smallest_noninferior"] is entry["collapse"] is entry["optimism"] is None
     assert "scored on different test documents (1 to 2 each)" in entry["not_chosen"]
@@ -251,15 +251,15 @@ def test_a_tie_of_some_boundaries_still_allows_a_choice() -> None:
     assert "no cut is shown to be better" in entry["choice_reason"]
 
 
-@pytest.mark.parametrize("asked", [None, "acc", "acc,none"])
+@pytest.mark.parametrize("asked", [None, "odd", "odd,none"])
 def test_a_metric_that_the_first_boundary_lacks_is_found(asked: str | None) -> None:
     results = {
         "results": {"t": {"alias": "t"}},
-        "higher_is_better": {"t": {"acc": True}},
+        "higher_is_better": {"t": {"odd": True}},
         "samples": {"t": [{"doc_id": 0, "filter": "none", "resps": [["x"]]}]},
     }
     metric = choose_metric(TASK, results, asked)
-    assert metric.key == "acc,none"
+    assert metric.key == "odd,none"
     found = measure("t", metric, Cut.up_to(-1, LAYERS), results)
     assert math.isnan(found.value)
     assert found.items == {}

@@ -6,6 +6,8 @@ import pytest
 from sacrebleu.dataset import DATASETS
 from task_helpers import ScriptedLM, load_task, load_utils
 
+from lm_eval_lora_boundary.upstream.lm_eval import directions
+
 WMT23_PAIRS = sorted(DATASETS["wmt23"].langpairs)
 
 # by task: the prompt of the first test document, then prompt and target of two training documents
@@ -125,4 +127,4 @@ def test_generation_options(made_up, name):
         "wmt23_de-en": (["\n"], 1024),
     }[name.removeprefix("lora_boundary_")]
     assert (config.generation_kwargs["until"], config.generation_kwargs["max_gen_toks"]) == expected
-    assert task.higher_is_better()["length_ratio"] is None
+    assert directions(task)["length_ratio"] is None

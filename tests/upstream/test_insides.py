@@ -174,6 +174,70 @@ def test_filters_have_names(name: str) -> None:
     assert upstream.filter_names(task) == ["strict", "none"]
 
 
+def test_a_metric_of_a_tasks_own_is_named_or_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    def f1() -> None: ...
+
+    def mine() -> None: ...
+
+    def exact_match() -> None: ...
+
+    known = {
+        "f1": SimpleNamespace(output_type={"multiple_choice"}),
+        "exact_match": SimpleNamespace(output_type={"generate_until"}),
+    }
+    monkeypatch.setattr(registry, "metric_registry", known, raising=False)
+    assert upstream.computed_metric(f1) is f1
+    assert upstream.computed_metric(mine) == "mine"
+    assert upstream.computed_metric(exact_match) == "exact_match"
+    monkeypatch.delattr(registry, "metric_registry")  # 0.4
+    assert upstream.computed_metric(f1) == "f1"
+
+
+def test_a_direction_is_unknown_if_the_task_says_null() -> None:
+    def f1() -> None: ...
+
+    listed = [
+        {"metric": f1, "higher_is_better": None},
+        {"metric": "ratio", "higher_is_better": None},
+        {"metric": "loss", "higher_is_better": False},
+        {"metric": "acc"},
+    ]
+    known = {"f1": True, "ratio": True, "loss": False, "acc": True}
+    stated = SimpleNamespace(
+        higher_is_better=lambda: known, config=SimpleNamespace(metric_list=listed)
+    )
+    expected = {"f1": None, "ratio": None, "loss": False, "acc": True}
+    assert upstream.directions(stated) == expected
+    for config in (None, SimpleNamespace(), SimpleNamespace(metric_list=None)):
+        unstated = SimpleNamespace(higher_is_better=lambda: known, config=config)
+        assert upstream.directions(unstated) == known
+
+
+def test_a_filter_gives_back_what_the_installed_lm_eval_takes() -> None:
+    found = upstream.filtered(["a", "bc"])
+    assert found == (["a", "bc"] if is_old("installed") else [["a"], ["bc"]])
+
+
+def test_a_task_of_a_group_has_two_names() -> None:
+    assert upstream.full_name(SimpleNamespace(task_name="t")) == "t"
+    assert upstream.full_name(SimpleNamespace(task_name="t", _qualified_name="g::t")) == "g::t"
+
+
+def test_documents_are_read_when_tasks_are_loaded() -> None:
+    class Late:
+        dataset = ()
+        read = False
+
+        @property
+        def eval_docs(self) -> list[Any]:
+            self.read = True
+            return []
+
+    late = Late()
+    upstream.load_data([late, SimpleNamespace()])
+    assert late.read
+
+
 def test_exact_match_is_one_or_zero() -> None:
     assert upstream.exact_match("The 5.", "the 5.", ignore_case=True) == 1
     assert upstream.exact_match("The 5.", "the 5.", ignore_case=False) == 0

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from lm_eval.api.task import ConfigurableTask, Task
 
 DOCS = Path(__file__).parents[2] / "docs"
 SCRIPTS = {script.stem: script for script in sorted((DOCS / "upstream").glob("*.py"))}
@@ -25,6 +26,8 @@ OWN_PROCESS = "lm_eval_registration_hides_models"
 )
 @pytest.mark.filterwarnings("ignore")
 def test_the_fault_is_still_there(name: str) -> None:
+    if name.startswith("lm_eval_next_") and ConfigurableTask is not Task:
+        pytest.skip("only lm-eval 0.5 has it, which has one class for tasks of any source")
     runpy.run_path(str(SCRIPTS[name]), run_name="__main__")
 
 
