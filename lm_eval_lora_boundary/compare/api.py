@@ -69,7 +69,10 @@ def compare(
 
 def _read(source: Source) -> tuple[list[Run], list[str]]:
     """Return the models of a source, and warnings about them."""
-    return representatives(read_sweep(source.path)) if source.sweep else newest_runs(source.files)
+    runs, warnings = (
+        representatives(read_sweep(source.path)) if source.sweep else newest_runs(source.files)
+    )
+    return [run.by_own_names() for run in runs], warnings
 
 
 def _row(baseline: str | Path, files: set[Path], rows: Sequence[Run]) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from ..errors import OutputError
 from ..untrusted import is_regular
 from ..upstream.lm_eval import simple_parse_args_string
 from .locate import read_json
-from .task_facts import aggregations, directions, mapping, own_names
+from .task_facts import aggregations, directions, mapping, own_name
 
 _DATE = re.compile(r"_(\d{4}-\d\d-\d\dT[\d.-]+)$")
 _STDERR = "_stderr,"  # in the key of a standard error, between metric and filter
@@ -27,6 +28,7 @@ class TaskResult:
     """What a run recorded for a task or a group.
 
     Attributes:
+        name: Its name without a group.
         file: The results file.
         samples: The samples file of the task, if there is one.
         version: Version of the task.
@@ -40,6 +42,7 @@ class TaskResult:
         lm_eval: Version of lm-eval.
     """
 
+    name: str
     file: Path
     samples: Path | None
     version: str | None
@@ -99,6 +102,23 @@ class Run:
         facts = {"model": self.model, **self.args}
         return ", ".join(f"{key}={value}" for key, value in facts.items())
 
+    def by_own_names(self) -> Run:
+        """Return the run with tasks by their own names, where no two have the same.
+
+        So results of lm-eval 0.5 can be compared with those of 0.4, and of a group with those of
+        a task alone.
+        """
+        counts = Counter(result.name for result in self.tasks.values())
+        names = {key: each.name for key, each in self.tasks.items() if counts[each.name] == 1}
+        return replace(
+            self,
+            tasks={names.get(key, key): each for key, each in self.tasks.items()},
+            subtasks={
+                group: [names.get(task, task) for task in tasks]
+                for group, tasks in self.subtasks.items()
+            },
+        )
+
 
 def read_run(file: Path) -> Run:
     """Read a results file.
@@ -110,7 +130,6 @@ def read_run(file: Path) -> Run:
     results = content.get("results")
     if not isinstance(results, dict) or not all(isinstance(r, dict) for r in results.values()):
         raise OutputError(f"{file} has no `results` by task: it is not a results file of lm-eval")
-    names = own_names(content)
     config = mapping(content, "config")
     args = config.get("model_args") or {}
     return Run(
@@ -126,12 +145,12 @@ def read_run(file: Path) -> Run:
         layers=_integer(config.get("num_layers")),
         kept_parameters=_integer(config.get("kept_parameters")),
         tasks={
-            names[task]: _task_result(file, content, task)
+            task: _task_result(file, content, task)
             for task, entry in results.items()
             if any("," in key for key in entry)
         },
         subtasks={
-            group: [names.get(task, task) for task in tasks if isinstance(task, str)]
+            group: [task for task in tasks if isinstance(task, str)]
             for group, tasks in mapping(content, "group_subtasks").items()
             if isinstance(tasks, list)
         },
@@ -148,6 +167,7 @@ def _task_result(file: Path, content: Mapping[str, Any], task: str) -> TaskResul
     version = mapping(content, "versions").get(task)
     numbers = {key: _number(value) for key, value in entry.items() if "," in key}
     return TaskResult(
+        name=own_name(content, task),
         file=file,
         samples=samples if samples is not None and is_regular(samples) else None,
         version=None if version is None else str(version),

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 _SOURCE = re.compile(r"(?:\s*@.*\n)*\s*def (\w+)\(")  # of a function
 
 
-def own_names(content: Mapping[str, Any]) -> dict[str, str]:
-    """Return the names of tasks and groups by their keys in the results.
+def own_name(content: Mapping[str, Any], task: str) -> str:
+    """Return the name of a task without its group, which lm-eval 0.5 puts in front.
 
-    lm-eval 0.5 has ``GROUP::TASK`` for a task of a group. Without the group, its results can be
-    compared with those of the task alone, and with those of 0.4. Tasks of one name keep their keys.
+    A task that only its group defines keeps its whole name.
+
+    Args:
+        content: Content of a results file.
+        task: Key of a task or group in it.
     """
-    configs = mapping(content, "configs")
-    names = {}
-    for key in mapping(content, "results"):
-        own = mapping(configs, key).get("task")
-        names[key] = own if isinstance(own, str) and key.endswith(f"::{own}") else key
-    counts = Counter(names.values())
-    return {key: name if counts[name] == 1 else key for key, name in names.items()}
+    own = mapping(mapping(content, "configs"), task).get("task")
+    return own if isinstance(own, str) and task.endswith(f"::{own}") else task
 
 
 def directions(content: Mapping[str, Any], task: str) -> dict[str, bool | None]:

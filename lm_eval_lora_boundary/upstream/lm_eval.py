@@ -136,10 +136,12 @@ def matching_tasks(manager: Any, pattern: str) -> list[str]:
 def load_data(tasks: Iterable[Any]) -> None:
     """Load the data of tasks, and read the documents that they would evaluate.
 
-    0.4 does so when it builds a task, and 0.5 only once they are needed, after the model is loaded.
+    0.4 does so when it builds a task from YAML, and 0.5 only once they are needed, after the model
+    is loaded.
     """
     for task in tasks:
-        if hasattr(task, "dataset"):
+        read = hasattr(task, "task_docs")  # 0.4
+        if not read and (task.has_test_docs() or task.has_validation_docs()):
             _ = task.eval_docs
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lm_eval_lora_boundary.compare.task_facts import aggregations, directions, own_names
+from lm_eval_lora_boundary.compare.runs import read_run
+from lm_eval_lora_boundary.compare.task_facts import aggregations, directions
 
 SOURCE = """@cache
 def f1(response: str, answer: str) -> float:
@@ -39,16 +42,21 @@ def content(*keys: str, own: str = "words") -> dict[str, Any]:
         (["all::words"], ["words"]),
         (["all::words", "more::words"], ["all::words", "more::words"]),
         (["all::words", "words"], ["all::words", "words"]),
-        (["all::other"], ["all::other"]),
+        (["all::other"], ["all::other"]),  # only the group defines it
     ],
 )
-def test_tasks_have_their_own_names_if_these_are_unique(keys: list[str], names: list[str]) -> None:
-    expected = dict(zip(keys, names, strict=True)) | {"all": "all"}
-    assert own_names(content(*keys)) == expected
-
-
-def test_tasks_within_a_group_alone_keep_their_names() -> None:
-    assert own_names(content("all::words", own="all::words"))["all::words"] == "all::words"
+def test_tasks_have_their_own_names_if_these_are_unique(
+    keys: list[str], names: list[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "results_2026-01-01T00-00-00.000000.json"
+    found = content(*keys)
+    found["results"] = {key: {"f1,none": number} for number, key in enumerate(found["results"])}
+    file.write_text(json.dumps(found))
+    run = read_run(file)
+    assert list(run.tasks) == [*keys, "all"] and run.subtasks == {"all": keys}
+    named = run.by_own_names()
+    assert list(named.tasks) == [*names, "all"] and named.subtasks == {"all": names}
+    assert list(named.tasks.values()) == list(run.tasks.values())
 
 
 @pytest.mark.parametrize("key", ["words", "all::words"])

@@ -223,19 +223,21 @@ def test_a_task_of_a_group_has_two_names() -> None:
     assert upstream.full_name(SimpleNamespace(task_name="t", _qualified_name="g::t")) == "g::t"
 
 
-def test_documents_are_read_when_tasks_are_loaded() -> None:
-    class Late:
-        dataset = ()
-        read = False
-
-        @property
-        def eval_docs(self) -> list[Any]:
-            self.read = True
-            return []
-
-    late = Late()
-    upstream.load_data([late, SimpleNamespace()])
-    assert late.read
+@pytest.mark.parametrize(
+    ("splits", "read"), [((), False), (("test",), True), (("validation",), True)]
+)
+def test_documents_are_read_when_tasks_are_loaded(splits: tuple[str, ...], read: bool) -> None:
+    task = mock.MagicMock(spec=["has_test_docs", "has_validation_docs"])
+    task.has_test_docs.return_value = "test" in splits
+    task.has_validation_docs.return_value = "validation" in splits
+    docs = mock.PropertyMock(return_value=[])
+    type(task).eval_docs = docs
+    upstream.load_data([task])
+    assert docs.called == read
+    docs.reset_mock()
+    task.task_docs = []  # 0.4 has read them
+    upstream.load_data([task])
+    assert not docs.called
 
 
 def test_exact_match_is_one_or_zero() -> None:
