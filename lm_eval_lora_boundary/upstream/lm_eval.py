@@ -161,7 +161,8 @@ def computed_metric(function: Callable[..., Any]) -> Any:
     registry.get_aggregation("mean")  # fills the registries
     name = function.__name__
     own = getattr(registry, "metric_registry", {}).get(name, None)
-    return name if own is None or "generate_until" in own.output_type else function
+    kinds = getattr(own, "output_type", None)  # 0.4 has a function without it
+    return name if kinds is None or "generate_until" in kinds else function
 
 
 def directions(task: Any) -> dict[str, bool | None]:

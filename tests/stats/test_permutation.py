@@ -7,13 +7,15 @@ import pytest
 import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lm_eval.api.metrics import weighted_perplexity
 
 from lm_eval_lora_boundary.stats.aggregates import Aggregates, Array
 from lm_eval_lora_boundary.stats.bootstrap import Bootstrap, mcnemar
 from lm_eval_lora_boundary.stats.permutation import PermutationTest, approximate_randomisation
 from lm_eval_lora_boundary.stats.statistic import Means, Statistic
+from lm_eval_lora_boundary.upstream.lm_eval import own_aggregation
 
+weighted_perplexity = own_aggregation("word_perplexity", None)
+assert weighted_perplexity is not None
 DOCUMENTS = st.integers(2, 30)
 
 

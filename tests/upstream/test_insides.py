@@ -189,7 +189,9 @@ def test_a_metric_of_a_tasks_own_is_named_or_given(monkeypatch: pytest.MonkeyPat
     assert upstream.computed_metric(f1) is f1
     assert upstream.computed_metric(mine) == "mine"
     assert upstream.computed_metric(exact_match) == "exact_match"
-    monkeypatch.delattr(registry, "metric_registry")  # 0.4
+    monkeypatch.setattr(registry, "metric_registry", {"f1": f1})  # 0.4
+    assert upstream.computed_metric(f1) == "f1"
+    monkeypatch.delattr(registry, "metric_registry")
     assert upstream.computed_metric(f1) == "f1"
 
 
