@@ -147,16 +147,18 @@ def test_gsm8k_scores_either_exact_match_or_length():
     assert gsm8k.process_results(row, ["1006"]) == {"exact_match": 0}
     assert gsm8k.process_results({"answer": "#### Five"}, ["five"]) == {"exact_match": 1}
     filtered = gsm8k.WholeResponseFilter().apply([["Five pears, #### 5"], [""]], [row, row])
-    assert filtered == ["Five pears, #### 5", ""]
-    assert gsm8k.process_results(row, filtered[:1]) == {
+    # what process_results is given for each document: 0.5 has these lists already
+    five, nothing = [each if isinstance(each, list) else [each] for each in filtered]
+    assert [five, nothing] == [["Five pears, #### 5"], [""]]
+    assert gsm8k.process_results(row, five) == {
         "length_ratio": 4 / 4,
         "length_ratio_corpus": (4, 4),
     }
-    assert gsm8k.process_results(row, filtered[1:]) == {
+    assert gsm8k.process_results(row, nothing) == {
         "length_ratio": 0,
         "length_ratio_corpus": (0, 4),
     }
-    copy = pickle.loads(pickle.dumps(filtered[0]))  # data-parallel runs send filtered responses
+    copy = pickle.loads(pickle.dumps(five[0]))  # data-parallel runs send filtered responses
     assert type(copy) is task_metrics.WholeResponse
 
 
