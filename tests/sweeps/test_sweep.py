@@ -129,10 +129,12 @@ def test_a_base_model_without_rows_for_some_tokens_is_not_confirmed(
 
 def test_confirmed_unsafe_code_runs_and_groups_are_reported(run: Any) -> None:
     found = run("tiny_unsafe,tiny_group", confirm_run_unsafe_code=True, boundaries=[-1, 3])
-    assert found["tasks"].keys() == {"tiny_unsafe", "tiny_words", "tiny_choices"}
+    # 0.5 names the tasks of a group after it
+    tasks = {name.removeprefix("tiny_group::"): entry for name, entry in found["tasks"].items()}
+    assert tasks.keys() == {"tiny_unsafe", "tiny_words", "tiny_choices"}
     rows = found["groups"]["tiny_group"]["boundaries"]
     assert [row["boundary"] for row in rows] == [-1, 3]
-    choices = [row["metrics"]["acc,none"] for row in found["tasks"]["tiny_choices"]["boundaries"]]
+    choices = [row["metrics"]["acc,none"] for row in tasks["tiny_choices"]["boundaries"]]
     assert [row["metrics"]["acc,none"] for row in rows] == choices
 
 
