@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset, DatasetDict
-from lm_eval.api import task as tasks
 from lm_eval.api.instance import Instance
+from lm_eval.api.task import ConfigurableTask
 
 ROWS = "rows.jsonl"  # next to the YAML file
 LIKELIHOOD = "loglikelihood"  # name of the metric
 WITH_TEMPLATE = "prompts_have_chat_template"  # in the task's metadata
 
-# lm-eval 0.5 has a class for each kind of task
-_Task: Any = getattr(tasks, "GenerateTask", tasks.ConfigurableTask)
+# lm-eval 0.5 has a class for each kind of task, and a table of them
+_Task: Any = getattr(ConfigurableTask, "_registry", {}).get("generate_until", ConfigurableTask)
 
 # Chinese, Japanese and Korean are written without spaces between words
 _WORD = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af]|[^\\W_]+")
