@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from lm_eval.api.task import ConfigurableTask, Task
-from tiny_tasks import words, write_rows
+from tiny_tasks import CORPUS_METRICS, words, write_rows
 from trace_helpers import Run, Tiny, lines
 
 from lm_eval_lora_boundary.errors import (
@@ -45,6 +45,7 @@ def test_documents_that_cannot_be_traced_are_counted(
     folder = tmp_path / "tasks"
     folder.mkdir()
     write_rows(folder / "rows.jsonl", rows)
+    (folder / "corpus_metrics.py").write_text(CORPUS_METRICS)
     for name in ("words", "choices", "last_word"):
         text = (task_folder / f"{name}.yaml").read_text()
         (folder / f"{name}.yaml").write_text(
