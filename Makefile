@@ -16,7 +16,7 @@ layer = $(BIN)/python -m venv --without-pip $(1) && \
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: demo test test-all quick test-ready test-vllm test-newest quick-newest newest-ready test-next \
-  check format docs docs-links dist try-wheel clean
+  check format docs docs-links dist try-wheel replicate replicate-docs clean
 
 demo: $(VENV)/demo-ready
 	$(BIN)/lora-boundary demo --output demo-sweep
@@ -80,6 +80,18 @@ docs: $(VENV)/test-ready
 # links to other sites, which needs a network
 docs-links: $(VENV)/test-ready
 	$(BIN)/python -m sphinx -W --keep-going -q -b linkcheck docs docs/_build/links
+
+# Tests the paper's claim (docs/replication.md). BUDGET: hours on two cores, or `full`; ROWS: a folder
+# with the data sets in the hub's layout, else they come from the hub. The same command goes on where
+# it was interrupted.
+BUDGET ?= 10
+ROWS ?=
+replicate: $(VENV)/test-ready
+	$(BIN)/python -m replication run --budget $(BUDGET) $(if $(ROWS),--rows $(ROWS)) $(REPLICATE_OPTIONS)
+	$(BIN)/python -m replication docs
+
+replicate-docs: $(VENV)/test-ready
+	$(BIN)/python -m replication docs
 
 # what is published: the source distribution, and the wheel built from it
 dist: $(BUILD)/ready

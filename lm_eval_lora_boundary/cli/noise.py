@@ -12,6 +12,10 @@ _NOISE = {
     "lm_eval.evaluator": ("generation_kwargs: ",),
     # which a command says itself, with the name of the repository
     "lm_eval.loggers.evaluation_tracker": ("hub_results_org was not specified",),
+    # of every GGUF file in another precision than float32, also where its weights are unpacked
+    "transformers.quantizers.quantizer_gguf": (
+        "Loading a GGUF checkpoint with its weights packed",
+    ),
     # of every run that resumes: the checkpoint has steps where the arguments have a share
     "transformers.trainer_utils": ("Warning: The following arguments do not match",),
 }

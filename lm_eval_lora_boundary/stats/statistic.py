@@ -133,7 +133,7 @@ def _candidates(
             yield Means(values)
     elif all(map(_is_text_pair, items)):
         for scorer in _scorers(metric):
-            yield CorpusScores(columns, scorer)
+            yield CorpusScores.of_texts(columns, scorer)
     if aggregate is not None:
         yield Aggregates(columns, aggregate)
 
@@ -187,39 +187,40 @@ class CorpusScores:
     binary = values = None
     costly = True
 
-    def __init__(self, columns: Sequence[Sequence[Any]], scorer: Metric) -> None:
+    def __init__(self, counts: Sequence[Counts], scorer: Metric) -> None:
+        """Take the sufficient statistics.
+
+        Args:
+            counts: For each column, those of every document, shape (documents, statistics), as in
+                sacrebleu's own paired tests.
+            scorer: sacrebleu's metric.
+        """
+        self.counts = counts
+        self.scorer = scorer
+        self.documents = len(counts[0])
+        self.observed = self.resample(np.ones((1, self.documents), dtype=np.int64))[0]
+
+    @classmethod
+    def of_texts(cls, columns: Sequence[Sequence[Any]], scorer: Metric) -> CorpusScores:
         """Extract the sufficient statistics.
 
         Args:
             columns: For each column, (reference or references, response) of every document.
             scorer: sacrebleu's metric.
         """
-        self._columns = columns
-        self._scorer = scorer
-        self.documents = len(columns[0])
-        # for each column, shape (documents, statistics), as in sacrebleu's own paired tests
-        self._statistics = [np.array(self._extract(column)) for column in columns]
-        self.observed = self.resample(np.ones((1, self.documents), dtype=np.int64))[0]
-
-    def _extract(self, column: Sequence[Any]) -> list[list[Any]]:
-        references = [[item[0]] if isinstance(item[0], str) else item[0] for item in column]
-        # sacrebleu takes one list per reference number, None where a document has fewer
-        by_number = [list(numbered) for numbered in zip_longest(*references)]
-        responses = [item[1] if isinstance(item[1], str) else item[1][0] for item in column]
-        extracted: list[list[Any]] = self._scorer._extract_corpus_statistics(responses, by_number)
-        return extracted
+        return cls([np.array(_extract(column, scorer)) for column in columns], scorer)
 
     def resample(self, counts: Counts) -> Array:
         """Return the corpus scores of bootstrap samples."""
-        scores: Array = np.array([self._scores(counts @ column) for column in self._statistics]).T
+        scores: Array = np.array([self._scores(counts @ column) for column in self.counts]).T
         return scores
 
     def permuted_differences(self, signs: npt.NDArray[np.int8], reference: int) -> Array:
         """Return differences from the reference after swapping answers."""
         stay = (signs > 0).astype(np.int64)
-        other = self._statistics[reference]
-        differences = np.zeros((len(signs), len(self._statistics)))
-        for i, own in enumerate(self._statistics):
+        other = self.counts[reference]
+        differences = np.zeros((len(signs), len(self.counts)))
+        for i, own in enumerate(self.counts):
             if (own != other).any():
                 own_sums = other.sum(axis=0) + stay @ (own - other)
                 other_sums = own.sum(axis=0) + stay @ (other - own)
@@ -228,20 +229,20 @@ class CorpusScores:
 
     def pooled(self, counts: Counts, column: int, other_counts: Counts, other: int) -> Array:
         """Return the corpus scores of documents of one column pooled with those of another."""
-        own, others = self._statistics[column], self._statistics[other]
+        own, others = self.counts[column], self.counts[other]
         return np.array(self._scores(counts @ own + other_counts @ others))
 
     def differing(self, reference: int) -> npt.NDArray[np.bool_]:
         """Return which documents differ from the reference."""
-        other = self._statistics[reference]
+        other = self.counts[reference]
         differing: npt.NDArray[np.bool_] = np.array(
-            [(own != other).any(axis=1) for own in self._statistics]
+            [(own != other).any(axis=1) for own in self.counts]
         ).T
         return differing
 
     def take(self, columns: Sequence[int]) -> CorpusScores:
         """Return the statistic for some of the columns."""
-        return CorpusScores([self._columns[i] for i in columns], self._scorer)
+        return CorpusScores([self.counts[i] for i in columns], self.scorer)
 
     def estimate_seconds(self, draws: int) -> float:
         """Return 0: a score takes microseconds."""
@@ -249,8 +250,18 @@ class CorpusScores:
 
     def _scores(self, sums: Counts) -> list[float]:
         """Return the corpus scores of summed statistics, shape (samples, statistics)."""
-        score = self._scorer._compute_score_from_stats
+        score = self.scorer._compute_score_from_stats
         return [score(row).score for row in sums.tolist()]
+
+
+def _extract(column: Sequence[Any], scorer: Metric) -> list[list[Any]]:
+    """Return sacrebleu's sufficient statistics of every document."""
+    references = [[item[0]] if isinstance(item[0], str) else item[0] for item in column]
+    # sacrebleu takes one list per reference number, None where a document has fewer
+    by_number = [list(numbered) for numbered in zip_longest(*references)]
+    responses = [item[1] if isinstance(item[1], str) else item[1][0] for item in column]
+    extracted: list[list[Any]] = scorer._extract_corpus_statistics(responses, by_number)
+    return extracted
 
 
 def _is_text_pair(item: Any) -> bool:

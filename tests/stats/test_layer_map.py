@@ -152,7 +152,7 @@ def test_corpus_metrics_have_a_map_too() -> None:
     source = np.random.default_rng(0)
     texts = [" ".join(source.choice(list("abcdefgh"), size=9)) for _ in range(40)]
     columns = [[(text, text[: 17 - 4 * column]) for text in texts] for column in range(3)]
-    statistic = CorpusScores(columns, CHRF())
+    statistic = CorpusScores.of_texts(columns, CHRF())
     whole, *others = statistic.observed.tolist()
     found = layer_effects(
         statistic, [whole, *others], 0, [1, 2], dropped=True, higher_is_better=True

@@ -141,7 +141,7 @@ def corpus(documents: int, errors: tuple[float, ...], seed: int = 0) -> list[lis
 def test_bleu_is_resampled_with_a_document_that_is_lost() -> None:
     few, many = (
         kept(
-            Bootstrap(CorpusScores(corpus(n, (0.6, 0.1, 0.1, 0.3)), BLEU()), draws=300),
+            Bootstrap(CorpusScores.of_texts(corpus(n, (0.6, 0.1, 0.1, 0.3)), BLEU()), draws=300),
             1,
             0,
             [2, 3],

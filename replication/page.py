@@ -1,0 +1,136 @@
+"""Writes ``docs/replication.md`` and its pictures from the records, byte for byte the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from lm_eval_lora_boundary.files import write_text
+
+from .pictures import draw_all
+from .plan import CONTROLS, DATA, EPOCHS
+from .questions.causes import answer_format, regularisation, retention, trained_below
+from .questions.choice import prediction, stability
+from .questions.claim import adapter_helps, better_cut, luck, other_orders
+from .study import Study
+from .tables import rows_table, scores_table, what_changes
+from .text import Finding
+
+QUESTIONS: Sequence[Callable[[Study], Finding]] = (
+    adapter_helps,
+    better_cut,
+    other_orders,
+    luck,
+    stability,
+    regularisation,
+    answer_format,
+    trained_below,
+    retention,
+    prediction,
+)
+_STEPS = ("train", "trace", "orders", "choose", "test")
+_WRITTEN = "<!-- written by `make replicate-docs` from docs/replication/; do not edit -->"
+
+
+def write_page(records: Path, page: Path) -> None:
+    """Write the page and its pictures.
+
+    Args:
+        records: Folder with the records.
+        page: The Markdown file; the pictures go into the folder of the records.
+    """
+    study = Study(records)
+    pictures = draw_all(study, records)
+    inside = records.relative_to(page.parent).as_posix()
+    shown = [f"![{alt}]({inside}/{name})" for name, alt in pictures.items()]
+    write_text(page, content(study, shown))
+
+
+def content(study: Study, pictures: Sequence[str]) -> str:
+    """Return the page."""
+    if not any(study.seeds.values()):
+        return "\n\n".join([_WRITTEN, "# Does the claim hold?", _NOTHING, _RULE, _recipe()]) + "\n"
+    findings = [question(study) for question in QUESTIONS]
+    has_tests = bool(study.having("choose", "test"))
+    parts = [
+        _WRITTEN,
+        "# Does the claim hold?",
+        _introduction(study),
+        "## In short",
+        "\n".join(f"- {found.question} {found.verdict}" for found in findings),
+        *pictures,
+        "## Scores on the test documents",
+        scores_table(study) if has_tests else "Not run yet.",
+        "## What changes in the summaries of SAMSum",
+        what_changes(study, "samsum"),
+        "## The questions",
+        _RULE,
+        *(found.markdown() for found in findings),
+        "## What was run",
+        rows_table(study) if study.having("train") else "Nothing yet.",
+        _recipe(),
+        _missing(study),
+    ]
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+_PAPER = (
+    "The paper (Chen et al., [arXiv 2503.23360](https://arxiv.org/abs/2503.23360)) says that an "
+    "adapter often answers better if the LoRA of its upper layers is dropped."
+)
+_NOTHING = (
+    f"{_PAPER} `make replicate` tests that on four data sets and a strict output format, with the "
+    "controls that the paper left out: other orders of layers, one strength for the whole adapter, "
+    "more regularisation, training the lower layers only, what is forgotten, and how well the best "
+    "boundary is predicted. It has not been run yet; this page is written from its results."
+)
+_RULE = (
+    "Verdicts follow a rule that was stated before anything was run. *Supported*: the 95 % "
+    "interval of a gain is above 0. *Not supported*: a gain that would matter to a user (one point "
+    "of the metric) is outside the interval. *Not decidable at this scale*: neither; more "
+    "documents or more seeds would be needed. Intervals are over documents, for these adapters; "
+    "from three training seeds on, over seeds and documents ([how](statistics.md)). Nothing is "
+    "corrected for the number of data sets and questions."
+)
+
+
+def _introduction(study: Study) -> str:
+    seeds = sorted({seed.seed for found in study.seeds.values() for seed in found})
+    base = next(
+        seed.steps["train"]["base"]["name"]
+        for found in study.seeds.values()
+        for seed in found
+        if seed.has("train")
+    )
+    count = "one training seed" if len(seeds) == 1 else f"{len(seeds)} training seeds"
+    return (
+        f"{_PAPER} This is a small repetition with the base model {base}, {count}, and the "
+        "controls that the paper left out. Every number on this page is computed from the files in "
+        "`docs/replication/` by `make replicate-docs`."
+    )
+
+
+def _recipe() -> str:
+    data = ", ".join(f"{each.name} (`{each.task}`)" for each in DATA)
+    return (
+        f"Each adapter has the paper's recipe: rank 8 on all linear layers, learning rate 1e-4, "
+        f"{EPOCHS} epochs, 16 rows per step. Data: {data}. `make replicate` runs it, "
+        "and `python -m replication plan --budget HOURS` prints how many rows a budget gives, "
+        "by a rule that knows nothing of results (`replication/plan.py`). The rows of HotpotQA are "
+        "a small sample of the data set."
+    )
+
+
+def _missing(study: Study) -> str:
+    """Return what has not been run yet."""
+    missing = []
+    for data in DATA:
+        seeds = study.seeds[data.name]
+        steps = [*_STEPS]
+        if data.controls:
+            steps += [f"{name}-{kind}" for name in CONTROLS for kind in ("train", "test")]
+        first = seeds[0] if seeds else None
+        lacking = [step for step in steps if first is None or not first.has(step)]
+        if lacking:
+            missing.append(f"- {data.name}: {', '.join(lacking)}")
+    return "Not run yet:\n\n" + "\n".join(missing) if missing else ""

@@ -1,0 +1,1 @@
+"""The open questions, one function each: records in, a finding out."""

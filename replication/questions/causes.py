@@ -1,0 +1,159 @@
+"""Why a cut may help: regularisation, the format of answers, forgetting, and training itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lm_eval_lora_boundary.report.formatting import integer, metric_name, number
+
+from ..cuts import NONE, RULE_OF_THUMB, WHOLE, boundary
+from ..plan import CONTROLS, RETENTION
+from ..study import GOLD, Seed, Study, Value, between, boundaries, difference, value
+from ..text import NOT_SUPPORTED, OPEN, SUPPORTED, Finding, change, each, shown, summary, verdict
+
+_NAMES = {
+    "dropout": "dropout 0.2",
+    "weight-decay": "weight decay 0.1",
+    "one-epoch": "one epoch",
+    "lower-layers": "trained on the lower layers only",
+}
+_FORMAT = {
+    "gsm8k": ("exact_match,strict-match", "exact_match,flexible-extract"),
+    "json": ("valid_json,none",),
+}
+
+
+def regularisation(study: Study) -> Finding:
+    """Would a whole adapter that was trained with more regularisation do as well?"""
+    rows, verdicts = [], []
+    for name in CONTROLS:
+        if name == "lower-layers":
+            continue
+        for data, seeds in study.having("choose", "test", f"{name}-test"):
+            gain, likelihood = _against(seeds, f"{name}-test", [seed.best() for seed in seeds])
+            rows.append([data.name, _NAMES[name], change(gain), change(likelihood)])
+            verdicts.append(
+                SUPPORTED if gain.high < data.scale else NOT_SUPPORTED if gain.low > 0 else OPEN
+            )
+    return Finding(
+        "Is it regularisation?",
+        summary(verdicts).replace("data sets", "comparisons"),
+        [
+            "The best boundary of the ordinary adapter against a whole adapter that was trained on "
+            "the same rows with one change: positive where the cut is better. Supported: the cut "
+            "gains nothing that matters over it, so ordinary regularisation does as well.",
+        ],
+        ("data", "whole adapter, trained with", "first metric", "log-likelihood of the gold"),
+        rows,
+    )
+
+
+def trained_below(study: Study) -> Finding:
+    """Is a cut worth more than LoRA that was trained on the lower layers only?"""
+    rows, verdicts = [], []
+    for data, seeds in study.having("choose", "test", "lower-layers-train", "lower-layers-test"):
+        last = [int(seed.steps["lower-layers-train"]["settings"]["boundary"]) for seed in seeds]
+        cuts = [boundary(k, seed.layers) for k, seed in zip(last, seeds, strict=True)]
+        gain, likelihood = _against(seeds, "lower-layers-test", cuts)
+        rows.append([data.name, each(cuts), change(gain), change(likelihood)])
+        verdicts.append(verdict(gain, data.scale))
+    return Finding(
+        "Is it better to train everywhere and cut than to train the lower layers only?",
+        summary(verdicts),
+        ["Both keep the same layers; positive where the cut is better."],
+        ("data", "layers kept", "first metric", "log-likelihood of the gold"),
+        rows,
+    )
+
+
+def _against(seeds: Sequence[Seed], step: str, cuts: Sequence[str]) -> tuple[Value, Value]:
+    """Return how much better cuts are than the whole of another adapter: metric and likelihood."""
+    data = seeds[0].data
+    whole = [WHOLE] * len(seeds)
+    found = []
+    for metric, task in ((data.metrics[0], data.task), (GOLD, data.gold_task)):
+        mine = [seed.task("test", task) for seed in seeds]
+        theirs = [seed.task(step, task) for seed in seeds]
+        found.append(between((mine, cuts), (theirs, whole), metric))
+    return found[0], found[1]
+
+
+def answer_format(study: Study) -> Finding:
+    """Does a strict format of answers suffer from a cut?"""
+    rows: list[list[str]] = []
+    verdicts, losses = [], []
+    numbers: list[int] = []
+    for data, seeds in study.having("choose"):
+        tasks = [seed.task("choose") for seed in seeds]
+        layers = seeds[0].layers
+        names = boundaries(tasks[0], layers)
+        for metric in _FORMAT.get(data.name, ()):
+            numbers = sorted({*range(-1, layers, max(1, layers // 6)), layers - 1} & set(names))
+            found = [value(tasks, metric, [names[k]] * len(seeds)) for k in numbers]
+            cells = [number(each_found.value) for each_found in found]
+            rows.append([data.name, metric_name(metric), *cells])
+        if data.name == "json":
+            lower = [boundary(round(layers * RULE_OF_THUMB[-1]) - 1, layers)] * len(seeds)
+            lost = difference(tasks, data.metrics[0], [WHOLE] * len(seeds), lower)
+            verdicts.append(verdict(lost, data.scale))
+            losses.append(
+                f"At two thirds of the layers, the share of valid JSON falls by {change(lost)}."
+            )
+    return Finding(
+        "Does a strict format suffer?",
+        summary(verdicts),
+        [
+            "On the validation documents: GSM8K's answer after `####` against the last number of "
+            "the response, and JSON that has the wanted keys and nothing else.",
+            *losses,
+        ],
+        ("data", "metric", *(f"K = {integer(k)}" for k in numbers)),
+        rows,
+    )
+
+
+def retention(study: Study) -> Finding:
+    """Does a cut adapter forget less of what the base model knew?"""
+    rows, verdicts = [], []
+    for data, seeds in study.having("choose"):
+        for name in RETENTION:
+            tasks = [seed.task("choose", name) for seed in seeds if _scored(seed, name)]
+            if len(tasks) < len(seeds):
+                continue
+            metric = tasks[0]["metric"]
+            whole, base = [WHOLE] * len(seeds), [NONE] * len(seeds)
+            cuts = [
+                boundary(round(seed.layers * RULE_OF_THUMB[-1]) - 1, seed.layers) for seed in seeds
+            ]
+            forgotten = difference(tasks, metric, whole, base)
+            gain = difference(tasks, metric, cuts, whole)
+            label = f"{name.removeprefix('lora_boundary_')}, {metric_name(metric)}"
+            rows.append(
+                [
+                    data.name,
+                    label,
+                    shown(value(tasks, metric, base)),
+                    change(forgotten),
+                    change(gain),
+                ]
+            )
+            if forgotten.high < 0:
+                verdicts.append(SUPPORTED if gain.low > 0 else OPEN)
+            else:
+                verdicts.append(NOT_SUPPORTED)
+    return Finding(
+        "Does a cut adapter forget less?",
+        summary(verdicts).replace("data sets", "comparisons"),
+        [
+            "Questions about plain facts, and the perplexity of plain text, with the base model, "
+            "the whole adapter, and the boundary at two thirds of the layers. A difference is "
+            "positive where the first is better. Supported: the whole adapter has lost something, "
+            "and the cut gives some of it back. Not supported: nothing is shown to be lost.",
+        ],
+        ("adapter", "task", "base", "whole adapter − base", "cut − whole adapter"),
+        rows,
+    )
+
+
+def _scored(seed: Seed, task: str) -> bool:
+    return task in seed.steps["choose"]["control_tasks"]

@@ -1,0 +1,169 @@
+"""The paper's claim, and whether other cuts would do as well."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lm_eval_lora_boundary.report.formatting import metric_name, signed
+
+from ..cuts import NONE, STRENGTHS, WHOLE, boundary, of_size, sizes
+from ..study import GOLD, Seed, Study, Value, best_on_halves, difference
+from ..text import Finding, change, each, listed, summary, verdict
+
+_TEST = ("choose", "orders", "trace", "test")
+
+
+def better_cut(study: Study) -> Finding:
+    """Does a cut beat the whole adapter on the first metric while the others fall a little?"""
+    rows, verdicts = [], []
+    disagree = []
+    for data, seeds in study.having(*_TEST):
+        tests, best = [seed.task("test") for seed in seeds], [seed.best() for seed in seeds]
+        whole = [WHOLE] * len(seeds)
+        gains = {metric: difference(tests, metric, best, whole) for metric in data.metrics}
+        golds = [seed.task("test", data.gold_task) for seed in seeds]
+        likelihood = difference(golds, GOLD, best, whole)
+        first, *others = data.metrics
+        rows.append(
+            [
+                data.name,
+                each(best),
+                f"{metric_name(first)} {change(gains[first])}",
+                "; ".join(f"{metric_name(name)} {change(gains[name])}" for name in others),
+                change(likelihood),
+            ]
+        )
+        verdicts.append(verdict(gains[first], data.scale))
+        if gains[first].low > 0 > likelihood.high or gains[first].high < 0 < likelihood.low:
+            disagree.append(data.name)
+    sentences = [
+        "The boundary that was best on the validation documents, against the whole adapter, on the "
+        "test documents. The log-likelihood of the gold answer, in nats, has power where few "
+        "answers are right."
+    ]
+    if disagree:
+        sentences.append(f"Metric and log-likelihood disagree on {listed(disagree)}.")
+    return Finding(
+        "Does a cut beat the whole adapter, while the other metrics fall a little?",
+        summary(verdicts),
+        sentences,
+        ("data", "layers kept", "first metric", "other metrics", "log-likelihood of the gold"),
+        rows,
+    )
+
+
+def other_orders(study: Study) -> Finding:
+    """Does dropping the upper layers beat dropping others, as many, or scaling the adapter?"""
+    names, verdicts = [], []
+    first: dict[str, list[str]] = {}
+    likelihood: dict[str, list[str]] = {}
+    for data, seeds in study.having(*_TEST):
+        kept = [sizes(seed.steps["choose"], data)[-1] for seed in seeds]
+        upper = [boundary(k - 1, seed.layers) for k, seed in zip(kept, seeds, strict=True)]
+        tests = [seed.task("test") for seed in seeds]
+        golds = [seed.task("test", data.gold_task) for seed in seeds]
+        gains = []
+        for name, cuts in _rivals(seeds, kept).items():
+            gains.append(difference(tests, data.metrics[0], upper, cuts))
+            first.setdefault(name, []).append(change(gains[-1]))
+            gold = difference(golds, GOLD, upper, cuts)
+            likelihood.setdefault(name, []).append(change(gold))
+        names.append(f"{data.name}, {each(upper)}")
+        verdicts.append(_all_of(gains, data.scale))
+    return Finding(
+        "Does dropping the upper layers beat dropping as many others, or scaling the adapter?",
+        summary(verdicts),
+        [
+            "Differences on the test documents at the same number of kept layers: positive where "
+            "the cut of the upper layers is better. It is supported on a data set only if it beats "
+            "every rival there. Intervals are for one comparison each: of ten rivals that are as "
+            "good, expect one in two data sets whose interval leaves out 0.",
+        ],
+        ("against", *names),
+        [
+            *([name, *cells] for name, cells in first.items()),
+            *([f"log-likelihood: {name}", *cells] for name, cells in likelihood.items()),
+        ],
+    )
+
+
+def _rivals(seeds: Sequence[Seed], kept: Sequence[int]) -> dict[str, list[str]]:
+    """Return the cut of each seed, by rival."""
+    found: dict[str, list[str]] = {}
+    for seed, number in zip(seeds, kept, strict=True):
+        for name, order in seed.steps["orders"]["orders"].items():
+            found.setdefault(name, []).append(of_size(order, number))
+        for strength in STRENGTHS:
+            found.setdefault(f"strength {strength}", []).append(f"all@{strength}")
+    return found
+
+
+def _all_of(gains: Sequence[Value], scale: float) -> str:
+    """Return the verdict on beating all rivals: that of the strongest rival."""
+    hardest = min(gains, key=lambda gain: gain.low)
+    weakest = min(gains, key=lambda gain: gain.high)
+    return verdict(
+        Value(hardest.value, hardest.low, weakest.high, hardest.documents, hardest.seeds), scale
+    )
+
+
+def luck(study: Study) -> Finding:
+    """How much of a gain is the choice itself?"""
+    rows, kept = [], []
+    for data, seeds in study.having(*_TEST):
+        best, whole = [seed.best() for seed in seeds], [WHOLE] * len(seeds)
+        metric = data.metrics[0]
+        chosen = difference([seed.task("choose") for seed in seeds], metric, best, whole)
+        tests = [seed.task("test") for seed in seeds]
+        tested = difference(tests, metric, best, whole)
+        halves = [best_on_halves(test, metric, WHOLE) for test in tests]
+        seen, unseen = (sum(numbers) / len(halves) for numbers in zip(*halves, strict=True))
+        rows.append(
+            [data.name, each(best), change(chosen), change(tested), signed(seen), signed(unseen)]
+        )
+        if best != whole:
+            kept.append(tested.value > 0)
+    found = (
+        f"On {len(kept)} data sets, a cut looked better than the whole adapter on the validation "
+        f"documents; on {sum(kept)} of them, it is better on the test documents too."
+        if rows
+        else summary([])
+    )
+    return Finding(
+        "Is the gain more than the choice itself brings by luck?",
+        found,
+        [
+            "The gain of the best boundary over the whole adapter, on the documents that it was "
+            "chosen on and on others; and that of the best of all tested cuts, of any order and "
+            "strength, if it is chosen on a random half of the test documents: on that half, and "
+            "on the other one (means over 500 splits).",
+        ],
+        (
+            *("data", "layers kept", "validation", "test"),
+            *("best of all: half it was chosen on", "other half"),
+        ),
+        rows,
+    )
+
+
+def adapter_helps(study: Study) -> Finding:
+    """Does the adapter help at all, and does a smaller one keep it?"""
+    rows, verdicts = [], []
+    for data, seeds in study.having(*_TEST):
+        tests = [seed.task("test") for seed in seeds]
+        whole, base = [WHOLE] * len(seeds), [NONE] * len(seeds)
+        gain = difference(tests, data.metrics[0], whole, base)
+        smallest = [seed.smallest() or WHOLE for seed in seeds]
+        kept = "none shown" if smallest == whole else each(smallest)
+        loss = (
+            "" if smallest == whole else change(difference(tests, data.metrics[0], smallest, whole))
+        )
+        rows.append([data.name, change(gain), kept, loss])
+        verdicts.append(verdict(gain, data.scale))
+    return Finding(
+        "Does the adapter help, and what is the smallest cut that keeps it?",
+        summary(verdicts),
+        ["The smallest boundary is the one that the validation documents show to keep 90 %."],
+        ("data", "whole adapter against base", "smallest boundary", "against the whole adapter"),
+        rows,
+    )

@@ -1,0 +1,108 @@
+"""Findings, and the pieces of Markdown that they are made of."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from lm_eval_lora_boundary.report.formatting import number, signed
+
+from .study import Value
+
+SUPPORTED, NOT_SUPPORTED, OPEN = "supported", "not supported", "not decidable at this scale"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found about one question.
+
+    Attributes:
+        question: The question.
+        verdict: In a few words.
+        sentences: What it rests on.
+        headings: Of the table's columns.
+        rows: The table's rows.
+    """
+
+    question: str
+    verdict: str
+    sentences: Sequence[str] = ()
+    headings: Sequence[str] = ()
+    rows: Sequence[Sequence[str]] = field(default=())
+
+    def markdown(self) -> str:
+        """Return the section of the page."""
+        parts = [f"### {self.question}", f"**{self.verdict}**", " ".join(self.sentences)]
+        if self.rows:
+            parts.append(table(self.headings, self.rows))
+        return "\n\n".join(filter(None, parts))
+
+
+def verdict(gain: Value, scale: float) -> str:
+    """Return whether something is better, by a rule that was stated in advance.
+
+    Supported: the interval of the gain is above 0. Not supported: a gain that would matter is
+    outside the interval. Else these documents cannot tell.
+
+    Args:
+        gain: How much better it is.
+        scale: The smallest gain that would matter.
+    """
+    if gain.low > 0:
+        return SUPPORTED
+    return NOT_SUPPORTED if gain.high < scale else OPEN
+
+
+def summary(verdicts: Sequence[str]) -> str:
+    """Return how often each verdict was given, as text."""
+    if not verdicts:
+        return "Nothing was run for it yet."
+    if len(set(verdicts)) == 1 and len(verdicts) == 1:
+        return f"{verdicts[0].capitalize()}."
+    counts = [
+        f"{kind} on {verdicts.count(kind)}"
+        for kind in (SUPPORTED, NOT_SUPPORTED, OPEN)
+        if kind in verdicts
+    ]
+    text = ", ".join(counts)
+    return f"{text[0].upper()}{text[1:]} of {len(verdicts)} data sets."
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table."""
+    lines = [headings, ["---"] * len(headings), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def shown(found: Value) -> str:
+    """Return a value with its interval, if it has one."""
+    if math.isnan(found.low):
+        return number(found.value)
+    return f"{number(found.value)} [{number(found.low)}, {number(found.high)}]"
+
+
+def change(found: Value) -> str:
+    """Return a difference with its interval, if it has one."""
+    if math.isnan(found.low):
+        return f"{signed(found.value)}, too few documents differ"
+    if found.low == found.value == found.high == 0:
+        return "the same cut"
+    return f"{signed(found.value)} [{signed(found.low)}, {signed(found.high)}]"
+
+
+def layers(cut: str) -> str:
+    """Return what a cut keeps, as text."""
+    if cut == "none":
+        return "base model"
+    return "whole adapter" if cut == "all" else cut.replace("-", "–")
+
+
+def each(cuts: Sequence[str]) -> str:
+    """Return the cuts of several seeds as text, once if they are the same."""
+    return ", ".join(dict.fromkeys(map(layers, cuts)))
+
+
+def listed(parts: Sequence[str]) -> str:
+    """Return parts as a list in a sentence."""
+    return " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1]))) if parts else ""

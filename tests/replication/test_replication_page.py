@@ -1,0 +1,90 @@
+"""The page: the same bytes from the same records, and no number but theirs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from made_up_records import write_records
+
+from replication.page import QUESTIONS, write_page
+from replication.study import Study, Value
+from replication.text import NOT_SUPPORTED, OPEN, SUPPORTED, summary, verdict
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_the_same_records_give_the_same_bytes(tmp_path):
+    folder = tmp_path / "replication"
+    write_records(folder, documents=20)
+    page = tmp_path / "page.md"
+    written = []
+    for _ in range(2):
+        write_page(folder, page)
+        files = [page, *sorted(folder.glob("*.svg"))]
+        written.append([file.read_bytes() for file in files])
+    assert len(written[0]) == 4
+    assert written[0] == written[1]
+    text = page.read_text()
+    assert "Not run yet" not in text
+    assert "nan" not in text
+    assert all("![" in text and file.name in text for file in files[1:])
+
+
+def test_without_records_the_page_says_so(tmp_path):
+    write_page(tmp_path / "replication", tmp_path / "page.md")
+    text = (tmp_path / "page.md").read_text()
+    assert "It has not been run yet" in text
+    assert "|" not in text
+
+
+def test_records_of_some_steps_are_enough(tmp_path):
+    folder = tmp_path / "replication"
+    write_records(folder, documents=20)
+    for path in folder.rglob("*.json"):
+        if path.stem not in ("train", "choose"):
+            path.unlink()
+    write_page(folder, tmp_path / "page.md")
+    text = (tmp_path / "page.md").read_text()
+    assert "- samsum: trace, orders, test, dropout-train" in text
+    assert "How far does the chosen boundary move?" in text
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0.01, 0.2, SUPPORTED),
+        (-0.1, 0.005, NOT_SUPPORTED),
+        (-0.1, 0.1, OPEN),
+        (-0.2, -0.1, NOT_SUPPORTED),
+    ],
+)
+def test_the_rule_for_verdicts(low, high, expected):
+    assert verdict(Value((low + high) / 2, low, high, 50), 0.01) == expected
+
+
+def test_verdicts_are_counted():
+    assert summary([SUPPORTED, OPEN, SUPPORTED]) == (
+        "Supported on 2, not decidable at this scale on 1 of 3 data sets."
+    )
+    assert summary([OPEN]) == "Not decidable at this scale."
+
+
+def test_every_question_has_another_heading(records):
+    study = Study(records)
+    found = [question(study) for question in QUESTIONS]
+    assert len({each.question for each in found}) == len(QUESTIONS)
+    assert all(len(row) == len(each.headings) for each in found for row in each.rows)
+
+
+def test_the_page_of_the_repository_is_that_of_its_records(tmp_path):
+    published = ROOT / "docs/replication.md"
+    folder = tmp_path / "docs/replication"
+    folder.mkdir(parents=True)
+    records = ROOT / "docs/replication"
+    for path in records.rglob("*.json"):
+        target = folder / path.relative_to(records)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(path.read_bytes())
+    write_page(folder, tmp_path / "docs/replication.md")
+    assert (tmp_path / "docs/replication.md").read_text() == published.read_text()

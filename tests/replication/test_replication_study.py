@@ -1,0 +1,132 @@
+"""Comparisons computed from records, against their definitions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from made_up_records import LAYERS, task, write_records
+from sacrebleu import BLEU
+
+from replication.cuts import NONE, WHOLE, boundary, cuts_to_test, of_size, predictions, sizes
+from replication.plan import DATA
+from replication.study import (
+    Study,
+    best_on_halves,
+    between,
+    boundaries,
+    difference,
+    resampled_best,
+    scores,
+    value,
+)
+
+
+@pytest.fixture(scope="module")
+def study(records):
+    return Study(records)
+
+
+def seeds_of(study, name):
+    return next(seeds for data, seeds in study.having("choose", "test") if data.name == name)
+
+
+def test_a_difference_is_the_mean_of_paired_differences(study):
+    (seed,) = seeds_of(study, "gsm8k")
+    tests, metric = [seed.task("test")], seed.data.metrics[0]
+    found = difference(tests, metric, ["0-3"], [WHOLE])
+    cuts = tests[0]["metrics"][metric]["cuts"]
+    pairs = np.array([cuts["0-3"]["documents"], cuts[WHOLE]["documents"]])
+    assert found.value == pytest.approx((pairs[0] - pairs[1]).mean(), rel=1e-12)
+    assert found.low < found.value < found.high
+
+
+def test_bleu_from_counts_is_that_of_the_texts():
+    generator = np.random.default_rng(0)
+    references = [" ".join(generator.choice(list("abcdefgh"), 9)) for _ in range(20)]
+    responses = [" ".join(text.split()[:7]) for text in references]
+    counts = BLEU()._extract_corpus_statistics(responses, [references])
+    entry = {"kind": "bleu", "cuts": {"0": {"documents": counts}}}
+    found = scores({"metrics": {"bleu,none": entry}}, "bleu,none", ["0"])
+    assert found.observed[0] == BLEU().corpus_score(responses, [references]).score
+
+
+def test_where_low_values_are_good_the_smaller_one_is_better():
+    made = task(np.random.default_rng(0), ("exact_match,none",), [NONE, WHOLE], 30)
+    ordinary = difference([made], "exact_match,none", [WHOLE], [NONE])
+    made["metrics"]["exact_match,none"]["higher_is_better"] = False
+    turned = difference([made], "exact_match,none", [WHOLE], [NONE])
+    assert (turned.value, turned.low, turned.high) == (
+        -ordinary.value,
+        -ordinary.high,
+        -ordinary.low,
+    )
+
+
+def test_two_adapters_are_compared_on_the_same_documents_only(study):
+    (seed,) = seeds_of(study, "samsum")
+    metric = seed.data.metrics[0]
+    mine, theirs = seed.task("test"), seed.task("dropout-test")
+    found = between(([mine], ["0-3"]), ([theirs], [WHOLE]), metric)
+    ours = mine["metrics"][metric]["cuts"]["0-3"]["documents"]
+    others = theirs["metrics"][metric]["cuts"][WHOLE]["documents"]
+    assert found.value == pytest.approx(np.mean(ours) - np.mean(others), rel=1e-12)
+    with pytest.raises(ValueError, match="same documents"):
+        between(([{**mine, "ids": mine["ids"][::-1]}], ["0-3"]), ([theirs], [WHOLE]), metric)
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_several_seeds_are_averaged(tmp_path, count):
+    write_records(tmp_path, seeds=range(count), documents=30)
+    seeds = seeds_of(Study(tmp_path), "json")
+    tests = [seed.task("test") for seed in seeds]
+    found = value(tests, "valid_json,none", [WHOLE] * count)
+    single = [value([test], "valid_json,none", [WHOLE]).value for test in tests]
+    assert found.value == pytest.approx(np.mean(single), rel=1e-12)
+    assert found.seeds == count
+    # from three seeds on, other seeds are allowed for
+    other_seeds = found.high - found.low > 0.5 * np.std(single)
+    assert found.low < found.value < found.high and other_seeds
+
+
+def test_the_best_of_resampled_documents_is_mostly_the_best_of_all():
+    made = task(
+        np.random.default_rng(1),
+        ("loglikelihood,none",),
+        [boundary(k, LAYERS) for k in range(-1, LAYERS)],
+        60,
+    )
+    drawn = resampled_best(made, "loglikelihood,none", LAYERS, draws=200)
+    assert np.mean(np.array(drawn) == 3) > 0.9  # the truth of the made-up numbers
+    assert list(boundaries(made, LAYERS)) == list(range(-1, LAYERS))
+
+
+def test_the_best_of_equal_cuts_is_only_better_where_it_was_chosen():
+    generator = np.random.default_rng(2)
+    cuts = {f"0-{k}": generator.random(100) for k in range(20)}
+    entry = {
+        "kind": "mean",
+        "higher_is_better": True,
+        "cuts": {name: {"documents": numbers.tolist()} for name, numbers in cuts.items()},
+    }
+    made = {"metrics": {"m": entry}, "clusters": None, "documents": 100}
+    seen, unseen = best_on_halves(made, "m", "0-0")
+    mean = np.mean([numbers.mean() for numbers in cuts.values()]) - cuts["0-0"].mean()
+    assert seen > mean + 0.05
+    assert abs(unseen - mean) < 0.06
+
+
+def test_the_tested_cuts_are_those_that_were_named_and_others_of_their_size(study):
+    data = DATA[2]
+    (seed,) = study.seeds[data.name]
+    chosen, orders = seed.steps["choose"], seed.steps["orders"]["orders"]
+    cuts = cuts_to_test(chosen, data, orders, seed.steps["trace"])
+    assert len(cuts) == len(set(cuts))
+    assert {NONE, WHOLE, seed.best(), seed.smallest()} <= set(cuts)
+    assert sizes(chosen, data) == [4]  # two thirds of six, and the best boundary keeps 0 to 3
+    assert "0-1+4-5" in cuts  # of another order, four layers too
+    assert of_size(orders["norm"], 4) == "0-1+4-5"
+    assert predictions(chosen, data, seed.steps["trace"])["trace"] == 3
+
+
+def test_boundaries_as_cuts():
+    assert [boundary(k, 6) for k in (-1, 0, 3, 5)] == [NONE, "0", "0-3", WHOLE]
