@@ -1,0 +1,77 @@
+"""The ready commands for the paper's models: every option exists, and the sweep runs dry."""
+
+from __future__ import annotations
+
+import os
+import runpy
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+import typer
+
+from lm_eval_lora_boundary.cli import app
+
+PAPER = Path(__file__).resolve().parents[2] / "examples/paper"
+MODELS = ["phi-2", "llama-2-7b-chat", "llama-3.1-8b-instruct"]
+STEPS = ["train", "trace", "sweep", "dry-run", "sweep-gpus", "sweep-vllm", "test"]
+
+
+def script(model: str, *arguments: str, check=True, **environment: str):
+    return subprocess.run(
+        ["bash", str(PAPER / f"{model}.sh"), *arguments],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=check,
+    )
+
+
+@pytest.fixture
+def echo(tmp_path):
+    """Return a folder with an `accelerate` that prints its arguments."""
+    program = tmp_path / "accelerate"
+    program.write_text('#!/bin/sh\necho "$@"\n')
+    program.chmod(0o755)
+    return {"LORA_BOUNDARY": "echo", "LM_EVAL": "echo", "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("step", STEPS)
+def test_all_options_exist(model, step, echo):
+    (line,) = script(model, step, "samsum", **echo).stdout.splitlines()
+    words = shlex.split(line)
+    if step == "sweep-gpus":
+        assert words[:4] == ["launch", "--num_processes", "2", "-m"]
+        words = words[5:]
+    name, *options = words
+    program = typer.main.get_command(app)
+    with program.make_context("lora-boundary", [name, *options]) as above:
+        # refuses what it does not know
+        given = program.commands[name].make_context(name, options, parent=above).params
+    task = given.get("tasks") or given["task"]
+    assert task.startswith("lora_boundary_samsum")
+    assert given["pretrained"].partition("/")[2].lower().startswith(model.removesuffix("-chat"))
+
+
+def test_the_four_steps_follow_each_other(echo):
+    lines = script("phi-2", "all", "gsm8k", MORE="--limit 7", **echo).stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["train", "trace", "sweep", "sweep"]
+    assert all(line.endswith("--limit 7") for line in lines)
+
+
+def test_every_boundary_is_tested_with_vllm(echo):
+    lines = script("phi-2", "test-vllm", "gsm8k", **echo).stdout.splitlines()
+    assert ["boundary=15" in lines[0], "boundary=20" in lines[1], len(lines)] == [True, True, 2]
+
+
+def test_an_unknown_step_is_refused():
+    found = script("phi-2", "tast", "gsm8k", check=False)
+    assert found.returncode == 2
+    assert "step tast: expected train, trace" in found.stderr
+
+
+def test_the_estimates_in_the_readme_are_those_of_the_script():
+    table = runpy.run_path(str(PAPER / "hours.py"))["table"]()
+    assert table in (PAPER / "README.md").read_text(encoding="utf-8")
