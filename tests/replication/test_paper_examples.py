@@ -6,12 +6,19 @@ import os
 import runpy
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import typer
+from bytes_model import write_base
+from tiny_models import save_adapter
 
 from lm_eval_lora_boundary.cli import app
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tasks"))
+
+from task_data import write_hub
 
 PAPER = Path(__file__).resolve().parents[2] / "examples/paper"
 MODELS = ["phi-2", "llama-2-7b-chat", "llama-3.1-8b-instruct"]
@@ -75,3 +82,33 @@ def test_an_unknown_step_is_refused():
 def test_the_estimates_in_the_readme_are_those_of_the_script():
     table = runpy.run_path(str(PAPER / "hours.py"))["table"]()
     assert table in (PAPER / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", MODELS)
+def test_the_sweep_runs_dry(tmp_path, model):
+    """A model of the same architecture, of random weights and few layers."""
+    architecture = "phi" if model.startswith("phi") else "llama"
+    base = write_base(tmp_path / "base", architecture)
+    adapter = tmp_path / "out" / model / "gsm8k" / "seed=0" / "adapter"
+    save_adapter(adapter, base)
+    write_hub(tmp_path / "hub")
+    program = tmp_path / "lora-boundary"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m lm_eval_lora_boundary "$@"\n')
+    program.chmod(0o755)
+    found = subprocess.run(
+        ["bash", str(PAPER / f"{model}.sh"), "dry-run", "gsm8k"],
+        cwd=tmp_path / "hub",
+        env=os.environ
+        | {
+            "LORA_BOUNDARY": str(program),
+            "BASE": str(tmp_path / "base"),
+            "OUT": str(tmp_path / "out"),
+            "PYTHONPATH": str(PAPER.parents[1]),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 0, found.stderr
+    assert "minute" in found.stdout + found.stderr

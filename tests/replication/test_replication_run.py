@@ -7,9 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-import tokenizers
-import transformers
-from tiny_models import tiny_model
+from bytes_model import write_base
 
 from replication.cuts import NONE, WHOLE
 from replication.page import write_page
@@ -29,26 +27,9 @@ PLAN = Plan("a test", (0,), {"gsm8k": Rows(train=16, trace=3, orders=2, choose=3
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory) -> Path:
-    """A random Llama of four layers whose tokenizer knows bytes alone."""
+    """A random Llama of four layers."""
     folder = tmp_path_factory.mktemp("base")
-    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
-    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = tokenizers.decoders.ByteLevel()
-    tokenizer.train_from_iterator(
-        ["text"],
-        tokenizers.trainers.BpeTrainer(
-            vocab_size=300,
-            special_tokens=["<pad>", "</s>"],
-            initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
-            show_progress=False,
-        ),
-    )
-    transformers.PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, eos_token="</s>", pad_token="<pad>"
-    ).save_pretrained(folder)
-    tiny_model(vocab_size=300, num_hidden_layers=4, max_position_embeddings=2048).save_pretrained(
-        folder
-    )
+    write_base(folder, "llama", num_hidden_layers=4)
     return folder
 
 
