@@ -8,7 +8,7 @@ from pathlib import Path
 from lm_eval_lora_boundary.files import write_text
 
 from .pictures import draw_all
-from .plan import CONTROLS, DATA, EPOCHS
+from .plan import CONTROLS, DATA, EARLIER, EPOCHS
 from .questions.causes import answer_format, regularisation, retention, trained_below
 from .questions.choice import prediction, stability
 from .questions.claim import adapter_helps, better_cut, luck, other_orders
@@ -128,6 +128,7 @@ def _missing(study: Study) -> str:
         seeds = study.seeds[data.name]
         steps = [*_STEPS]
         if data.controls:
+            steps += [f"{name}-test" for name in EARLIER]
             steps += [f"{name}-{kind}" for name in CONTROLS for kind in ("train", "test")]
         first = seeds[0] if seeds else None
         lacking = [step for step in steps if first is None or not first.has(step)]

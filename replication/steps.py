@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .cuts import RULE_OF_THUMB, cuts_to_test
-from .plan import CONTROLS, RETENTION, Data, Plan
+from .plan import CONTROLS, EARLIER, LOWER_LAYERS, RETENTION, Data, Plan
 
 LORA_BOUNDARY = ("-m", "lm_eval_lora_boundary")
 ORDERS = ("-m", "replication.orders")
@@ -82,7 +82,7 @@ def _main(plan: Plan, data: Data, seed: int, places: Places) -> list[Step]:
     adapter = work / f"adapter{_rows(rows.train)}"
     validation = ("--split", "validation")
     both = f"{data.task},{data.gold_task}"
-    train = _train(places, data, seed, adapter, rows.train)
+    train = _train(places, data, seed, adapter, rows.train, "--save-epochs")
 
     def step(name: str, kind: str, count: int | None, *arguments: str) -> Step:
         output = work / f"{name}{_rows(count)}"
@@ -135,7 +135,13 @@ def _main(plan: Plan, data: Data, seed: int, places: Places) -> list[Step]:
 def _controls(plan: Plan, data: Data, seed: int, places: Places) -> list[Step]:
     """Return the steps of the adapters that were trained in another way."""
     rows = plan.rows[data.name]
-    steps = []
+    main = places.work / data.name / f"seed={seed}" / f"adapter{_rows(rows.train)}"
+    steps = [
+        _control_test(
+            data, seed, name, main / name, main.with_name(f"{name}{_rows(rows.test)}"), plan, places
+        )
+        for name in EARLIER
+    ]
     for name, options in CONTROLS.items():
         work = places.work / data.name / f"seed={seed}" / name
         adapter = work / f"adapter{_rows(rows.train)}"
@@ -144,26 +150,34 @@ def _controls(plan: Plan, data: Data, seed: int, places: Places) -> list[Step]:
         def train(
             name: str = name, options: tuple[str, ...] = options, adapter: Path = adapter
         ) -> Sequence[str]:
-            if name == "lower-layers":
+            if name == LOWER_LAYERS:
                 options = ("--boundary", str(_trained_up_to(data, seed, places)))
             return _train(places, data, seed, adapter, rows.train, *options)
 
-        def test(adapter: Path = adapter, output: Path = output) -> Sequence[str]:
-            layers = places.read(data.name, seed, "choose")["layers"]
-            return (
-                *_command("sweep", output),
-                *places.base,
-                *("--dtype", places.dtype, "--peft", str(adapter)),
-                *("--tasks", f"{data.task},{data.gold_task}", "--split", "test"),
-                *("--boundaries", str(layers - 1), "--no-speed"),
-                *_limit(rows.test),
-            )
-
         steps += [
             Step(data, seed, f"{name}-train", "train", adapter, train),
-            Step(data, seed, f"{name}-test", "sweep", output, test),
+            _control_test(data, seed, name, adapter, output, plan, places),
         ]
     return steps
+
+
+def _control_test(
+    data: Data, seed: int, name: str, adapter: Path, output: Path, plan: Plan, places: Places
+) -> Step:
+    """Return the step that scores the whole of another adapter on the test split."""
+
+    def command() -> Sequence[str]:
+        layers = places.read(data.name, seed, "choose")["layers"]
+        return (
+            *_command("sweep", output),
+            *places.base,
+            *("--dtype", places.dtype, "--peft", str(adapter)),
+            *("--tasks", f"{data.task},{data.gold_task}", "--split", "test"),
+            *("--boundaries", str(layers - 1), "--no-speed"),
+            *_limit(plan.rows[data.name].test),
+        )
+
+    return Step(data, seed, f"{name}-test", "sweep", output, command)
 
 
 def _trained_up_to(data: Data, seed: int, places: Places) -> int:

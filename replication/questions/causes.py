@@ -7,16 +7,10 @@ from collections.abc import Sequence
 from lm_eval_lora_boundary.report.formatting import integer, metric_name, number
 
 from ..cuts import NONE, RULE_OF_THUMB, WHOLE, boundary
-from ..plan import CONTROLS, RETENTION
+from ..plan import CONTROLS, EARLIER, LOWER_LAYERS, RETENTION
 from ..study import GOLD, Seed, Study, Value, between, boundaries, difference, value
 from ..text import NOT_SUPPORTED, OPEN, SUPPORTED, Finding, change, each, shown, summary, verdict
 
-_NAMES = {
-    "dropout": "dropout 0.2",
-    "weight-decay": "weight decay 0.1",
-    "one-epoch": "one epoch",
-    "lower-layers": "trained on the lower layers only",
-}
 _FORMAT = {
     "gsm8k": ("exact_match,strict-match", "exact_match,flexible-extract"),
     "json": ("valid_json,none",),
@@ -26,12 +20,11 @@ _FORMAT = {
 def regularisation(study: Study) -> Finding:
     """Would a whole adapter that was trained with more regularisation do as well?"""
     rows, verdicts = [], []
-    for name in CONTROLS:
-        if name == "lower-layers":
-            continue
+    for name in (*(each_name for each_name in CONTROLS if each_name != LOWER_LAYERS), *EARLIER):
         for data, seeds in study.having("choose", "test", f"{name}-test"):
             gain, likelihood = _against(seeds, f"{name}-test", [seed.best() for seed in seeds])
-            rows.append([data.name, _NAMES[name], change(gain), change(likelihood)])
+            changed = " ".join(CONTROLS.get(name, (name.replace("=", " "), "of the same run")))
+            rows.append([data.name, changed.lstrip("-"), change(gain), change(likelihood)])
             verdicts.append(
                 SUPPORTED if gain.high < data.scale else NOT_SUPPORTED if gain.low > 0 else OPEN
             )
@@ -51,10 +44,12 @@ def regularisation(study: Study) -> Finding:
 def trained_below(study: Study) -> Finding:
     """Is a cut worth more than LoRA that was trained on the lower layers only?"""
     rows, verdicts = [], []
-    for data, seeds in study.having("choose", "test", "lower-layers-train", "lower-layers-test"):
-        last = [int(seed.steps["lower-layers-train"]["settings"]["boundary"]) for seed in seeds]
+    for data, seeds in study.having(
+        "choose", "test", f"{LOWER_LAYERS}-train", f"{LOWER_LAYERS}-test"
+    ):
+        last = [int(seed.steps[f"{LOWER_LAYERS}-train"]["settings"]["boundary"]) for seed in seeds]
         cuts = [boundary(k, seed.layers) for k, seed in zip(last, seeds, strict=True)]
-        gain, likelihood = _against(seeds, "lower-layers-test", cuts)
+        gain, likelihood = _against(seeds, f"{LOWER_LAYERS}-test", cuts)
         rows.append([data.name, each(cuts), change(gain), change(likelihood)])
         verdicts.append(verdict(gain, data.scale))
     return Finding(

@@ -8,7 +8,7 @@ import numpy as np
 from sacrebleu import BLEU, CHRF
 
 from replication.cuts import NONE, WHOLE, boundary, cuts_to_test
-from replication.plan import CONTROLS, DATA, RETENTION
+from replication.plan import CONTROLS, DATA, EARLIER, LOWER_LAYERS, RETENTION
 from replication.run import as_text
 from replication.steps import FAMILIES
 
@@ -118,9 +118,10 @@ def write_records(folder: Path, seeds=(0,), documents: int = 40) -> None:
             }
             steps["test"] = {"layers": LAYERS, "tasks": tests}
             if data.controls and seed == 0:
-                for name in CONTROLS:
-                    last = 3 if name == "lower-layers" else None
-                    steps[f"{name}-train"] = {"settings": {"boundary": last}}
+                for name in (*CONTROLS, *EARLIER):
+                    last = 3 if name == LOWER_LAYERS else None
+                    if name in CONTROLS:
+                        steps[f"{name}-train"] = {"settings": {"boundary": last}}
                     other = {
                         data.task: task(generator, data.metrics, [NONE, WHOLE], documents),
                         data.gold_task: task(

@@ -46,7 +46,7 @@ def test_records_of_some_steps_are_enough(tmp_path):
             path.unlink()
     write_page(folder, tmp_path / "page.md")
     text = (tmp_path / "page.md").read_text()
-    assert "- samsum: trace, orders, test, dropout-train" in text
+    assert "- samsum: trace, orders, test, epoch=1-test, epoch=2-test" in text
     assert "How far does the chosen boundary move?" in text
 
 

@@ -11,7 +11,7 @@ from bytes_model import write_base
 
 from replication.cuts import NONE, WHOLE
 from replication.page import write_page
-from replication.plan import CONTROLS, DATA, Plan, Rows
+from replication.plan import CONTROLS, DATA, EARLIER, Plan, Rows
 from replication.run import run
 from replication.steps import Places
 from replication.study import Study, value
@@ -50,6 +50,7 @@ def finished(tmp_path_factory, base):
 def test_every_step_has_a_record_and_is_not_run_again(finished):
     root, places, written = finished
     expected = ["train", "trace", "orders", "choose", "test"]
+    expected += [f"{name}-test" for name in EARLIER]
     expected += [f"{name}-{kind}" for name in CONTROLS for kind in ("train", "test")]
     assert [path.stem for path in written] == expected
     assert run(PLAN, places, datasets=[GSM8K], rows=root / "hub") == []
