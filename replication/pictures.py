@@ -13,9 +13,10 @@ from lm_eval_lora_boundary.files import write_text
 from lm_eval_lora_boundary.report import style
 from lm_eval_lora_boundary.report.formatting import metric_name
 
+from .comparing import boundaries, value
 from .cuts import NONE, WHOLE
 from .plan import Data
-from .study import Seed, Study, boundaries, value
+from .study import Seed, Study
 
 _COLUMNS = 3
 _WIDTH, _HEIGHT = 3.0, 2.4  # of a panel, in inches

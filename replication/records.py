@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from lm_eval_lora_boundary.files import SWEEP, TRACE, cut_folder, read_object, r
 from lm_eval_lora_boundary.report.lm_eval_files import newest_results, newest_samples
 from lm_eval_lora_boundary.stats.statistic import CorpusScores, statistic
 
+from .comparing import OF_SUMS
 from .cuts import name_of
 from .orders import NAME as ORDERS
 
@@ -86,7 +88,8 @@ def _sweep(folder: Path) -> dict[str, Any]:
         "signature": content["signature"],
         "engine": content["engine"],
         "layers": layers,
-        "notes": content["notes"],
+        # one of them quotes the beginning of a prompt
+        "notes": [note for note in content["notes"] if note["kind"] != "prompt"],
         "tasks": tasks,
         "control_tasks": controls,
     }
@@ -145,7 +148,11 @@ def _numbers(key: str, items: Sequence[Any], value: float) -> tuple[str, list[An
     if all(isinstance(item, (int, float)) for item in items):
         return "mean", [float(item) for item in items]
     if all(isinstance(part, (int, float)) for item in items for part in item):
-        return "ratio", [list(item) for item in items]
+        numbers = [list(item) for item in items]
+        for kind, aggregate in OF_SUMS.items():
+            if math.isclose(aggregate(numbers), value, rel_tol=1e-6):
+                return kind, numbers
+        raise ValueError(f"{key}: expected the ratio of two sums, or a perplexity")
     found = statistic(key.partition(",")[0], [items], [value])
     if not isinstance(found, CorpusScores):
         raise ValueError(f"{key}: expected numbers, or texts of a metric of sacrebleu")

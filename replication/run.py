@@ -75,24 +75,25 @@ def run(
             **read_step(step.kind, step.output),
         }
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, as_text(record))
+        write_text(path, _without_paths(as_text(record), places))
         written.append(path)
     return written
 
 
 def published(command: Sequence[str], places: Places) -> str:
     """Return a command as it is published: without this machine's paths."""
-    names = {str(places.work): "WORK", **_base_names(places.base)}
-    text = shlex.join(command)
-    for path, name in names.items():
-        text = text.replace(path, name)
+    text = _without_paths(shlex.join(command), places)
     text = text.replace("-m lm_eval_lora_boundary", "lora-boundary")
     return text.replace("-m replication.orders", "python -m replication.orders")
 
 
-def _base_names(base: Sequence[str]) -> dict[str, str]:
-    """Return what local folders are called."""
-    return {part: Path(part).name for part in base if Path(part).is_absolute()}
+def _without_paths(text: str, places: Places) -> str:
+    """Return a text in which this machine's folders have short names."""
+    names = {str(places.work): "WORK"}
+    names |= {part: Path(part).name for part in places.base if Path(part).is_absolute()}
+    for path, name in names.items():
+        text = text.replace(path, name)
+    return text
 
 
 def _execute(command: Sequence[str], step: Step, places: Places, rows: Path | None) -> None:

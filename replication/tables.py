@@ -8,8 +8,9 @@ import numpy as np
 
 from lm_eval_lora_boundary.report.formatting import metric_name, number
 
+from .comparing import GOLD, Record, value
 from .cuts import NONE, RULE_OF_THUMB, WHOLE, boundary
-from .study import GOLD, Record, Seed, Study, value
+from .study import Seed, Study
 from .text import each, shown, table
 
 _LENGTHS = "length_ratio_corpus,none"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from lm_eval_lora_boundary.report.formatting import number, signed
 
-from .study import Value
+from .comparing import Value
 
 SUPPORTED, NOT_SUPPORTED, OPEN = "supported", "not supported", "not decidable at this scale"
 

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from lm_eval_lora_boundary.report.formatting import integer, metric_name, number
 
+from ..comparing import GOLD, Value, between, boundaries, difference, value
 from ..cuts import NONE, RULE_OF_THUMB, WHOLE, boundary
 from ..plan import CONTROLS, EARLIER, LOWER_LAYERS, RETENTION
-from ..study import GOLD, Seed, Study, Value, between, boundaries, difference, value
+from ..study import Seed, Study
 from ..text import NOT_SUPPORTED, OPEN, SUPPORTED, Finding, change, each, shown, summary, verdict
 
 _FORMAT = {

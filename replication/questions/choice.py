@@ -6,8 +6,9 @@ from collections import Counter
 
 import numpy as np
 
+from ..comparing import GOLD, difference, resampled_best
 from ..cuts import boundary, predictions
-from ..study import GOLD, Study, difference, resampled_best
+from ..study import Study
 from ..text import NOT_SUPPORTED, OPEN, SUPPORTED, Finding, change, each, summary
 
 _STABLE = 3  # layers: a choice that moves by more is not one

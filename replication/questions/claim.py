@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from lm_eval_lora_boundary.report.formatting import metric_name, signed
 
+from ..comparing import GOLD, Value, best_on_halves, difference
 from ..cuts import NONE, STRENGTHS, WHOLE, boundary, of_size, sizes
-from ..study import GOLD, Seed, Study, Value, best_on_halves, difference
+from ..study import Seed, Study
 from ..text import Finding, change, each, listed, summary, verdict
 
 _TEST = ("choose", "orders", "trace", "test")

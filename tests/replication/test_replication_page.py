@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from made_up_records import write_records
 
+from replication.comparing import Value
 from replication.page import QUESTIONS, write_page
-from replication.study import Study, Value
+from replication.study import Study
 from replication.text import NOT_SUPPORTED, OPEN, SUPPORTED, summary, verdict
 
 ROOT = Path(__file__).resolve().parents[2]

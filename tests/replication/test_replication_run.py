@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 from bytes_model import write_base
 
+from replication.comparing import value
 from replication.cuts import NONE, WHOLE
 from replication.page import write_page
 from replication.plan import CONTROLS, DATA, EARLIER, Plan, Rows
 from replication.run import run
 from replication.steps import Places
-from replication.study import Study, value
+from replication.study import Study
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tasks"))
 
@@ -61,6 +62,7 @@ def test_no_text_and_no_path_is_published(finished, base):
     for path in written:
         text = path.read_text("utf-8")
         assert "pears" not in text  # in every made-up question and answer
+        assert '\\"Q\\"' not in text  # the first token of a prompt
         assert str(root) not in text
         assert str(base.parent) not in text
 

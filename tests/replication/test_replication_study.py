@@ -7,10 +7,7 @@ import pytest
 from made_up_records import LAYERS, task, write_records
 from sacrebleu import BLEU
 
-from replication.cuts import NONE, WHOLE, boundary, cuts_to_test, of_size, predictions, sizes
-from replication.plan import DATA
-from replication.study import (
-    Study,
+from replication.comparing import (
     best_on_halves,
     between,
     boundaries,
@@ -19,6 +16,9 @@ from replication.study import (
     scores,
     value,
 )
+from replication.cuts import NONE, WHOLE, boundary, cuts_to_test, of_size, predictions, sizes
+from replication.plan import DATA
+from replication.study import Study
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +48,13 @@ def test_bleu_from_counts_is_that_of_the_texts():
     entry = {"kind": "bleu", "cuts": {"0": {"documents": counts}}}
     found = scores({"metrics": {"bleu,none": entry}}, "bleu,none", ["0"])
     assert found.observed[0] == BLEU().corpus_score(responses, [references]).score
+
+
+def test_a_perplexity_is_made_of_sums():
+    pairs = [[-12.0, 4], [-3.5, 2]]
+    entry = {"kind": "perplexity", "cuts": {"0": {"documents": pairs}}}
+    found = scores({"metrics": {"word_perplexity,none": entry}}, "word_perplexity,none", ["0"])
+    assert found.observed[0] == pytest.approx(np.exp(15.5 / 6), rel=1e-12)
 
 
 def test_where_low_values_are_good_the_smaller_one_is_better():

@@ -6,7 +6,7 @@ import pytest
 from task_helpers import ScriptedLM, evaluate
 
 PAIRS = [f"wmt23_{pair}" for pair in ("de-en", "en-de", "zh-en", "en-zh", "ja-en", "en-ja")]
-TASKS = ["hotpotqa", "gsm8k", "samsum", *PAIRS]
+TASKS = ["hotpotqa", "gsm8k", "samsum", "json", *PAIRS]
 CASES = [
     *((name, {}) for name in TASKS),
     *((name, {"num_fewshot": 2}) for name in ("gsm8k", "wmt23_de-en")),

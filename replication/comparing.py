@@ -1,0 +1,240 @@
+"""Comparisons of cuts, computed from records.
+
+Tests and intervals are those of a sweep (docs/statistics.md): paired over documents. With several
+seeds, a value is the mean over seeds. From three seeds on, its interval is over seeds and
+documents. Two say so little about others that such an interval would be of no use, and it is over
+documents, for these two adapters.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.stats
+from sacrebleu import BLEU, CHRF
+
+from lm_eval_lora_boundary.compare.over_seeds import over_seeds
+from lm_eval_lora_boundary.stats.aggregates import Aggregates, Array
+from lm_eval_lora_boundary.stats.bootstrap import Bootstrap
+from lm_eval_lora_boundary.stats.statistic import CorpusScores, Means, Statistic
+from lm_eval_lora_boundary.stats.units import Units
+
+from .cuts import boundary
+
+GOLD = "loglikelihood,none"
+SEEDS_FOR_AN_INTERVAL = 3
+Record = Mapping[str, Any]
+
+
+def _ratio(items: Sequence[Sequence[float]]) -> float:
+    """Return the sum of the first numbers over the sum of the second."""
+    first, second = zip(*items, strict=True)
+    return float(sum(first) / max(1e-12, sum(second)))
+
+
+# metrics of two sums over documents, by kind
+OF_SUMS: Mapping[str, Callable[[Sequence[Sequence[float]]], float]] = {
+    "ratio": _ratio,
+    # log-likelihood, and number of words or bytes
+    "perplexity": lambda items: math.exp(-_ratio(items)),
+    "bits": lambda items: -_ratio(items) / math.log(2),
+}
+
+
+@dataclass(frozen=True)
+class Value:
+    """A metric of one cut, or a difference between two.
+
+    Attributes:
+        value: The mean over seeds.
+        low: Lower end of the 95 % interval.
+        high: Upper end.
+        documents: Number of documents.
+        seeds: Number of training seeds.
+    """
+
+    value: float
+    low: float
+    high: float
+    documents: int
+    seeds: int = 1
+
+    def times(self, sign: int) -> Value:
+        """Return the same, with its sign changed if ``sign`` is -1."""
+        if sign > 0:
+            return self
+        return Value(-self.value, -self.high, -self.low, self.documents, self.seeds)
+
+
+def boundaries(task: Record, layers: int) -> dict[int, str]:
+    """Return the boundaries that a task was scored under, each with its cut's name."""
+    cuts = next(iter(task["metrics"].values()))["cuts"]
+    names = {number: boundary(number, layers) for number in range(-1, layers)}
+    return {number: name for number, name in names.items() if name in cuts}
+
+
+def scores(task: Record, metric: str, cuts: Sequence[str]) -> Statistic:
+    """Return a metric under cuts, in a form that can be resampled."""
+    entry = task["metrics"][metric]
+    columns = [entry["cuts"][cut]["documents"] for cut in cuts]
+    if entry["kind"] == "mean":
+        return Means(np.array(columns, dtype=np.float64).T)
+    if entry["kind"] in OF_SUMS:
+        return Aggregates(columns, OF_SUMS[entry["kind"]])
+    scorer = {"bleu": BLEU, "chrf": CHRF}[entry["kind"]]()
+    return CorpusScores([np.array(column) for column in columns], scorer)
+
+
+def value(tasks: Sequence[Record], metric: str, cuts: Sequence[str]) -> Value:
+    """Return a metric, the mean over seeds, with an interval.
+
+    Args:
+        tasks: The scores of a task, by seed.
+        metric: The metric's key.
+        cuts: The cut of each seed.
+    """
+    found = [_bootstrap(task, metric, [cut]) for task, cut in zip(tasks, cuts, strict=True)]
+    documents = found[0].statistic.documents
+    if len(found) == 1:
+        low, high = found[0].interval()
+        return Value(float(found[0].observed[0]), float(low[0]), float(high[0]), documents)
+    return _over_seeds([each.observed for each in found], [each.draws for each in found], documents)
+
+
+def difference(
+    tasks: Sequence[Record], metric: str, cuts: Sequence[str], references: Sequence[str]
+) -> Value:
+    """Return how much better cuts are than other cuts: the mean over seeds, with an interval.
+
+    Args:
+        tasks: The scores of a task, by seed.
+        metric: The metric's key. If low values are good, the sign is changed.
+        cuts: The cut of each seed.
+        references: What it is compared with, for each seed.
+    """
+    sign = sign_of(tasks[0], metric)
+    if list(cuts) == list(references):  # nothing is estimated
+        return Value(0.0, 0.0, 0.0, int(tasks[0]["documents"]), len(tasks))
+    found = [
+        _bootstrap(task, metric, list(pair))
+        for task, *pair in zip(tasks, cuts, references, strict=True)
+    ]
+    documents = found[0].statistic.documents
+    if len(found) == 1:
+        compared = found[0].difference(1)
+        return _value(compared.value, compared.low, compared.high, documents).times(sign)
+    values = [each.observed[:1] - each.observed[1:] for each in found]
+    draws = [each.draws[:, :1] - each.draws[:, 1:] for each in found]
+    return _over_seeds(values, draws, documents).times(sign)
+
+
+def between(
+    cut: tuple[Sequence[Record], Sequence[str]],
+    other: tuple[Sequence[Record], Sequence[str]],
+    metric: str,
+) -> Value:
+    """Return how much better one adapter's cut is than another adapter's, on the same documents.
+
+    Args:
+        cut: The scores by seed, and the cut of each seed.
+        other: The same of what it is compared with.
+        metric: The metric's key.
+
+    Raises:
+        ValueError: They were not scored on the same documents.
+    """
+    joined = []
+    for mine, name, theirs, their_name in zip(*cut, *other, strict=True):
+        if mine["ids"] != theirs["ids"]:
+            raise ValueError("expected scores on the same documents")
+        entry = dict(mine["metrics"][metric])
+        entry["cuts"] = {
+            "one": entry["cuts"][name],
+            "other": theirs["metrics"][metric]["cuts"][their_name],
+        }
+        joined.append(dict(mine) | {"metrics": {metric: entry}})
+    return difference(joined, metric, ["one"] * len(joined), ["other"] * len(joined))
+
+
+def sign_of(task: Record, metric: str) -> int:
+    """Return 1 if large values are good or nothing is said, -1 if small ones are."""
+    return -1 if task["metrics"][metric]["higher_is_better"] is False else 1
+
+
+def resampled_best(
+    task: Record, metric: str, layers: int, share: float = 1.0, draws: int = 1000
+) -> list[int]:
+    """Return the best boundary on resampled documents, the smallest if several are equal.
+
+    Args:
+        task: The scores on the validation split.
+        metric: The metric's key.
+        layers: Number of layers.
+        share: Size of a sample, as a share of the documents.
+        draws: Number of samples.
+    """
+    names = boundaries(task, layers)
+    statistic = scores(task, metric, list(names.values()))
+    units = Units(statistic.documents, task["clusters"])
+    generator = np.random.default_rng(0)
+    size = max(1, round(share * units.count))
+    equal = np.full(units.count, 1 / units.count)
+    counts = units.spread(generator.multinomial(size, equal, size=draws))
+    values = sign_of(task, metric) * statistic.resample(counts)
+    best = np.nan_to_num(values, nan=-np.inf).argmax(axis=1)
+    numbers = list(names)
+    return [numbers[place] for place in best.tolist()]
+
+
+def best_on_halves(
+    task: Record, metric: str, reference: str, splits: int = 500
+) -> tuple[float, float]:
+    """Choose the best of all cuts on a random half of the documents, and score it on both halves.
+
+    Args:
+        task: The scores.
+        metric: The metric's key.
+        reference: The cut to compare with.
+        splits: Number of random splits.
+
+    Returns:
+        How much better the best cut is than the reference: on the half that it was chosen on, and
+        on the other half; means over the splits.
+    """
+    cuts = list(task["metrics"][metric]["cuts"])
+    statistic = scores(task, metric, cuts)
+    sign, place = sign_of(task, metric), cuts.index(reference)
+    seen, unseen = [], []
+    for first, second in Units(statistic.documents, task["clusters"]).halves(splits):
+        chosen_on, other = sign * statistic.resample(first), sign * statistic.resample(second)
+        best = np.nan_to_num(chosen_on, nan=-np.inf).argmax(axis=1)
+        rows = np.arange(len(best))
+        seen.append(chosen_on[rows, best] - chosen_on[:, place])
+        unseen.append(other[rows, best] - other[:, place])
+    return float(np.concatenate(seen).mean()), float(np.concatenate(unseen).mean())
+
+
+def _bootstrap(task: Record, metric: str, cuts: Sequence[str]) -> Bootstrap:
+    statistic = scores(task, metric, cuts)
+    return Bootstrap(statistic, units=Units(statistic.documents, task["clusters"]))
+
+
+def _over_seeds(values: Sequence[Array], draws: Sequence[Array], documents: int) -> Value:
+    """Return the mean over seeds of the first column, with an interval."""
+    if len(values) >= SEEDS_FOR_AN_INTERVAL:
+        found = over_seeds(np.array(values), np.array(draws), documents)
+        return _value(found.value, found.low, found.high, documents, len(values))
+    mean = np.mean(values, axis=0)
+    # the bootstrap divides by n, not by n - 1
+    deviation = np.mean(draws, axis=0).std(axis=0) * np.sqrt(documents / (documents - 1))
+    half = float(scipy.stats.t.ppf(0.975, documents - 1)) * deviation
+    return _value(mean, mean - half, mean + half, documents, len(values))
+
+
+def _value(value: Array, low: Array, high: Array, documents: int, seeds: int = 1) -> Value:
+    """Return the first column."""
+    return Value(float(value[0]), float(low[0]), float(high[0]), documents, seeds)
