@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from task_helpers import ScriptedLM, evaluate
+from task_helpers import ScriptedLM, evaluate, load_task
 
 PAIRS = [f"wmt23_{pair}" for pair in ("de-en", "en-de", "zh-en", "en-zh", "ja-en", "en-ja")]
 TASKS = ["hotpotqa", "gsm8k", "samsum", "json", *PAIRS]
@@ -35,11 +35,11 @@ def test_the_gold_answer_follows_the_prompt_of_the_task(made_up, name, options):
     results = evaluate(model, f"lora_boundary_{name}_gold", **options)
     assert [context for context, _ in model.scored] == model.prompts
 
-    samples = results["samples"][f"lora_boundary_{name}_gold"]
+    task = load_task(f"lora_boundary_{name}")
     golds = [gold for _, gold in model.scored]
     # in a chat, the answer begins the assistant's turn
     space = "" if "apply_chat_template" in options else " "
-    assert golds == [f"{space}{sample['target']}" for sample in samples]
+    assert golds == [f"{space}{task.doc_to_target(doc)}" for doc in task.test_docs()]
     assert len(set(golds)) > 1
     mean = sum(-len(gold) for gold in golds) / len(golds)
     values = results["results"][f"lora_boundary_{name}_gold"]
