@@ -33,6 +33,7 @@ from .size import share_kept
 from .verdicts import BETTER, KEEPS, WORSE, verdicts
 
 WIDTH = 80
+_MOST_LINES, _MOST_NARROW_LINES = 25, 32  # with what a cut saves, which is left out beyond
 _BAR = 10
 _NOTATION = 16  # longer ones are described
 _WITH_BAR = 72  # columns from which there is room for bars
@@ -67,8 +68,14 @@ def short_answer(folder: Path, *, width: int = WIDTH, all_rows: bool = False) ->
         examples: Sequence[Example] = ()
         if task.not_chosen is not None and found.has_texts:
             examples = read_examples(folder, task.name, task.metric, task.best)
-        lines = _task(found, task, full, examples, width, all_rows)
-        yield from (Line(inert(line.text), line.bold) for line in lines)
+        lines = [*_task(task, full, examples, width, all_rows)]
+        after = [Line(""), *_next(found, task, full, width)]
+        if task.choice not in (BASE, full) and task.not_chosen is None:
+            most = _MOST_LINES if width >= WIDTH else _MOST_NARROW_LINES
+            # the first of what it buys is its size, which the table has
+            saved = (*task.buys[1:], *found.speed.get(task.choice, ()))
+            lines += _that_fit(saved, width, most - len(lines) - len(after))
+        yield from (Line(inert(line.text), line.bold) for line in (*lines, *after))
 
 
 def whole_adapter(folder: Path) -> int | None:
@@ -77,8 +84,17 @@ def whole_adapter(folder: Path) -> int | None:
     return layers - 1 if isinstance(layers, int) else None
 
 
+def _that_fit(sentences: Sequence[str], width: int, room: int) -> list[Line]:
+    """Return the sentences for which there is room, in lines; the report has all of them."""
+    lines: list[Line] = []
+    for sentence in sentences:
+        more = [Line(text) for text in _wrapped(sentence, width)]
+        if len(lines) + len(more) <= room:
+            lines += more
+    return lines
+
+
 def _task(
-    found: SweepFound,
     task: TaskFound,
     full: int | None,
     examples: Sequence[Example],
@@ -97,12 +113,6 @@ def _task(
     yield Line("")
     yield from _table(task, full, width, all_rows)
     yield from _test(task, full, width)
-    if task.choice not in (BASE, full) and task.not_chosen is None:
-        # the first of what it buys is its size, which the table has
-        for sentence in (*found.speed.get(task.choice, ()), *task.buys[1:]):
-            yield from map(Line, _wrapped(sentence, width))
-    yield Line("")
-    yield from _next(found, task, full, width)
 
 
 def _title(task: TaskFound, full: int | None) -> str:

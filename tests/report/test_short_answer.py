@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -111,6 +112,24 @@ def test_what_a_cut_buys_is_as_the_sweep_found_it(kind: str, tmp_path: Path) -> 
     assert all((sentence in text) == (kind == "LoRA") for sentence in BUYS[1:])
     page = write_report(tmp_path).read_text("utf-8")
     assert all((sentence in page) == (kind == "LoRA") for sentence in BUYS[1:])
+
+
+@pytest.mark.parametrize(("repeats", "shown"), [(1, True), (20, False)])
+def test_times_are_shown_if_there_is_room(tmp_path: Path, repeats: int, shown: bool) -> None:
+    task = made_task(tmp_path, "words", documents=40, layers=LAYERS)
+    made_test(tmp_path, "words", task)
+    task |= {"choice": 25, "choice_basis": "keeps the gain", "buys": BUYS}
+    task["answers"]["keeps_gain"]["sentence"] = "Boundary 25 keeps 102 % of the gain."
+    write_sweep(tmp_path, {"words": task}, settings=SETTINGS, layers=LAYERS)
+    sweep = json.loads((tmp_path / "sweep.json").read_text("utf-8"))
+    weights = {key: sweep.get(key) for key in ("base_sha256", "adapter_sha256")}
+    sentence = "A token takes 3.1 ms with the choice. " * repeats
+    content = {**weights, "sentences": [{"cut": 25, "text": sentence.strip()}]}
+    (tmp_path / "speed.json").write_text(json.dumps(content), "utf-8")
+    found = [line.text for line in lines(tmp_path)]
+    assert len(found) <= 25
+    assert any("A token takes" in text for text in found) == shown
+    assert any(BUYS[2][:30] in text for text in found)
 
 
 def test_a_sweep_that_measured_nothing_shows_answers(tmp_path: Path) -> None:
