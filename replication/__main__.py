@@ -8,6 +8,7 @@ python -m replication docs
 from __future__ import annotations
 
 import argparse
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -61,13 +62,17 @@ def main() -> None:
     base = base_arguments(given.pretrained, given.model_args)
     places = Places(given.work.resolve(), given.records.resolve(), base, given.dtype)
     places.work.mkdir(parents=True, exist_ok=True)
-    run_steps(
-        chosen,
-        places,
-        datasets=[data for data in DATA if data.name in names],
-        rows=given.rows.resolve() if given.rows else None,
-        steps=given.steps,
-    )
+    try:
+        run_steps(
+            chosen,
+            places,
+            datasets=[data for data in DATA if data.name in names],
+            rows=given.rows.resolve() if given.rows else None,
+            steps=given.steps,
+        )
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from there", file=sys.stderr)
+        raise SystemExit(130) from None
 
 
 def print_plan(budget: str) -> None:
