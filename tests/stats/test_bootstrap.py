@@ -239,7 +239,7 @@ def test_type_i_error_of_corpus_metrics(metric: type[BLEU] | type[CHRF]) -> None
                 for column in columns:
                     reply = [source.choice(words) if source.random() < 0.3 else w for w in text]
                     column.append((" ".join(text), " ".join(reply)))
-            result = Bootstrap(CorpusScores(columns, metric()), draws=200).difference(1)
+            result = Bootstrap(CorpusScores.of_texts(columns, metric()), draws=200).difference(1)
             if documents == 5:  # the test cannot reject: 2 / 2^5 is more than 5 %
                 assert result.p_value[0] > 0.05
                 continue
@@ -261,7 +261,7 @@ def test_no_observed_difference_does_not_prove_equality() -> None:
     assert result.low[0] < 0 < result.high[0]
     assert np.isnan(compared(np.full((50, 2), 7.0), 1).low[0])  # its range is not known
     same = [[("a b c d e", "a b c d x")] * 50] * 2
-    assert np.isnan(Bootstrap(CorpusScores(same, BLEU())).difference(1).low[0])
+    assert np.isnan(Bootstrap(CorpusScores.of_texts(same, BLEU())).difference(1).low[0])
 
 
 def test_simultaneous_intervals_account_for_the_choice() -> None:

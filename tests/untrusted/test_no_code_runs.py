@@ -21,8 +21,8 @@ Tiny = Callable[..., tuple[Path, Path]]
 # what runs or reads code, by the last part of its name
 RUNS = {"eval", "exec", "compile", "__import__", "import_module", "run_path", "run_module"}
 UNPICKLES = {"pickle.load", "pickle.loads", "torch.load", "joblib.load", "yaml.load", "np.load"}
-# by their names in this package, never by one in a file
-OUR_IMPORTS = {"__init__.py", "discovery.py"}
+# by names that stand in this package, never by one in a file
+OUR_IMPORTS = {"__init__.py", "discovery.py", "loggers.py"}
 
 
 def calls() -> Iterator[tuple[Path, ast.Call]]:

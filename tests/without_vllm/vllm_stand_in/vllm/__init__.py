@@ -77,7 +77,10 @@ class LLM:
             if token in chosen.stop_token_ids:
                 break
         logprobs = None if chosen.logprobs is None else places
-        text = transformers.AutoTokenizer.from_pretrained(self._arguments["model"]).decode(written)
+        text = ""
+        if not self._arguments.get("skip_tokenizer_init"):
+            load = transformers.AutoTokenizer.from_pretrained
+            text = load(self._arguments["model"]).decode(written)
         return SimpleNamespace(token_ids=written, logprobs=logprobs, text=text)
 
     def _model(self, request: Any) -> Any:
