@@ -78,8 +78,11 @@ def test_an_interrupted_comparison_leaves_the_file_alone(
     for fault in times:
         attempt = server.run(tmp_path, *arguments, fault=fault)
         assert (attempt.code, attempt.out) == (130, ""), attempt.err
-        (line,) = attempt.err.splitlines()
-        assert line.startswith("lora-boundary: interrupted; files are complete or as they were")
+        lines = attempt.err.splitlines()
+        # by then, it may not even have read its options, and has nothing to say
+        assert len(lines) == 1 or (fault.cpu is not None and not lines)
+        expected = "lora-boundary: interrupted; files are complete or as they were"
+        assert all(line.startswith(expected) for line in lines)
         assert left(tmp_path) == before
     assert server.run(tmp_path, *arguments).code == 0
     assert left(tmp_path) == {page.name: content}
