@@ -124,6 +124,7 @@ def test_results_that_changed_are_pushed_again(hub: Hub, output: Path) -> None:
     assert [len(some) for _, some in hub.commits] == [len(NAMES), 1]
 
 
+@pytest.mark.slow
 def test_the_command_logs_last_and_keeps_no_token(
     hub: Hub,
     tiny: Callable[..., tuple[Path, Path]],
