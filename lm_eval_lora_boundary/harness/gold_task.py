@@ -9,10 +9,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from lm_eval.api.task import ConfigurableTask
+from ..upstream.lm_eval import task_class
 
-# lm-eval 0.5 has a class for each kind of task, and a table of them
-_Task: Any = getattr(ConfigurableTask, "_registry", {}).get("loglikelihood", ConfigurableTask)
+_Task: Any = task_class("loglikelihood")
 
 
 class GoldTask(_Task):  # type: ignore[misc]

@@ -52,6 +52,7 @@ __all__ = [
     "sanitize_model_name",
     "set_torch_seed",
     "simple_parse_args_string",
+    "task_class",
 ]
 
 
@@ -241,6 +242,14 @@ def filtered(responses: Sequence[Any]) -> list[Any]:
 
     # 0.5 has a list of the responses that are left
     return list(TakeFirstFilter().apply([[each] for each in responses], [{}] * len(responses)))
+
+
+def task_class(output_type: str) -> Any:
+    """Return lm-eval's class of the tasks with an output type, to make a subclass of it."""
+    from lm_eval.api.task import ConfigurableTask
+
+    # 0.5 has a class for each output type, and a table of them
+    return getattr(ConfigurableTask, "_registry", {}).get(output_type, ConfigurableTask)
 
 
 def own_aggregation(metric: str, name: str | None) -> Callable[..., float] | None:
