@@ -54,19 +54,19 @@ def verdict(gain: Value, scale: float) -> str:
     return NOT_SUPPORTED if gain.high < scale else OPEN
 
 
-def summary(verdicts: Sequence[str]) -> str:
-    """Return how often each verdict was given, as text."""
+def summary(verdicts: Sequence[tuple[str, str]]) -> str:
+    """Return which verdict was given where, as text.
+
+    Args:
+        verdicts: The name of each data set or comparison, and its verdict.
+    """
     if not verdicts:
         return "Nothing was run for it yet."
-    if len(set(verdicts)) == 1 and len(verdicts) == 1:
-        return f"{verdicts[0].capitalize()}."
-    counts = [
-        f"{kind} on {verdicts.count(kind)}"
-        for kind in (SUPPORTED, NOT_SUPPORTED, OPEN)
-        if kind in verdicts
-    ]
-    text = ", ".join(counts)
-    return f"{text[0].upper()}{text[1:]} of {len(verdicts)} data sets."
+    sentences = []
+    for kind in (SUPPORTED, NOT_SUPPORTED, OPEN):
+        if names := [name for name, given in verdicts if given == kind]:
+            sentences.append(f"{kind.capitalize()}: {listed(names)}.")
+    return " ".join(sentences)
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

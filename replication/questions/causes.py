@@ -26,12 +26,11 @@ def regularisation(study: Study) -> Finding:
             gain, likelihood = _against(seeds, f"{name}-test", [seed.best() for seed in seeds])
             changed = " ".join(CONTROLS.get(name, (name.replace("=", " "), "of the same run")))
             rows.append([data.name, changed.lstrip("-"), change(gain), change(likelihood)])
-            verdicts.append(
-                SUPPORTED if gain.high < data.scale else NOT_SUPPORTED if gain.low > 0 else OPEN
-            )
+            no_worse = SUPPORTED if gain.high < data.scale else OPEN
+            verdicts.append((f"{data.name} ({name})", NOT_SUPPORTED if gain.low > 0 else no_worse))
     return Finding(
         "Is it regularisation?",
-        summary(verdicts).replace("data sets", "comparisons"),
+        summary(verdicts),
         [
             "The best boundary of the ordinary adapter against a whole adapter that was trained on "
             "the same rows with one change: positive where the cut is better. Supported: the cut "
@@ -52,7 +51,7 @@ def trained_below(study: Study) -> Finding:
         cuts = [boundary(k, seed.layers) for k, seed in zip(last, seeds, strict=True)]
         gain, likelihood = _against(seeds, f"{LOWER_LAYERS}-test", cuts)
         rows.append([data.name, each(cuts), change(gain), change(likelihood)])
-        verdicts.append(verdict(gain, data.scale))
+        verdicts.append((data.name, verdict(gain, data.scale)))
     return Finding(
         "Is it better to train everywhere and cut than to train the lower layers only?",
         summary(verdicts),
@@ -91,7 +90,7 @@ def answer_format(study: Study) -> Finding:
         if data.name == "json":
             lower = [boundary(round(layers * RULE_OF_THUMB[-1]) - 1, layers)] * len(seeds)
             lost = difference(tasks, data.metrics[0], [WHOLE] * len(seeds), lower)
-            verdicts.append(verdict(lost, data.scale))
+            verdicts.append((data.name, verdict(lost, data.scale)))
             losses.append(
                 f"At two thirds of the layers, the share of valid JSON falls by {change(lost)}."
             )
@@ -123,32 +122,37 @@ def retention(study: Study) -> Finding:
             ]
             forgotten = difference(tasks, metric, whole, base)
             gain = difference(tasks, metric, cuts, whole)
-            label = f"{name.removeprefix('lora_boundary_')}, {metric_name(metric)}"
+            label = name.removeprefix("lora_boundary_").replace("_", " ")
             rows.append(
                 [
                     data.name,
-                    label,
+                    f"{label}, {metric_name(metric)}",
                     shown(value(tasks, metric, base)),
                     change(forgotten),
                     change(gain),
                 ]
             )
-            if forgotten.high < 0:
-                verdicts.append(SUPPORTED if gain.low > 0 else OPEN)
-            else:
-                verdicts.append(NOT_SUPPORTED)
+            verdicts.append((f"{data.name} ({label})", given_back(forgotten, gain)))
     return Finding(
         "Does a cut adapter forget less?",
-        summary(verdicts).replace("data sets", "comparisons"),
+        summary(verdicts),
         [
             "Questions about plain facts, and the perplexity of plain text, with the base model, "
             "the whole adapter, and the boundary at two thirds of the layers. A difference is "
             "positive where the first is better. Supported: the whole adapter has lost something, "
-            "and the cut gives some of it back. Not supported: nothing is shown to be lost.",
+            "and the cut gives some of it back. Not supported: the whole adapter is shown to have "
+            "gained, or the cut to have lost more.",
         ],
         ("adapter", "task", "base", "whole adapter − base", "cut − whole adapter"),
         rows,
     )
+
+
+def given_back(forgotten: Value, gain: Value) -> str:
+    """Return the verdict on a cut that may give back what the whole adapter has lost."""
+    if forgotten.high < 0 and gain.low > 0:
+        return SUPPORTED
+    return NOT_SUPPORTED if forgotten.low > 0 or gain.high < 0 else OPEN
 
 
 def _scored(seed: Seed, task: str) -> bool:

@@ -59,7 +59,6 @@ def prediction(study: Study) -> Finding:
         tests = [seed.task("test") for seed in seeds]
         golds = [seed.task("test", data.gold_task) for seed in seeds]
         named = [predictions(seed.steps["choose"], data, seed.steps["trace"]) for seed in seeds]
-        outcomes = []
         for method in named[0]:
             if not all(method in found for found in named):
                 rows.append([data.name, method, "none", "", ""])
@@ -72,14 +71,8 @@ def prediction(study: Study) -> Finding:
             likelihood = difference(golds, GOLD, best, cuts)
             rows.append([data.name, method, each(cuts), change(regret), change(likelihood)])
             if method == "trace":
-                outcomes.append(
-                    NOT_SUPPORTED
-                    if regret.low > 0
-                    else SUPPORTED
-                    if regret.high < data.scale
-                    else OPEN
-                )
-        verdicts += outcomes
+                small = SUPPORTED if regret.high < data.scale else OPEN
+                verdicts.append((data.name, NOT_SUPPORTED if regret.low > 0 else small))
     return Finding(
         "How well is the best boundary predicted without scoring any?",
         summary(verdicts),

@@ -34,7 +34,7 @@ def better_cut(study: Study) -> Finding:
                 change(likelihood),
             ]
         )
-        verdicts.append(verdict(gains[first], data.scale))
+        verdicts.append((data.name, verdict(gains[first], data.scale)))
         if gains[first].low > 0 > likelihood.high or gains[first].high < 0 < likelihood.low:
             disagree.append(data.name)
     sentences = [
@@ -70,7 +70,7 @@ def other_orders(study: Study) -> Finding:
             gold = difference(golds, GOLD, upper, cuts)
             likelihood.setdefault(name, []).append(change(gold))
         names.append(f"{data.name}, {each(upper)}")
-        verdicts.append(_all_of(gains, data.scale))
+        verdicts.append((data.name, _all_of(gains, data.scale)))
     return Finding(
         "Does dropping the upper layers beat dropping as many others, or scaling the adapter?",
         summary(verdicts),
@@ -160,7 +160,7 @@ def adapter_helps(study: Study) -> Finding:
             "" if smallest == whole else change(difference(tests, data.metrics[0], smallest, whole))
         )
         rows.append([data.name, change(gain), kept, loss])
-        verdicts.append(verdict(gain, data.scale))
+        verdicts.append((data.name, verdict(gain, data.scale)))
     return Finding(
         "Does the adapter help, and what is the smallest cut that keeps it?",
         summary(verdicts),

@@ -9,6 +9,7 @@ from made_up_records import write_records
 
 from replication.comparing import Value
 from replication.page import QUESTIONS, write_page
+from replication.questions.causes import given_back as given_back_verdict
 from replication.study import Study
 from replication.text import NOT_SUPPORTED, OPEN, SUPPORTED, summary, verdict
 
@@ -64,11 +65,26 @@ def test_the_rule_for_verdicts(low, high, expected):
     assert verdict(Value((low + high) / 2, low, high, 50), 0.01) == expected
 
 
-def test_verdicts_are_counted():
-    assert summary([SUPPORTED, OPEN, SUPPORTED]) == (
-        "Supported on 2, not decidable at this scale on 1 of 3 data sets."
+def test_verdicts_say_where():
+    assert summary([("a", SUPPORTED), ("b", OPEN), ("c", SUPPORTED)]) == (
+        "Supported: a and c. Not decidable at this scale: b."
     )
-    assert summary([OPEN]) == "Not decidable at this scale."
+    assert summary([]) == "Nothing was run for it yet."
+
+
+@pytest.mark.parametrize(
+    ("lost", "given_back", "expected"),
+    [
+        ((-0.3, -0.1), (0.05, 0.2), SUPPORTED),
+        ((-0.3, -0.1), (-0.05, 0.2), OPEN),
+        ((-0.3, 0.1), (0.05, 0.2), OPEN),  # nothing is shown to be lost, nor to be kept
+        ((0.1, 0.3), (0.05, 0.2), NOT_SUPPORTED),
+        ((-0.3, -0.1), (-0.2, -0.05), NOT_SUPPORTED),
+    ],
+)
+def test_a_cut_gives_back_only_what_was_lost(lost, given_back, expected):
+    forgotten, gain = (Value(sum(ends) / 2, *ends, 50) for ends in (lost, given_back))
+    assert given_back_verdict(forgotten, gain) == expected
 
 
 def test_every_question_has_another_heading(records):
