@@ -1,4 +1,4 @@
-"""Runs the replication, or writes its page from the records.
+"""Runs the replication, or writes its page, and what the README says, from the records.
 
 python -m replication plan --budget 10
 python -m replication run --budget 10 --rows FOLDER
@@ -18,6 +18,7 @@ from .steps import Places
 ROOT = Path(__file__).resolve().parents[1]
 RECORDS = ROOT / "docs/replication"
 PAGE = ROOT / "docs/replication.md"
+README = ROOT / "README.md"
 
 
 def main() -> None:
@@ -38,14 +39,14 @@ def main() -> None:
     run.add_argument("--pretrained", help="base model; default: SmolLM2-135M-Instruct")
     run.add_argument("--model-args", default="", help="as for lm_eval")
     run.add_argument("--dtype", default="bfloat16")
-    docs = commands.add_parser("docs", help="write the page from the records")
-    docs.add_argument("--records", type=Path, default=RECORDS)
-    docs.add_argument("--page", type=Path, default=PAGE)
+    commands.add_parser("docs", help="write the page and the README's findings from the records")
     given = parser.parse_args()
     if given.command == "docs":
         from .page import write_page
+        from .readme import write_readme
 
-        write_page(given.records, given.page)
+        write_page(RECORDS, PAGE)
+        write_readme(RECORDS, PAGE, README)
         return
     try:
         chosen = make_plan(given.budget)

@@ -95,23 +95,15 @@ _RULE = (
 
 
 def _introduction(study: Study) -> str:
-    seeds = sorted({seed.seed for found in study.seeds.values() for seed in found})
-    base = next(
-        seed.steps["train"]["base"]["name"]
-        for found in study.seeds.values()
-        for seed in found
-        if seed.has("train")
-    )
-    count = "one training seed" if len(seeds) == 1 else f"{len(seeds)} training seeds"
     return (
-        f"{_PAPER} This is a small repetition with the base model {base}, {count}, and the "
-        "controls that the paper left out. Every number on this page is computed from the files in "
+        f"{_PAPER} This is a small repetition with {study.conditions()}, and the controls that the "
+        "paper left out. Every number on this page is computed from the files in "
         "`docs/replication/` by `make replicate-docs`."
     )
 
 
 def _recipe() -> str:
-    data = ", ".join(f"{each.name} (`{each.task}`)" for each in DATA)
+    data = ", ".join(f"{each.title} (`{each.task}`)" for each in DATA)
     return (
         f"Each adapter has the paper's recipe: rank 8 on all linear layers, learning rate 1e-4, "
         f"{EPOCHS} epochs, 16 rows per step. Data: {data}. `make replicate` runs it, "
@@ -133,5 +125,5 @@ def _missing(study: Study) -> str:
         first = seeds[0] if seeds else None
         lacking = [step for step in steps if first is None or not first.has(step)]
         if lacking:
-            missing.append(f"- {data.name}: {', '.join(lacking)}")
+            missing.append(f"- {data.title}: {', '.join(lacking)}")
     return "Not run yet:\n\n" + "\n".join(missing) if missing else ""

@@ -18,6 +18,7 @@ from .cuts import NONE, WHOLE
 from .plan import Data
 from .study import Seed, Study
 
+SCORES = "score.svg"  # which the README shows
 _COLUMNS = 3
 _WIDTH, _HEIGHT = 3.0, 2.4  # of a panel, in inches
 _LENGTHS = "length_ratio_corpus,none"
@@ -27,9 +28,9 @@ _LAST = "last layer that keeps its LoRA (−1: base)"
 def draw_all(study: Study, folder: Path) -> dict[str, str]:
     """Draw and write the pictures; return their text alternatives by file name."""
     pictures = {
-        "score": (_scores, "score of every boundary on the validation documents", "choose"),
-        "trace": (_trace, "probability of the gold answer at every layer", "trace"),
-        "length": (_length, "length of the answers under every boundary", "choose"),
+        SCORES: (_scores, "score of every boundary on the validation documents", "choose"),
+        "trace.svg": (_trace, "probability of the gold answer at every layer", "trace"),
+        "length.svg": (_length, "length of the answers under every boundary", "choose"),
     }
     alternatives = {}
     for name, (draw, alt, step) in pictures.items():
@@ -38,9 +39,9 @@ def draw_all(study: Study, folder: Path) -> dict[str, str]:
             continue
         with style.house_style():
             drawing = style.svg(_panels(found, draw))
-        write_text(folder / f"{name}.svg", drawing)
-        names = ", ".join(data.name for data, _ in found)
-        alternatives[f"{name}.svg"] = f"{alt[0].upper()}{alt[1:]}, for {names}"
+        write_text(folder / name, drawing)
+        names = ", ".join(data.title for data, _ in found)
+        alternatives[name] = f"{alt[0].upper()}{alt[1:]}, for {names}"
     return alternatives
 
 
@@ -85,7 +86,7 @@ def _scores(axes: Axes, data: Data, seeds: Sequence[Seed]) -> str:
     for label, (cut, dashes) in ends.items():
         end = value(tasks, metric, [cut] * len(seeds)).value
         axes.axhline(end, color=style.MUTED, linewidth=1, linestyle=dashes, label=label)
-    axes.set_title(f"{data.name}: {metric_name(metric)}", fontsize=9.5)
+    axes.set_title(f"{data.title}: {metric_name(metric)}", fontsize=9.5)
     return _LAST
 
 
@@ -105,7 +106,7 @@ def _trace(axes: Axes, data: Data, seeds: Sequence[Seed]) -> str:
             axes.axvline(
                 candidate, color=style.MUTED, linewidth=1, linestyle=":", label="candidate"
             )
-    axes.set_title(data.name, fontsize=9.5)
+    axes.set_title(data.title, fontsize=9.5)
     return "layer"
 
 
@@ -117,5 +118,5 @@ def _length(axes: Axes, data: Data, seeds: Sequence[Seed]) -> str:
     mean = [np.mean([cuts[name]["value"] for cuts in entry]) for name in names.values()]
     axes.plot(list(names), mean, color=style.ACCENT, label="length of answers / gold answers")
     axes.axhline(1, color=style.MUTED, linewidth=1, linestyle=":")
-    axes.set_title(data.name, fontsize=9.5)
+    axes.set_title(data.title, fontsize=9.5)
     return _LAST

@@ -34,7 +34,8 @@ class Data:
     """A data set and its share of the time.
 
     Attributes:
-        name: What to call it.
+        name: What to call it in paths and options.
+        title: What to call it in texts.
         task: The lm-eval task.
         metrics: Keys of the results to show, the one to choose by first.
         scale: The smallest difference in the first metric that would matter to a user.
@@ -45,6 +46,7 @@ class Data:
     """
 
     name: str
+    title: str
     task: str
     metrics: tuple[str, ...]
     scale: float
@@ -62,30 +64,35 @@ class Data:
 DATA = (
     Data(
         "hotpotqa",
+        "HotpotQA",
         "lora_boundary_hotpotqa",
         ("exact_match,none", "f1,none", "subspan_em,none"),
         *(0.01, 1450, 4, 2.6),
     ),
     Data(
         "gsm8k",
+        "GSM8K",
         "lora_boundary_gsm8k",
         ("exact_match,strict-match", "exact_match,flexible-extract"),
         *(0.01, 66, 124, 1.5, True),
     ),
     Data(
         "samsum",
+        "SAMSum",
         "lora_boundary_samsum",
         ("rouge1,none", "rouge2,none", "rougeL,none"),
         *(0.01, 163, 25, 1.3, True),
     ),
     Data(
         "wmt23",
+        "WMT23",
         "lora_boundary_wmt23_de-en",
         ("bleu,none", "chrf,none"),
         *(1.0, 80, 38, 1.2),
     ),
     Data(
         "json",
+        "JSON",
         "lora_boundary_json",
         ("valid_json,none", "exact_match,none"),
         *(0.01, 110, 45, 0.6),

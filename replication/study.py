@@ -77,3 +77,12 @@ class Study:
             (data, [seed for seed in self.seeds[data.name] if seed.has(*steps)]) for data in DATA
         ]
         return [(data, seeds) for data, seeds in found if seeds]
+
+    def conditions(self) -> str:
+        """Return the base model and the number of training seeds, as text."""
+        every = [seed for found in self.seeds.values() for seed in found if seed.has("train")]
+        base = every[0].steps["train"]["base"]
+        name = (base.get("gguf_file") or base["name"]).removesuffix(".gguf")
+        count = len({seed.seed for seed in every})
+        seeds = "one training seed" if count == 1 else f"{count} training seeds"
+        return f"the base model {name} and {seeds}"

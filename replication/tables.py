@@ -29,7 +29,7 @@ def scores_table(study: Study) -> str:
             ]
             name = "log-likelihood of the gold" if metric == GOLD else metric_name(metric)
             documents = f"{tasks[0]['documents']}"
-            rows.append([data.name, documents, name, *cells, each(best)])
+            rows.append([data.title, documents, name, *cells, each(best)])
     headings = ("data", "documents", "metric", "base", "whole adapter", "cut", "layers kept")
     return table(headings, rows)
 
@@ -47,7 +47,7 @@ def rows_table(study: Study) -> str:
         hours = sum(step["time"]["wall"] for step in steps) / 3600
         rows.append(
             [
-                data.name,
+                data.title,
                 f"{first.steps['train']['rows']['used']:,}",
                 *counts,
                 ", ".join(str(seed.seed) for seed in seeds),

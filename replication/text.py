@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from lm_eval_lora_boundary.report.formatting import number, signed
 
 from .comparing import Value
 
 SUPPORTED, NOT_SUPPORTED, OPEN = "supported", "not supported", "not decidable at this scale"
+NOTHING = "Nothing was run for it yet."
 
 
 @dataclass(frozen=True)
@@ -19,17 +20,28 @@ class Finding:
 
     Attributes:
         question: The question.
-        verdict: In a few words.
+        outcomes: The verdict of each data set or comparison.
         sentences: What it rests on.
         headings: Of the table's columns.
         rows: The table's rows.
+        answer: The answer to a question that has no verdict.
     """
 
     question: str
-    verdict: str
+    outcomes: Sequence[tuple[str, str]]
     sentences: Sequence[str] = ()
     headings: Sequence[str] = ()
-    rows: Sequence[Sequence[str]] = field(default=())
+    rows: Sequence[Sequence[str]] = ()
+    answer: str = ""
+
+    @property
+    def verdict(self) -> str:
+        """The answer in a few words."""
+        return self.answer or summary(self.outcomes)
+
+    def where(self, verdict: str) -> list[str]:
+        """Return the data sets with a verdict."""
+        return [name for name, given in self.outcomes if given == verdict]
 
     def markdown(self) -> str:
         """Return the section of the page."""
@@ -61,7 +73,7 @@ def summary(verdicts: Sequence[tuple[str, str]]) -> str:
         verdicts: The name of each data set or comparison, and its verdict.
     """
     if not verdicts:
-        return "Nothing was run for it yet."
+        return NOTHING
     sentences = []
     for kind in (SUPPORTED, NOT_SUPPORTED, OPEN):
         if names := [name for name, given in verdicts if given == kind]:

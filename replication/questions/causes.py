@@ -10,7 +10,7 @@ from ..comparing import GOLD, Value, between, boundaries, difference, value
 from ..cuts import NONE, RULE_OF_THUMB, WHOLE, boundary
 from ..plan import CONTROLS, EARLIER, LOWER_LAYERS, RETENTION
 from ..study import Seed, Study
-from ..text import NOT_SUPPORTED, OPEN, SUPPORTED, Finding, change, each, shown, summary, verdict
+from ..text import NOT_SUPPORTED, OPEN, SUPPORTED, Finding, change, each, shown, verdict
 
 _FORMAT = {
     "gsm8k": ("exact_match,strict-match", "exact_match,flexible-extract"),
@@ -25,12 +25,12 @@ def regularisation(study: Study) -> Finding:
         for data, seeds in study.having("choose", "test", f"{name}-test"):
             gain, likelihood = _against(seeds, f"{name}-test", [seed.best() for seed in seeds])
             changed = " ".join(CONTROLS.get(name, (name.replace("=", " "), "of the same run")))
-            rows.append([data.name, changed.lstrip("-"), change(gain), change(likelihood)])
+            rows.append([data.title, changed.lstrip("-"), change(gain), change(likelihood)])
             no_worse = SUPPORTED if gain.high < data.scale else OPEN
-            verdicts.append((f"{data.name} ({name})", NOT_SUPPORTED if gain.low > 0 else no_worse))
+            verdicts.append((f"{data.title} ({name})", NOT_SUPPORTED if gain.low > 0 else no_worse))
     return Finding(
         "Is it regularisation?",
-        summary(verdicts),
+        verdicts,
         [
             "The best boundary of the ordinary adapter against a whole adapter that was trained on "
             "the same rows with one change: positive where the cut is better. Supported: the cut "
@@ -50,11 +50,11 @@ def trained_below(study: Study) -> Finding:
         last = [int(seed.steps[f"{LOWER_LAYERS}-train"]["settings"]["boundary"]) for seed in seeds]
         cuts = [boundary(k, seed.layers) for k, seed in zip(last, seeds, strict=True)]
         gain, likelihood = _against(seeds, f"{LOWER_LAYERS}-test", cuts)
-        rows.append([data.name, each(cuts), change(gain), change(likelihood)])
-        verdicts.append((data.name, verdict(gain, data.scale)))
+        rows.append([data.title, each(cuts), change(gain), change(likelihood)])
+        verdicts.append((data.title, verdict(gain, data.scale)))
     return Finding(
         "Is it better to train everywhere and cut than to train the lower layers only?",
-        summary(verdicts),
+        verdicts,
         ["Both keep the same layers; positive where the cut is better."],
         ("data", "layers kept", "first metric", "log-likelihood of the gold"),
         rows,
@@ -86,17 +86,17 @@ def answer_format(study: Study) -> Finding:
             numbers = sorted({*range(-1, layers, max(1, layers // 6)), layers - 1} & set(names))
             found = [value(tasks, metric, [names[k]] * len(seeds)) for k in numbers]
             cells = [number(each_found.value) for each_found in found]
-            rows.append([data.name, metric_name(metric), *cells])
+            rows.append([data.title, metric_name(metric), *cells])
         if data.name == "json":
             lower = [boundary(round(layers * RULE_OF_THUMB[-1]) - 1, layers)] * len(seeds)
             lost = difference(tasks, data.metrics[0], [WHOLE] * len(seeds), lower)
-            verdicts.append((data.name, verdict(lost, data.scale)))
+            verdicts.append((data.title, verdict(lost, data.scale)))
             losses.append(
                 f"At two thirds of the layers, the share of valid JSON falls by {change(lost)}."
             )
     return Finding(
         "Does a strict format suffer?",
-        summary(verdicts),
+        verdicts,
         [
             "On the validation documents: GSM8K's answer after `####` against the last number of "
             "the response, and JSON that has the wanted keys and nothing else.",
@@ -125,17 +125,17 @@ def retention(study: Study) -> Finding:
             label = name.removeprefix("lora_boundary_").replace("_", " ")
             rows.append(
                 [
-                    data.name,
+                    data.title,
                     f"{label}, {metric_name(metric)}",
                     shown(value(tasks, metric, base)),
                     change(forgotten),
                     change(gain),
                 ]
             )
-            verdicts.append((f"{data.name} ({label})", given_back(forgotten, gain)))
+            verdicts.append((f"{data.title} ({label})", given_back(forgotten, gain)))
     return Finding(
         "Does a cut adapter forget less?",
-        summary(verdicts),
+        verdicts,
         [
             "Questions about plain facts, and the perplexity of plain text, with the base model, "
             "the whole adapter, and the boundary at two thirds of the layers. A difference is "

@@ -9,7 +9,7 @@ import numpy as np
 from ..comparing import GOLD, difference, resampled_best
 from ..cuts import boundary, predictions
 from ..study import Study
-from ..text import NOT_SUPPORTED, OPEN, SUPPORTED, Finding, change, each, summary
+from ..text import NOT_SUPPORTED, NOTHING, OPEN, SUPPORTED, Finding, change, each
 
 _STABLE = 3  # layers: a choice that moves by more is not one
 
@@ -30,24 +30,25 @@ def stability(study: Study) -> Finding:
             low, middle, high = np.percentile(draws, [5, 50, 95]).astype(int).tolist()
             most, count = Counter(draws).most_common(1)[0]
             again = f"{most} ({100 * count / len(draws):.0f} %)"
-            rows.append([data.name, name, each(bests), f"{low} to {high}", str(middle), again])
+            rows.append([data.title, name, each(bests), f"{low} to {high}", str(middle), again])
             if name == "first metric":
                 widths.append(high - low)
     stable = sum(width <= _STABLE for width in widths)
     answer = (
         f"On {stable} of {len(widths)} data sets, the best boundary stays within {_STABLE} layers."
         if widths
-        else summary([])
+        else NOTHING
     )
     return Finding(
         "How far does the chosen boundary move?",
-        answer,
+        (),
         [
             "The best boundary of each seed, and of 1,000 samples of the validation documents for "
             "each seed, drawn with replacement: where 90 % of them lie.",
         ],
         ("data", "chosen by", "best of each seed", "90 % of samples", "median", "most often"),
         rows,
+        answer,
     )
 
 
@@ -61,7 +62,7 @@ def prediction(study: Study) -> Finding:
         named = [predictions(seed.steps["choose"], data, seed.steps["trace"]) for seed in seeds]
         for method in named[0]:
             if not all(method in found for found in named):
-                rows.append([data.name, method, "none", "", ""])
+                rows.append([data.title, method, "none", "", ""])
                 continue
             cuts = [
                 boundary(found[method], seed.layers)
@@ -69,13 +70,13 @@ def prediction(study: Study) -> Finding:
             ]
             regret = difference(tests, data.metrics[0], best, cuts)
             likelihood = difference(golds, GOLD, best, cuts)
-            rows.append([data.name, method, each(cuts), change(regret), change(likelihood)])
+            rows.append([data.title, method, each(cuts), change(regret), change(likelihood)])
             if method == "trace":
                 small = SUPPORTED if regret.high < data.scale else OPEN
-                verdicts.append((data.name, NOT_SUPPORTED if regret.low > 0 else small))
+                verdicts.append((data.title, NOT_SUPPORTED if regret.low > 0 else small))
     return Finding(
         "How well is the best boundary predicted without scoring any?",
-        summary(verdicts),
+        verdicts,
         [
             "What each prediction loses on the test documents against the boundary that was best "
             "on the validation documents. The verdict is on the trace, the paper's method: "

@@ -9,7 +9,7 @@ from lm_eval_lora_boundary.report.formatting import metric_name, signed
 from ..comparing import GOLD, Value, best_on_halves, difference
 from ..cuts import NONE, STRENGTHS, WHOLE, boundary, of_size, sizes
 from ..study import Seed, Study
-from ..text import Finding, change, each, listed, summary, verdict
+from ..text import NOTHING, Finding, change, each, listed, verdict
 
 _TEST = ("choose", "orders", "trace", "test")
 
@@ -27,16 +27,16 @@ def better_cut(study: Study) -> Finding:
         first, *others = data.metrics
         rows.append(
             [
-                data.name,
+                data.title,
                 each(best),
                 f"{metric_name(first)} {change(gains[first])}",
                 "; ".join(f"{metric_name(name)} {change(gains[name])}" for name in others),
                 change(likelihood),
             ]
         )
-        verdicts.append((data.name, verdict(gains[first], data.scale)))
+        verdicts.append((data.title, verdict(gains[first], data.scale)))
         if gains[first].low > 0 > likelihood.high or gains[first].high < 0 < likelihood.low:
-            disagree.append(data.name)
+            disagree.append(data.title)
     sentences = [
         "The boundary that was best on the validation documents, against the whole adapter, on the "
         "test documents. The log-likelihood of the gold answer, in nats, has power where few "
@@ -46,7 +46,7 @@ def better_cut(study: Study) -> Finding:
         sentences.append(f"Metric and log-likelihood disagree on {listed(disagree)}.")
     return Finding(
         "Does a cut beat the whole adapter, while the other metrics fall a little?",
-        summary(verdicts),
+        verdicts,
         sentences,
         ("data", "layers kept", "first metric", "other metrics", "log-likelihood of the gold"),
         rows,
@@ -69,11 +69,11 @@ def other_orders(study: Study) -> Finding:
             first.setdefault(name, []).append(change(gains[-1]))
             gold = difference(golds, GOLD, upper, cuts)
             likelihood.setdefault(name, []).append(change(gold))
-        names.append(f"{data.name}, {each(upper)}")
-        verdicts.append((data.name, _all_of(gains, data.scale)))
+        names.append(f"{data.title}, {each(upper)}")
+        verdicts.append((data.title, _all_of(gains, data.scale)))
     return Finding(
         "Does dropping the upper layers beat dropping as many others, or scaling the adapter?",
-        summary(verdicts),
+        verdicts,
         [
             "Differences on the test documents at the same number of kept layers: positive where "
             "the cut of the upper layers is better. It is supported on a data set only if it beats "
@@ -120,19 +120,19 @@ def luck(study: Study) -> Finding:
         halves = [best_on_halves(test, metric, WHOLE) for test in tests]
         seen, unseen = (sum(numbers) / len(halves) for numbers in zip(*halves, strict=True))
         rows.append(
-            [data.name, each(best), change(chosen), change(tested), signed(seen), signed(unseen)]
+            [data.title, each(best), change(chosen), change(tested), signed(seen), signed(unseen)]
         )
         if best != whole:
             kept.append(tested.value > 0)
-    found = (
+    answer = (
         f"On {len(kept)} data sets, a cut looked better than the whole adapter on the validation "
         f"documents; on {sum(kept)} of them, it is better on the test documents too."
         if rows
-        else summary([])
+        else NOTHING
     )
     return Finding(
         "Is the gain more than the choice itself brings by luck?",
-        found,
+        (),
         [
             "The gain of the best boundary over the whole adapter, on the documents that it was "
             "chosen on and on others; and that of the best of all tested cuts, of any order and "
@@ -144,6 +144,7 @@ def luck(study: Study) -> Finding:
             *("best of all: half it was chosen on", "other half"),
         ),
         rows,
+        answer,
     )
 
 
@@ -159,11 +160,11 @@ def adapter_helps(study: Study) -> Finding:
         loss = (
             "" if smallest == whole else change(difference(tests, data.metrics[0], smallest, whole))
         )
-        rows.append([data.name, change(gain), kept, loss])
-        verdicts.append((data.name, verdict(gain, data.scale)))
+        rows.append([data.title, change(gain), kept, loss])
+        verdicts.append((data.title, verdict(gain, data.scale)))
     return Finding(
         "Does the adapter help, and what is the smallest cut that keeps it?",
-        summary(verdicts),
+        verdicts,
         ["The smallest boundary is the one that the validation documents show to keep 90 %."],
         ("data", "whole adapter against base", "smallest boundary", "against the whole adapter"),
         rows,

@@ -9,7 +9,9 @@ from made_up_records import write_records
 
 from replication.comparing import Value
 from replication.page import QUESTIONS, write_page
+from replication.plan import DATA
 from replication.questions.causes import given_back as given_back_verdict
+from replication.readme import write_readme
 from replication.study import Study
 from replication.text import NOT_SUPPORTED, OPEN, SUPPORTED, summary, verdict
 
@@ -48,7 +50,7 @@ def test_records_of_some_steps_are_enough(tmp_path):
             path.unlink()
     write_page(folder, tmp_path / "page.md")
     text = (tmp_path / "page.md").read_text()
-    assert "- samsum: trace, orders, test, epoch=1-test, epoch=2-test" in text
+    assert "- SAMSum: trace, orders, test, epoch=1-test, epoch=2-test" in text
     assert "How far does the chosen boundary move?" in text
 
 
@@ -87,6 +89,29 @@ def test_a_cut_gives_back_only_what_was_lost(lost, given_back, expected):
     assert given_back_verdict(forgotten, gain) == expected
 
 
+def test_the_readme_gets_two_sentences_and_a_picture(tmp_path):
+    folder = tmp_path / "docs/replication"
+    write_records(folder, documents=20)
+    readme = tmp_path / "README.md"
+    marks = (
+        "<!-- written by `make replicate-docs`; do not edit -->",
+        "<!-- end of what was written -->",
+    )
+    readme.write_text(f"above\n{marks[0]}\nold\n{marks[1]}\nbelow\n")
+    for _ in range(2):
+        write_readme(folder, tmp_path / "docs/replication.md", readme)
+    above, first, *found, last, below, end = readme.read_text().split("\n")
+    assert (above, first, last, below, end) == ("above", marks[0], marks[1], "below", "")
+    sentences, empty, picture = found
+    assert all(data.title in sentences for data in DATA)
+    assert sentences.count(". ") == 1
+    assert not empty
+    assert picture.endswith("](docs/replication/score.svg)")
+    readme.write_text("no marks\n")
+    with pytest.raises(ValueError, match="expected the lines"):
+        write_readme(folder, tmp_path / "docs/replication.md", readme)
+
+
 def test_every_question_has_another_heading(records):
     study = Study(records)
     found = [question(study) for question in QUESTIONS]
@@ -103,5 +128,11 @@ def test_the_page_of_the_repository_is_that_of_its_records(tmp_path):
         target = folder / path.relative_to(records)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(path.read_bytes())
+    readme = tmp_path / "README.md"
+    readme.write_text((ROOT / "README.md").read_text("utf-8"), "utf-8")
     write_page(folder, tmp_path / "docs/replication.md")
+    write_readme(folder, tmp_path / "docs/replication.md", readme)
     assert (tmp_path / "docs/replication.md").read_text() == published.read_text()
+    assert readme.read_text() == (ROOT / "README.md").read_text()
+    for picture in folder.glob("*.svg"):
+        assert picture.read_bytes() == (records / picture.name).read_bytes()
