@@ -37,18 +37,24 @@ def sizes(chosen: Mapping[str, Any], data: Data) -> list[int]:
     return sorted(found)
 
 
+PREDICTIONS = (
+    *("trace", "gradient map", "gradient curve"),
+    *("half of the layers", "two thirds of the layers"),
+)
+
+
 def predictions(chosen: Mapping[str, Any], data: Data, trace: Mapping[str, Any]) -> dict[str, int]:
     """Return the boundaries that are predicted without scoring any cut, by method."""
     layers = int(chosen["layers"])
     traced = trace["tasks"][data.task]
-    found = {
-        "trace": traced["candidate"],
-        "gradient map": traced["gradient"]["suggested"],
-        "gradient curve": traced["gradient"]["suggested_by_curve"],
-        "half of the layers": round(layers * RULE_OF_THUMB[0]) - 1,
-        "two thirds of the layers": round(layers * RULE_OF_THUMB[-1]) - 1,
-    }
-    return {name: int(number) for name, number in found.items() if number is not None}
+    found = (
+        traced["candidate"],
+        traced["gradient"]["suggested"],
+        traced["gradient"]["suggested_by_curve"],
+        *(round(layers * share) - 1 for share in RULE_OF_THUMB),
+    )
+    named = zip(PREDICTIONS, found, strict=True)
+    return {name: int(number) for name, number in named if number is not None}
 
 
 def of_size(order: Sequence[str], kept: int) -> str:

@@ -6,9 +6,9 @@ from collections import Counter
 
 import numpy as np
 
-from ..comparing import GOLD, difference, resampled_best
-from ..cuts import boundary, predictions
-from ..study import Study
+from ..comparing import GOLD, boundaries, difference, resampled_best, sign_of
+from ..cuts import PREDICTIONS, boundary, predictions
+from ..study import Seed, Study
 from ..text import NOT_SUPPORTED, NOTHING, OPEN, SUPPORTED, Finding, change, each
 
 _STABLE = 3  # layers: a choice that moves by more is not one
@@ -60,9 +60,9 @@ def prediction(study: Study) -> Finding:
         tests = [seed.task("test") for seed in seeds]
         golds = [seed.task("test", data.gold_task) for seed in seeds]
         named = [predictions(seed.steps["choose"], data, seed.steps["trace"]) for seed in seeds]
-        for method in named[0]:
+        for method in PREDICTIONS:
             if not all(method in found for found in named):
-                rows.append([data.title, method, "none", "", ""])
+                rows.append([data.title, method, "none", "", "", ""])
                 continue
             cuts = [
                 boundary(found[method], seed.layers)
@@ -70,7 +70,9 @@ def prediction(study: Study) -> Finding:
             ]
             regret = difference(tests, data.metrics[0], best, cuts)
             likelihood = difference(golds, GOLD, best, cuts)
-            rows.append([data.title, method, each(cuts), change(regret), change(likelihood)])
+            ranks = {_rank(seed, cut) for seed, cut in zip(seeds, cuts, strict=True)}
+            rank = ", ".join(sorted(ranks))
+            rows.append([data.title, method, each(cuts), rank, change(regret), change(likelihood)])
             if method == "trace":
                 small = SUPPORTED if regret.high < data.scale else OPEN
                 verdicts.append((data.title, NOT_SUPPORTED if regret.low > 0 else small))
@@ -81,8 +83,22 @@ def prediction(study: Study) -> Finding:
             "What each prediction loses on the test documents against the boundary that was best "
             "on the validation documents. The verdict is on the trace, the paper's method: "
             "supported if a loss that matters is outside the interval, not supported if a loss is "
-            "shown.",
+            "shown. The rank is among all boundaries on the validation documents, by the first "
+            "metric.",
         ],
-        ("data", "prediction", "layers kept", "lost, first metric", "lost, log-likelihood"),
+        (
+            *("data", "prediction", "layers kept", "rank"),
+            *("lost, first metric", "lost, log-likelihood"),
+        ),
         rows,
     )
+
+
+def _rank(seed: Seed, cut: str) -> str:
+    """Return the place of a boundary among all, by the first metric on the validation documents."""
+    task, metric = seed.task("choose"), seed.data.metrics[0]
+    sign, cuts = sign_of(task, metric), task["metrics"][metric]["cuts"]
+    values = {
+        name: sign * float(cuts[name]["value"]) for name in boundaries(task, seed.layers).values()
+    }
+    return f"{1 + sum(other > values[cut] for other in values.values())} of {len(values)}"
