@@ -1,4 +1,4 @@
-"""About how many answers a sweep takes, known before the first of them."""
+"""About how much work the answers of a sweep take, known before the first of them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from lm_eval.api.task import Task
 from ..cuts.keep import Cut
 from ..harness.tasks import LoadedTasks
 from .metric import LIKELIHOOD
+from .progress import SCORED, WRITTEN
 from .race import documents_of
 from .settings import SweepSettings
 
@@ -18,14 +19,14 @@ TEST = "test split"
 _TESTED = 6  # cuts: the two ends, the best, and some that keep the gain
 
 
-def expected_answers(
+def expected_work(
     tasks: LoadedTasks, controls: LoadedTasks | None, cuts: Sequence[Cut], settings: SweepSettings
 ) -> dict[str, dict[str, int]]:
-    """Return the number of answers by stage and task, if every document took one under each cut."""
+    """Return the work by stage and task, if every document took one answer under each cut."""
     count = len(cuts)
-    stages = {CHOOSING: _answers(tasks, count, settings)}
+    stages = {CHOOSING: _work(tasks, count, settings)}
     if controls is not None:
-        stages[CONTROL_TASKS] = _answers(controls, count, settings)
+        stages[CONTROL_TASKS] = _work(controls, count, settings)
     if settings.confirm and tasks.to_confirm:
         tested = min(_TESTED, count)
         stages[TEST] = {
@@ -35,7 +36,7 @@ def expected_answers(
     return stages
 
 
-def _answers(tasks: LoadedTasks, cuts: int, settings: SweepSettings) -> dict[str, int]:
+def _work(tasks: LoadedTasks, cuts: int, settings: SweepSettings) -> dict[str, int]:
     return {
         name: cuts * _each(task) * documents_of(task, settings)
         for name, task in tasks.tasks.items()
@@ -43,9 +44,10 @@ def _answers(tasks: LoadedTasks, cuts: int, settings: SweepSettings) -> dict[str
 
 
 def _each(task: Task) -> int:
-    """Return how many answers a document takes at least: one, and one more for its gold answer."""
-    both = task.OUTPUT_TYPE == "generate_until" and LIKELIHOOD.name in task.aggregation()
-    return 2 if both else 1
+    """Return the work of a document under a cut: one answer, and its gold answer if needed."""
+    if task.OUTPUT_TYPE != "generate_until":
+        return SCORED
+    return WRITTEN + (SCORED if LIKELIHOOD.name in task.aggregation() else 0)
 
 
 def _on_test_split(task: Task, settings: SweepSettings) -> int:

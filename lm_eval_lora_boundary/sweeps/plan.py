@@ -22,7 +22,7 @@ from ..stats.margin import Margin
 from ..traces.layer_map import EVALUATIONS
 from .cuts_to_score import find_cuts
 from .engines import Engines, find_engines, load_model
-from .expected import CHOOSING, TEST, expected_answers
+from .expected import CHOOSING, TEST, expected_work
 from .measures import made_up_measures
 from .metric import is_mean
 from .race import documents_of
@@ -100,7 +100,7 @@ def _lines(settings: SweepSettings, output: Path) -> Iterator[str]:
         task: _work(list(requests), lm, engines, cuts, settings.batch_size)
         for task, requests in distinct.items()
     }
-    yield from _minutes(work, expected_answers(tasks, controls, cuts, settings))
+    yield from _minutes(work, expected_work(tasks, controls, cuts, settings))
     yield ""
     yield "What it would compute:"
     yield from _first(settings)
@@ -193,8 +193,8 @@ def _minutes(work: Mapping[str, _Work], expected: Mapping[str, Mapping[str, int]
         yield "How long it takes is not known: vLLM was not started to see."
         return
     on_test = {
-        name: work[name].seconds * answers / expected[CHOOSING][name]
-        for name, answers in expected.get(TEST, {}).items()
+        name: work[name].seconds * there / expected[CHOOSING][name]
+        for name, there in expected.get(TEST, {}).items()
     }
     total = sum(each.seconds for each in work.values()) + sum(on_test.values())
     yield f"It would take about {duration(total)} here, after the model is loaded."

@@ -33,7 +33,7 @@ from .control_tasks import score_controls, with_controls
 from .cuts_to_score import find_cuts
 from .decision import decide
 from .engines import find_engines, load_model
-from .expected import CHOOSING, CONTROL_TASKS, TEST, expected_answers
+from .expected import CHOOSING, CONTROL_TASKS, TEST, expected_work
 from .likelihood import with_likelihood
 from .measures import made_up_measures, measures
 from .output_folder import clean_up, remove_other_confirmations, remove_others
@@ -127,9 +127,9 @@ def _run(
         with progress.stage(CHOOSING):
             if "map" in settings.family:  # whose order takes a long time to find
                 like_them = find_cuts(lm, settings, traced, made_up_measures(lm)).cuts
-                progress.expect(expected_answers(tasks, control_tasks, like_them, settings))
+                progress.expect(expected_work(tasks, control_tasks, like_them, settings))
             wanted = find_cuts(lm, settings, traced, seen)
-        progress.expect(expected_answers(tasks, control_tasks, wanted.cuts, settings))
+        progress.expect(expected_work(tasks, control_tasks, wanted.cuts, settings))
         scope.enter_context(folder.taken())
 
         # Requests, answers and scores, cut by cut: lm-eval builds the requests, the scheduler

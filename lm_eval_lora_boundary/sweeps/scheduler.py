@@ -19,7 +19,7 @@ from ..harness import processes
 from ..harness.memory import out_of_memory
 from ..harness.sweep_lm import AnswerSource
 from .engines import Engines
-from .progress import Progress
+from .progress import Progress, work_of
 from .store import AnswerStore
 
 logger = logging.getLogger("lm_eval.lora_boundary")
@@ -153,8 +153,8 @@ class Scheduler:
         batches = self._batches(work.requests, work.cuts, work.rows)
         mine = batches[processes.rank() :: processes.count()]
         requests = sum(len(batch) for _, batch in mine)
-        answers = sum(len(batch) * len(some) for some, batch in mine)
-        with self._progress.task(work.task, requests, answers, self._described(work)):
+        amount = sum(work_of(batch, len(some)) for some, batch in mine)
+        with self._progress.task(work.task, requests, amount, self._described(work)):
             self._answer(work.requests, mine, work.rows)
 
     def _described(self, work: Work) -> str:

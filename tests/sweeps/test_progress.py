@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from lm_eval_lora_boundary.forward.requests import Score
+from lm_eval_lora_boundary.forward.requests import Generate, Score
 from lm_eval_lora_boundary.sweeps import progress as module
 from lm_eval_lora_boundary.sweeps.progress import Progress
 
@@ -105,6 +105,21 @@ def test_it_moves_within_a_batch(shown: list[Shown]) -> None:
             assert share == pytest.approx(min(0.95, (number + 1) / LAYERS))
         progress.answered(requests(2), 1)
     assert shown[0].shares[-1] == 1
+
+
+def test_a_written_answer_counts_more_than_a_scored_one(shown: list[Shown]) -> None:
+    progress = Progress()
+    written = [Generate((1, 2), (), 8, "{}", "", "{}") for _ in range(2)]
+    scored = requests(2)
+    works = {"a": module.work_of(written, 4), "b": module.work_of(scored, 4)}
+    assert works == {"a": 24, "b": 8}
+    progress.expect({"scoring": works})
+    with progress.stage("scoring"):
+        for name, some in (("a", written), ("b", scored)):
+            with progress.task(name, 2, works[name], "4 cuts"):
+                progress.begin(some, 4, LAYERS)
+                progress.answered(some, 4)
+    assert shown[0].shares == [24 / 32, 1]
 
 
 def test_an_interrupt_says_how_far_it_got() -> None:
