@@ -19,6 +19,11 @@ def boundary(number: int, layers: int) -> str:
     return WHOLE if number >= layers - 1 else (f"0-{number}" if number else "0")
 
 
+def two_thirds(layers: int) -> str:
+    """Return the boundary at two thirds of the layers, as a cut."""
+    return boundary(round(layers * RULE_OF_THUMB[-1]) - 1, layers)
+
+
 def name_of(cut: str | int, layers: int) -> str:
     """Return the name of a cut in the records: boundaries, too, are cuts there."""
     return boundary(cut, layers) if isinstance(cut, int) else cut

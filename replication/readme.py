@@ -6,10 +6,11 @@ from pathlib import Path
 
 from lm_eval_lora_boundary.files import write_text
 
+from .cuts import WHOLE
 from .pictures import SCORES
 from .questions.claim import better_cut, other_orders
 from .study import Study
-from .text import NOT_SUPPORTED, OPEN, SUPPORTED, Finding, listed
+from .text import NOT_SUPPORTED, OPEN, SUPPORTED, listed
 
 _START = "<!-- written by `make replicate-docs`; do not edit -->"
 _END = "<!-- end of what was written -->"
@@ -46,25 +47,39 @@ def summary(study: Study, page: str, folder: str) -> str:
         folder: Link to the folder with the pictures.
     """
     claim, orders = better_cut(study), other_orders(study)
+    itself = [
+        data.title
+        for data, seeds in study.having("choose", "test")
+        if all(seed.best() == WHOLE for seed in seeds)
+    ]
     if not claim.outcomes:
         return f"We have not tested it yet; `make replicate` does ([how]({page}))."
-    return (
-        f"**What we found**, with {study.conditions()} ([all findings]({page})): "
-        f"the boundary that is best on validation documents beats the whole adapter on the test "
-        f"documents of {_listed(claim, SUPPORTED)}{_rest(claim, 'it gains less than one point')}. "
-        f"Dropping the upper layers beats dropping as many others, and scaling the adapter, on "
-        f"{_listed(orders, SUPPORTED)}{_rest(orders, 'it does not')}.\n\n"
-        f"![Score of every boundary on the validation documents, with the whole adapter and the "
-        f"base model]({folder}/{SCORES})"
+    beaten, better = claim.where(SUPPORTED), orders.where(SUPPORTED)
+    details = {
+        "the best is the whole adapter itself": itself,
+        "it gains less than one point": [
+            name for name in claim.where(NOT_SUPPORTED) if name not in itself
+        ],
+        "too few documents to tell": claim.where(OPEN),
+    }
+    where = "; ".join(f"{listed(names)}: {words}" for words, names in details.items() if names)
+    sentences = (
+        f"**What we found**, with {study.conditions()}: "
+        + (
+            f"the boundary that is best on validation documents beats the whole adapter on the "
+            f"test documents of {listed(beaten)}"
+            if beaten
+            else "no boundary that is best on validation documents beats the whole adapter on test "
+            "documents"
+        )
+        + (f" ({where})" if where else "")
+        + ". Dropping the upper layers "
+        + ("beats" if better else "is nowhere shown to beat")
+        + " dropping as many others and scaling the adapter"
+        + (f" on {listed(better)} only" if better else "")
+        + f" ([all findings]({page}))."
     )
-
-
-def _listed(found: Finding, verdict: str) -> str:
-    return listed(found.where(verdict)) or "no data set"
-
-
-def _rest(found: Finding, otherwise: str) -> str:
-    """Return what holds for the data sets that do not support it."""
-    parts = {NOT_SUPPORTED: f"{otherwise} on", OPEN: "too few documents were scored to tell on"}
-    named = {words: found.where(verdict) for verdict, words in parts.items()}
-    return "".join(f"; {words} {listed(names)}" for words, names in named.items() if names)
+    return (
+        f"{sentences}\n\n![Score of every boundary on the validation documents, with the whole "
+        f"adapter and the base model]({folder}/{SCORES})"
+    )

@@ -9,7 +9,7 @@ import numpy as np
 from lm_eval_lora_boundary.report.formatting import metric_name, number
 
 from .comparing import GOLD, Record, value
-from .cuts import NONE, RULE_OF_THUMB, WHOLE, boundary
+from .cuts import NONE, WHOLE, two_thirds
 from .study import Seed, Study
 from .text import each, shown, table
 
@@ -72,7 +72,7 @@ def what_changes(study: Study, name: str) -> str:
 def _changes(seed: Seed) -> str:
     cut = seed.best()
     if cut == WHOLE:
-        cut = boundary(round(seed.layers * RULE_OF_THUMB[-1]) - 1, seed.layers)
+        cut = two_thirds(seed.layers)
     task, metric = seed.task("test"), seed.data.metrics[0]
     responses = task["responses"]
     same = [a == b for a, b in zip(responses[cut], responses[WHOLE], strict=True)]
@@ -83,9 +83,9 @@ def _changes(seed: Seed) -> str:
     return (
         f"layers {each([cut])} give the same answer as the whole adapter to {sum(same)} of {count} "
         f"documents. Their answers are longer on {int((ours > theirs).sum())} and shorter on "
-        f"{int((ours < theirs).sum())}: {number(float(ours.mean()))} words on average against "
-        f"{number(float(theirs.mean()))}, half of the differences from {number(float(low))} to "
-        f"{number(float(high))} (median {number(float(middle))}). {metric_name(metric)} rises on "
+        f"{int((ours < theirs).sum())}: {ours.mean():.1f} words on average against "
+        f"{theirs.mean():.1f}, half of the differences from {low:.1f} to {high:.1f} (median "
+        f"{middle:.1f}). {metric_name(metric)} rises on "
         f"{int((change > 0).sum())} documents and falls on {int((change < 0).sum())}; the largest "
         f"rise is {number(float(change.max()))}, the largest fall {number(float(-change.min()))}."
     )

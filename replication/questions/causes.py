@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from lm_eval_lora_boundary.report.formatting import integer, metric_name, number
 
 from ..comparing import GOLD, Value, between, boundaries, difference, value
-from ..cuts import NONE, RULE_OF_THUMB, WHOLE, boundary
+from ..cuts import NONE, WHOLE, boundary, two_thirds
 from ..plan import CONTROLS, EARLIER, LOWER_LAYERS, RETENTION
 from ..study import Seed, Study
 from ..text import NOT_SUPPORTED, OPEN, SUPPORTED, Finding, change, each, shown, verdict
@@ -88,7 +88,7 @@ def answer_format(study: Study) -> Finding:
             cells = [number(each_found.value) for each_found in found]
             rows.append([data.title, metric_name(metric), *cells])
         if data.name == "json":
-            lower = [boundary(round(layers * RULE_OF_THUMB[-1]) - 1, layers)] * len(seeds)
+            lower = [two_thirds(layers)] * len(seeds)
             lost = difference(tasks, data.metrics[0], [WHOLE] * len(seeds), lower)
             verdicts.append((data.title, verdict(lost, data.scale)))
             losses.append(
@@ -117,9 +117,7 @@ def retention(study: Study) -> Finding:
                 continue
             metric = tasks[0]["metric"]
             whole, base = [WHOLE] * len(seeds), [NONE] * len(seeds)
-            cuts = [
-                boundary(round(seed.layers * RULE_OF_THUMB[-1]) - 1, seed.layers) for seed in seeds
-            ]
+            cuts = [two_thirds(seed.layers) for seed in seeds]
             forgotten = difference(tasks, metric, whole, base)
             gain = difference(tasks, metric, cuts, whole)
             label = name.removeprefix("lora_boundary_").replace("_", " ")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from lm_eval_lora_boundary.report.formatting import metric_name, signed
 
 from ..comparing import GOLD, Value, best_on_halves, difference
-from ..cuts import NONE, STRENGTHS, WHOLE, boundary, of_size, sizes
+from ..cuts import NONE, STRENGTHS, WHOLE, boundary, of_size, sizes, two_thirds
 from ..study import Seed, Study
 from ..text import NOTHING, Finding, change, each, listed, verdict
 
@@ -19,28 +19,20 @@ def better_cut(study: Study) -> Finding:
     rows, verdicts = [], []
     disagree = []
     for data, seeds in study.having(*_TEST):
-        tests, best = [seed.task("test") for seed in seeds], [seed.best() for seed in seeds]
-        whole = [WHOLE] * len(seeds)
-        gains = {metric: difference(tests, metric, best, whole) for metric in data.metrics}
-        golds = [seed.task("test", data.gold_task) for seed in seeds]
-        likelihood = difference(golds, GOLD, best, whole)
-        first, *others = data.metrics
-        rows.append(
-            [
-                data.title,
-                each(best),
-                f"{metric_name(first)} {change(gains[first])}",
-                "; ".join(f"{metric_name(name)} {change(gains[name])}" for name in others),
-                change(likelihood),
-            ]
-        )
-        verdicts.append((data.title, verdict(gains[first], data.scale)))
-        if gains[first].low > 0 > likelihood.high or gains[first].high < 0 < likelihood.low:
+        best = [seed.best() for seed in seeds]
+        gain, likelihood, row = _against_whole(seeds, best)
+        rows.append([data.title, *row])
+        verdicts.append((data.title, verdict(gain, data.scale)))
+        if gain.low > 0 > likelihood.high or gain.high < 0 < likelihood.low:
             disagree.append(data.title)
+        lower = [two_thirds(seed.layers) for seed in seeds]
+        if lower != best:
+            rows.append([data.title, *_against_whole(seeds, lower)[-1]])
     sentences = [
         "The boundary that was best on the validation documents, against the whole adapter, on the "
-        "test documents. The log-likelihood of the gold answer, in nats, has power where few "
-        "answers are right."
+        "test documents; below it, the boundary at two thirds of the layers, which the verdict "
+        "leaves out. The log-likelihood of the gold answer, in nats, has power where few answers "
+        "are right."
     ]
     if disagree:
         sentences.append(f"Metric and log-likelihood disagree on {listed(disagree)}.")
@@ -51,6 +43,24 @@ def better_cut(study: Study) -> Finding:
         ("data", "layers kept", "first metric", "other metrics", "log-likelihood of the gold"),
         rows,
     )
+
+
+def _against_whole(seeds: Sequence[Seed], cuts: Sequence[str]) -> tuple[Value, Value, list[str]]:
+    """Compare cuts with the whole adapter on the test documents.
+
+    Returns:
+        How much better they are by the first metric and by the log-likelihood of the gold answer,
+        and the cells of a row of the table.
+    """
+    data = seeds[0].data
+    whole = [WHOLE] * len(seeds)
+    tests = [seed.task("test") for seed in seeds]
+    golds = [seed.task("test", data.gold_task) for seed in seeds]
+    gains = {metric: difference(tests, metric, cuts, whole) for metric in data.metrics}
+    likelihood = difference(golds, GOLD, cuts, whole)
+    shown = [f"{metric_name(metric)} {change(gain)}" for metric, gain in gains.items()]
+    row = [each(cuts), shown[0], "; ".join(shown[1:]), change(likelihood)]
+    return gains[data.metrics[0]], likelihood, row
 
 
 def other_orders(study: Study) -> Finding:
@@ -124,12 +134,16 @@ def luck(study: Study) -> Finding:
         )
         if best != whole:
             kept.append(tested.value > 0)
-    answer = (
-        f"On {len(kept)} data sets, a cut looked better than the whole adapter on the validation "
-        f"documents; on {sum(kept)} of them, it is better on the test documents too."
-        if rows
-        else NOTHING
-    )
+    if not rows:
+        answer = NOTHING
+    elif not kept:
+        answer = "On no data set did a boundary look better than the whole adapter."
+    else:
+        answer = (
+            f"On {len(kept)} of {len(rows)} data sets, a boundary looked better than the whole "
+            f"adapter on the validation documents; on {sum(kept)} of these, it is better on the "
+            "test documents too."
+        )
     return Finding(
         "Is the gain more than the choice itself brings by luck?",
         (),
