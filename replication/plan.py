@@ -37,7 +37,7 @@ class Data:
         name: What to call it in paths and options.
         title: What to call it in texts.
         task: The lm-eval task.
-        metrics: Keys of the results to show, the one to choose by first.
+        metrics: Keys of the results to show; first, the one that a sweep chooses by.
         scale: The smallest difference in the first metric that would matter to a user.
         prompt: Mean number of tokens of a prompt.
         answer: Mean number of tokens of a gold answer.
@@ -94,7 +94,7 @@ DATA = (
         "json",
         "JSON",
         "lora_boundary_json",
-        ("valid_json,none", "exact_match,none"),
+        ("exact_match,none", "valid_json,none"),
         *(0.01, 110, 45, 0.6),
     ),
 )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from .comparing import Record
+from .comparing import GOLD, Record
 from .cuts import boundary
 from .plan import DATA, Data
 
@@ -44,8 +44,18 @@ class Seed:
         return found
 
     def best(self, name: str | None = None) -> str:
-        """Return the best boundary of the validation split, as a cut."""
-        best = self.task("choose", name)["decision"]["best_boundary"]
+        """Return the best boundary of the validation split, as a cut.
+
+        Raises:
+            ValueError: The sweep chose by another metric than the plan says.
+        """
+        scored = self.task("choose", name)
+        planned = self.data.metrics[0] if scored is self.task("choose") else GOLD
+        if scored["metric"] != planned:
+            raise ValueError(
+                f"{self.data.name}: the plan says {planned}, the sweep chose by {scored['metric']}"
+            )
+        best = scored["decision"]["best_boundary"]
         return boundary(self.layers - 1 if best is None else best, self.layers)
 
     def smallest(self, name: str | None = None) -> str | None:

@@ -89,7 +89,8 @@ def answer_format(study: Study) -> Finding:
             rows.append([data.title, metric_name(metric), *cells])
         if data.name == "json":
             lower = [two_thirds(layers)] * len(seeds)
-            lost = difference(tasks, data.metrics[0], [WHOLE] * len(seeds), lower)
+            (valid,) = _FORMAT[data.name]
+            lost = difference(tasks, valid, [WHOLE] * len(seeds), lower)
             verdicts.append((data.title, verdict(lost, data.scale)))
             losses.append(
                 f"At two thirds of the layers, the share of valid JSON falls by {change(lost)}."

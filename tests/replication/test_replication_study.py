@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from made_up_records import LAYERS, task, write_records
@@ -105,6 +107,14 @@ def test_the_best_of_resampled_documents_is_mostly_the_best_of_all():
     drawn = resampled_best(made, "loglikelihood,none", LAYERS, draws=200)
     assert np.mean(np.array(drawn) == 3) > 0.9  # the truth of the made-up numbers
     assert list(boundaries(made, LAYERS)) == list(range(-1, LAYERS))
+
+
+def test_the_plan_names_the_metric_that_the_sweep_chose_by(study):
+    (seed,) = seeds_of(study, "json")
+    assert seed.best() == "0-3"
+    other = dataclasses.replace(seed.data, metrics=seed.data.metrics[::-1])
+    with pytest.raises(ValueError, match="chose by exact_match,none"):
+        dataclasses.replace(seed, data=other).best()
 
 
 def test_the_best_of_equal_cuts_is_only_better_where_it_was_chosen():
