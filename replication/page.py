@@ -11,7 +11,7 @@ from .pictures import draw_all
 from .plan import CONTROLS, DATA, EARLIER, EPOCHS
 from .questions.causes import answer_format, regularisation, retention, trained_below
 from .questions.choice import prediction, stability
-from .questions.claim import adapter_helps, better_cut, luck, other_orders
+from .questions.claim import adapter_helps, better_cut, luck, one_strength, other_orders
 from .study import Study
 from .tables import rows_table, scores_table, what_changes
 from .text import Finding
@@ -20,6 +20,7 @@ QUESTIONS: Sequence[Callable[[Study], Finding]] = (
     adapter_helps,
     better_cut,
     other_orders,
+    one_strength,
     luck,
     stability,
     regularisation,

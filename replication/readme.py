@@ -75,7 +75,7 @@ def summary(study: Study, page: str, folder: str) -> str:
         + (f" ({where})" if where else "")
         + ". Dropping the upper layers "
         + ("beats" if better else "is nowhere shown to beat")
-        + " dropping as many others and scaling the adapter"
+        + " dropping as many others"
         + (f" on {listed(better)} only" if better else "")
         + f" ([all findings]({page}))."
     )
