@@ -8,6 +8,7 @@ from lm_eval_lora_boundary.files import write_text
 
 from .cuts import WHOLE
 from .pictures import SCORES
+from .plan import DATA
 from .questions.claim import better_cut, other_orders
 from .study import Study
 from .text import NOT_SUPPORTED, OPEN, SUPPORTED, listed
@@ -61,6 +62,7 @@ def summary(study: Study, page: str, folder: str) -> str:
             name for name in claim.where(NOT_SUPPORTED) if name not in itself
         ],
         "too few documents to tell": claim.where(OPEN),
+        "not tested yet": [data.title for data in DATA if data.title not in dict(claim.outcomes)],
     }
     where = "; ".join(f"{listed(names)}: {words}" for words, names in details.items() if names)
     sentences = (

@@ -107,6 +107,11 @@ def test_the_readme_gets_two_sentences_and_a_picture(tmp_path):
     assert sentences.count(". ") == 1
     assert not empty
     assert picture.endswith("](docs/replication/score.svg)")
+    assert "not tested yet" not in sentences
+    for path in (folder / "wmt23").rglob("test.json"):
+        path.unlink()
+    write_readme(folder, tmp_path / "docs/replication.md", readme)
+    assert "WMT23: not tested yet" in readme.read_text()
     readme.write_text("no marks\n")
     with pytest.raises(ValueError, match="expected the lines"):
         write_readme(folder, tmp_path / "docs/replication.md", readme)
