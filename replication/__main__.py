@@ -12,6 +12,8 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+from lm_eval_lora_boundary.errors import LoraBoundaryError
+
 from .plan import DATA, FULL, make_plan
 from .steps import Places
 
@@ -64,13 +66,18 @@ def main() -> None:
     places = Places(given.work.resolve(), given.records.resolve(), base, given.dtype)
     places.work.mkdir(parents=True, exist_ok=True)
     try:
-        run_steps(
+        written = run_steps(
             chosen,
             places,
             datasets=[data for data in DATA if data.name in names],
             rows=given.rows.resolve() if given.rows else None,
             steps=given.steps,
         )
+        if not written:
+            print(f"nothing to run: every step has its file in {given.records}")
+    except LoraBoundaryError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from there", file=sys.stderr)
         raise SystemExit(130) from None

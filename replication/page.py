@@ -117,8 +117,9 @@ def _recipe() -> str:
         f"Each adapter has the paper's recipe: rank 8 on all linear layers, learning rate 1e-4, "
         f"{EPOCHS} epochs, 16 rows per step. Data: {data}. `make replicate` runs it, "
         "and `python -m replication plan --budget HOURS` prints how many rows a budget gives, "
-        "by a rule that knows nothing of results (`replication/plan.py`). The rows of HotpotQA are "
-        "a small sample of the data set."
+        "by a rule that knows nothing of results (`replication/plan.py`). A step whose file is in "
+        "`docs/replication/` is not run again; remove the folder of a data set to repeat it. The "
+        "rows of HotpotQA are a small sample of the data set."
     )
 
 

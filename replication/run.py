@@ -16,7 +16,8 @@ from typing import Any
 
 import torch
 
-from lm_eval_lora_boundary.files import write_text
+from lm_eval_lora_boundary.errors import OutputError
+from lm_eval_lora_boundary.files import read_object, write_text
 from lm_eval_lora_boundary.harness.model_info import versions
 
 from .plan import DATA, Data, Plan
@@ -25,6 +26,7 @@ from .steps import Places, Step, all_steps
 
 _TIMES = "times.jsonl"  # in the work folder: a line for every process that worked on a step
 _DIGITS = 9
+_REMEDY = "remove it and run `make replicate` again"
 
 
 def run(
@@ -37,7 +39,8 @@ def run(
 ) -> list[Path]:
     """Run what has no record yet, one step after another.
 
-    A step that is interrupted goes on where it was when this is called again.
+    A step that is interrupted goes on where it was when this is called again. An adapter that is
+    not in the work folder any more is trained again if a step needs it.
 
     Args:
         plan: What to run.
@@ -51,9 +54,11 @@ def run(
 
     Raises:
         SystemExit: A command failed; its own message is above.
+        OutputError: An adapter in the work folder is not the one of the records.
     """
     written: list[Path] = []
-    for step in all_steps(plan, datasets, places):
+    steps_of_plan = all_steps(plan, datasets, places)
+    for step in steps_of_plan:
         if len(written) == steps:
             break
         command = step.prepare()
@@ -61,7 +66,8 @@ def run(
         path = places.record(step.data.name, step.seed, step.name)
         if path.exists() and json.loads(path.read_text("utf-8"))["command"] == shown:
             continue
-        print(f"{step.data.name}, seed {step.seed}, {step.name}: {shown}", flush=True)
+        if step.training is not None:
+            _provide_adapter(_find(steps_of_plan, step, step.training), places, rows)
         _execute(command, step, places, rows)
         record = {
             "dataset": step.data.name,
@@ -78,6 +84,29 @@ def run(
         write_text(path, _without_paths(as_text(record), places))
         written.append(path)
     return written
+
+
+def _find(steps: Sequence[Step], near: Step, name: str) -> Step:
+    """Return the step of that name for the data set and seed of another step."""
+    return next(
+        step for step in steps if (step.data, step.seed, step.name) == (near.data, near.seed, name)
+    )
+
+
+def _provide_adapter(training: Step, places: Places, rows: Path | None) -> None:
+    """Train an adapter again that is missing, and make sure that it is the one of the records."""
+    description = training.output / "training.json"
+    if not description.exists():
+        _execute(training.prepare(), training, places, rows)
+    path = places.record(training.data.name, training.seed, training.name)
+    found = read_object(description, _REMEDY)["adapter_sha256"]
+    expected = read_object(path, _REMEDY)["adapter_sha256"]
+    if found != expected:
+        raise OutputError(
+            f"{training.output}: this adapter (SHA-256 {found}) is not the one of {path} "
+            f"({expected}). Training rounds in another way on another machine. Remove "
+            f"{path.parent} to run its steps anew, or keep it and give another --records"
+        )
 
 
 def published(command: Sequence[str], places: Places) -> str:
@@ -98,6 +127,8 @@ def _without_paths(text: str, places: Places) -> str:
 
 def _execute(command: Sequence[str], step: Step, places: Places, rows: Path | None) -> None:
     """Run a command with this Python, in the folder where the data sets are."""
+    shown = published(command, places)
+    print(f"{step.data.name}, seed {step.seed}, {step.name}: {shown}", flush=True)
     step.output.mkdir(parents=True, exist_ok=True)
     environment = dict(os.environ)
     above = str(Path(__file__).resolve().parents[1])

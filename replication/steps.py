@@ -13,6 +13,7 @@ from .plan import CONTROLS, EARLIER, LOWER_LAYERS, RETENTION, Data, Plan
 
 LORA_BOUNDARY = ("-m", "lm_eval_lora_boundary")
 ORDERS = ("-m", "replication.orders")
+TRAIN = "train"  # the step that trains a seed's own adapter
 # families besides the boundaries, whose cuts of the same size are tested too
 FAMILIES = ("lower", "random:1", "random:2", "random:3", "norm", "output", "map")
 
@@ -54,6 +55,7 @@ class Step:
         kind: ``train``, ``trace``, ``orders`` or ``sweep``.
         output: Folder that its command writes.
         prepare: Writes what the command needs, and returns its arguments for Python.
+        training: Name of the step that trains the adapter it reads; None for training itself.
     """
 
     data: Data
@@ -62,6 +64,7 @@ class Step:
     kind: str
     output: Path
     prepare: Callable[[], Sequence[str]]
+    training: str | None = None
 
 
 def all_steps(plan: Plan, datasets: Sequence[Data], places: Places) -> list[Step]:
@@ -93,7 +96,7 @@ def _main(plan: Plan, data: Data, seed: int, places: Places) -> list[Step]:
             *arguments,
             *_limit(count),
         )
-        return Step(data, seed, name, kind, output, lambda: command)
+        return Step(data, seed, name, kind, output, lambda: command, TRAIN)
 
     controls = ("--control", ",".join(RETENTION))
     test = work / f"test{_rows(rows.test)}"
@@ -118,7 +121,7 @@ def _main(plan: Plan, data: Data, seed: int, places: Places) -> list[Step]:
         )
 
     return [
-        Step(data, seed, "train", "train", adapter, lambda: train),
+        Step(data, seed, TRAIN, "train", adapter, lambda: train),
         step("trace", "trace", rows.trace, "--tasks", data.task, *validation, "--gradient"),
         step(
             *("orders", "orders", rows.orders, "--tasks", data.gold_task, *validation),
@@ -128,7 +131,7 @@ def _main(plan: Plan, data: Data, seed: int, places: Places) -> list[Step]:
             *("choose", "sweep", rows.choose, "--tasks", both, *validation, *controls),
             *("--no-confirm", "--no-speed"),
         ),
-        Step(data, seed, "test", "sweep", test, test_command),
+        Step(data, seed, "test", "sweep", test, test_command, TRAIN),
     ]
 
 
@@ -136,12 +139,10 @@ def _controls(plan: Plan, data: Data, seed: int, places: Places) -> list[Step]:
     """Return the steps of the adapters that were trained in another way."""
     rows = plan.rows[data.name]
     main = places.work / data.name / f"seed={seed}" / f"adapter{_rows(rows.train)}"
-    steps = [
-        _control_test(
-            data, seed, name, main / name, main.with_name(f"{name}{_rows(rows.test)}"), plan, places
-        )
-        for name in EARLIER
-    ]
+    steps = []
+    for name in EARLIER:
+        output = main.with_name(f"{name}{_rows(rows.test)}")
+        steps.append(_control_test(data, seed, name, TRAIN, main / name, output, plan, places))
     for name, options in CONTROLS.items():
         work = places.work / data.name / f"seed={seed}" / name
         adapter = work / f"adapter{_rows(rows.train)}"
@@ -156,13 +157,20 @@ def _controls(plan: Plan, data: Data, seed: int, places: Places) -> list[Step]:
 
         steps += [
             Step(data, seed, f"{name}-train", "train", adapter, train),
-            _control_test(data, seed, name, adapter, output, plan, places),
+            _control_test(data, seed, name, f"{name}-train", adapter, output, plan, places),
         ]
     return steps
 
 
 def _control_test(
-    data: Data, seed: int, name: str, adapter: Path, output: Path, plan: Plan, places: Places
+    data: Data,
+    seed: int,
+    name: str,
+    training: str,
+    adapter: Path,
+    output: Path,
+    plan: Plan,
+    places: Places,
 ) -> Step:
     """Return the step that scores the whole of another adapter on the test split."""
 
@@ -177,7 +185,7 @@ def _control_test(
             *_limit(plan.rows[data.name].test),
         )
 
-    return Step(data, seed, f"{name}-test", "sweep", output, command)
+    return Step(data, seed, f"{name}-test", "sweep", output, command, training)
 
 
 def _trained_up_to(data: Data, seed: int, places: Places) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -55,6 +56,20 @@ def test_every_step_has_a_record_and_is_not_run_again(finished):
     expected += [f"{name}-{kind}" for name in CONTROLS for kind in ("train", "test")]
     assert [path.stem for path in written] == expected
     assert run(PLAN, places, datasets=[GSM8K], rows=root / "hub") == []
+
+
+def test_an_adapter_that_is_gone_is_trained_again(finished):
+    root, places, written = finished
+    record = next(path for path in written if path.stem == f"{EARLIER[0]}-test")
+    before = json.loads(record.read_text("utf-8"))
+    record.unlink()
+    shutil.rmtree(places.work)
+    places.work.mkdir()
+    assert run(PLAN, places, datasets=[GSM8K], rows=root / "hub") == [record]
+    after = json.loads(record.read_text("utf-8"))
+    for content in (before, after):
+        del content["time"], content["date"]
+    assert after == before
 
 
 def test_no_text_and_no_path_is_published(finished, base):
