@@ -7,6 +7,7 @@ the name (``3`` in ``random:3``) to a list of cuts. To add one, write such a fun
 
 from __future__ import annotations
 
+import hashlib
 import math
 import random
 from collections.abc import Callable, Container, Mapping, Sequence
@@ -67,7 +68,7 @@ class Family:
     """A family of cuts of one model.
 
     Attributes:
-        name: As the user gave it.
+        name: As the user gave it; of a list, without the folder that its file is in.
         kind: ``order``, ``each``, ``only``, ``scale`` or ``list``.
         cuts: The cuts. An order runs from the whole adapter to the base.
         layers: For ``each`` and ``only``, the layer of every cut.
@@ -79,6 +80,14 @@ class Family:
     cuts: Sequence[Cut]
     layers: Sequence[int] = ()
     adapted: Sequence[int] = ()
+
+    @property
+    def signature(self) -> str:
+        """What was asked for: the name, and for a list, a hash of its cuts."""
+        if self.kind != "list":
+            return self.name
+        lines = "\n".join(cut.notation for cut in self.cuts)
+        return f"{self.name} of {hashlib.sha256(lines.encode()).hexdigest()[:12]}"
 
     def keep(self, scored: Container[Cut]) -> Family:
         """Return the family without the cuts that are not scored."""
@@ -173,12 +182,31 @@ _EXPECTED = (
 )
 
 
-def check_family(name: str) -> None:
-    """Refuse a family that does not exist, or whose argument cannot be used.
+def check_families(names: Sequence[str]) -> None:
+    """Refuse families that do not exist, or whose arguments cannot be used.
 
     Raises:
-        LoraBoundaryError: The name is unknown, or its argument is not what the family takes.
+        LoraBoundaryError: A name is unknown, its argument is not what the family takes, or two
+            lists have one name.
     """
+    lists: dict[str, str] = {}
+    for name in names:
+        _check_family(name)
+        title = _title(name)
+        if lists.setdefault(title, name) != name:
+            raise LoraBoundaryError(
+                f"family={lists[title]},{name}: reports would call both {title}; give one of the "
+                "files another name"
+            )
+
+
+def _title(name: str) -> str:
+    """Return what reports call a family."""
+    family, _, argument = name.partition(":")
+    return f"file:{Path(argument).name}" if family == "file" else name
+
+
+def _check_family(name: str) -> None:
     kind, _, argument = name.partition(":")
     problem = ""
     if kind not in FAMILIES:
@@ -198,7 +226,7 @@ def check_family(name: str) -> None:
 
 
 def make_family(name: str, model: Adapted) -> Family:
-    """Return the cuts of a family that passed :func:`check_family`.
+    """Return the cuts of a family that passed :func:`check_families`.
 
     Raises:
         BoundaryError: A line of a file is not a cut of this model.
@@ -207,7 +235,7 @@ def make_family(name: str, model: Adapted) -> Family:
     family, _, argument = name.partition(":")
     kind, make = FAMILIES[family]
     layers = model.layers if kind in ("each", "only") else ()
-    return Family(name, kind, make(model, argument), layers, model.layers)
+    return Family(_title(name), kind, make(model, argument), layers, model.layers)
 
 
 def _is_finite(text: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -85,9 +86,15 @@ def _pairs(arguments: Mapping[str, Any]) -> str:
 
 
 def _short(value: object) -> str:
-    """Return the beginning of a text, without what separates the parts of a signature."""
+    """Return a text without what separates the parts of a signature.
+
+    A long one is cut off. A hash of all of it then tells it from others that begin like it.
+    """
     text = " ".join(str(value).replace("|", "/").split())
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+    if len(text) <= _LONGEST:
+        return text
+    whole = str(value).encode("utf-8", "surrogatepass")
+    return f"{text[:_LONGEST]}… {hashlib.sha256(whole).hexdigest()[:12]}"
 
 
 def identity(facts: dict[str, Any]) -> str:

@@ -158,7 +158,8 @@ def _run(
         # Files
         signed = partial(
             signature,
-            *(facts, settings, tasks, f"engine {engines.name}", settings.requested(traced)),
+            *(facts, settings, tasks, f"engine {engines.name}"),
+            settings.requested(traced, wanted.families),
         )
         for task, entry in decided.items():
             if test := entry["test"]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..cuts.families import DEFAULT, check_family
+from ..cuts.families import DEFAULT, Family, check_families
 from ..errors import AdapterError, LoraBoundaryError, ModelError
 from ..harness import processes
 from ..harness.own_data.function_name import function_hash, function_name, is_function
@@ -77,8 +77,7 @@ class SweepSettings(EvaluationSettings):
                 f"tasks={','.join(self.tasks)}, name a metric"
             )
         Margin.read(self.margin)
-        for name in self.family:
-            check_family(name)
+        check_families(self.family)
         chosen = self.boundaries.strip() != "all" or self.candidates != "all"
         if chosen and DEFAULT not in self.family:
             raise LoraBoundaryError(
@@ -135,8 +134,15 @@ class SweepSettings(EvaluationSettings):
         allowed = {"confirm_run_unsafe_code": self.confirm_run_unsafe_code}
         return super().evaluation_options() | allowed
 
-    def requested(self, traced: str | None) -> dict[str, object]:
-        """Return what the signature says about the sweep itself."""
+    def requested(self, traced: str | None, families: Sequence[Family]) -> dict[str, object]:
+        """Return what the signature says about the sweep itself.
+
+        Args:
+            traced: The boundaries that a trace suggests; None for those of the settings.
+            families: The families that were asked for, other than ``upper``.
+        """
+        others = iter(families)
+        asked = [name if name == DEFAULT else next(others).signature for name in self.family]
         window = f" ({traced})" if traced else ""
         return {
             "metric": self._metric_and_code(),
@@ -144,7 +150,7 @@ class SweepSettings(EvaluationSettings):
             "cluster": self.cluster,
             "control": ",".join(self.control),
             "boundaries": self.boundaries if self.boundaries.strip() != "all" else None,
-            "family": ",".join(self.family) if self.family != (DEFAULT,) else None,
+            "family": ",".join(asked) if self.family != (DEFAULT,) else None,
             "candidates": f"{self.candidates}{window}" if self.candidates != "all" else None,
             "race": f"error rate {self.error_rate:g}" if self.race else None,
         }
@@ -153,5 +159,5 @@ class SweepSettings(EvaluationSettings):
         """Return the metric; of a function of the user's own, with a hash of its code."""
         if self.metric is None or not is_function(self.metric):
             return self.metric
-        # not the path: the signature shortens long texts, and would lose the hash
+        # not the path, which says nothing on another machine
         return f"{function_name(self.metric)} of {function_hash(self.metric)[:12]}"

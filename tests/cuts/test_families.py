@@ -14,7 +14,7 @@ from peft.tuners.lora import LoraLayer
 from tiny_models import ARCHITECTURES, LAYERS, lora_config, randomise, tiny_model
 
 from lm_eval_lora_boundary.cuts.cut import LoraCut
-from lm_eval_lora_boundary.cuts.families import FAMILIES, Adapted, check_family, make_family
+from lm_eval_lora_boundary.cuts.families import FAMILIES, Adapted, check_families, make_family
 from lm_eval_lora_boundary.cuts.importance import output_norms, update_norms
 from lm_eval_lora_boundary.cuts.keep import Cut
 from lm_eval_lora_boundary.errors import AdapterError, BoundaryError, LoraBoundaryError
@@ -104,7 +104,7 @@ def test_a_file_of_cuts(tmp_path: Path) -> None:
     file = tmp_path / "cuts.txt"
     file.write_text("# windows\n0-1\n\n1-2@0.5 + 4  # a comment\nall\n0-1\n")
     family = make_family(f"file:{file}", MODEL)
-    assert family.kind == "list"
+    assert (family.kind, family.name) == ("list", "file:cuts.txt")
     assert [cut.notation for cut in family.cuts] == ["0-1", "1-2@0.5+4", "all"]
     file.write_text("0-1\n0-9\n")
     with pytest.raises(BoundaryError, match=r"cuts.txt, line 2: keep=0-9: this model has 6 layers"):
@@ -136,15 +136,15 @@ def test_a_file_of_cuts(tmp_path: Path) -> None:
 )
 def test_families_that_do_not_exist_are_refused(name: str, message: str) -> None:
     with pytest.raises(LoraBoundaryError, match=f"family={name}: {message}; expected upper, lower"):
-        check_family(name)
+        check_families([name])
 
 
 def test_every_family_is_accepted_and_named_in_the_message(tmp_path: Path) -> None:
     (tmp_path / "f").write_text("all")
     with pytest.raises(LoraBoundaryError) as error:
-        check_family("?")
+        check_families(["?"])
     for name in FAMILIES:
-        check_family(f"file:{tmp_path / 'f'}" if name == "file" else name)
+        check_families([f"file:{tmp_path / 'f'}" if name == "file" else name])
         assert name in str(error.value)
 
 

@@ -82,6 +82,26 @@ def test_all_families_in_one_sweep(run: Run, tiny: Tiny, task_folder: Path, tmp_
             assert "boundary" not in config["model_args"]
 
 
+def test_a_list_is_known_by_its_cuts_and_not_by_its_folder(run: Run, tmp_path: Path) -> None:
+    def signature(folder: str, text: str, name: str = "cuts.txt") -> str:
+        path = tmp_path / folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+        found = run(WORDS, family=f"lower,file:{path},upper", boundaries="1", force=True)
+        assert list(found["tasks"][WORDS]["families"]) == ["lower", f"file:{name}"]
+        assert "| family lower,file:" in found["signature"]
+        assert str(tmp_path) not in found["signature"]
+        return str(found["signature"])
+
+    known = signature("here", "1-2\n")
+    assert signature("there", "1-2  # the middle\n") == known
+    assert signature("there", "1-3\n") != known
+    assert signature("there", "1-2\n", "other.txt") != known
+    two = f"file:{tmp_path / 'here/cuts.txt'},file:{tmp_path / 'there/cuts.txt'}"
+    with pytest.raises(LoraBoundaryError, match=r"would call both file:cuts\.txt; give one"):
+        run(WORDS, family=two)
+
+
 def test_every_row_has_the_size_of_its_cut(run: Run, tiny: Tiny) -> None:
     entry = run(WORDS, family="upper,lower,scale:0.5", split="validation")["tasks"][WORDS]
     tensors = safetensors.torch.load_file(tiny()[1] / "adapter_model.safetensors")

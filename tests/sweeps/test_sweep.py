@@ -189,6 +189,9 @@ def test_the_signature_names_every_setting_that_was_given(run: Any) -> None:
     ):
         assert f"| {part}" in found["signature"]
     assert max(map(len, found["signature"].split(" | "))) < 120
+    other = run(boundaries=[1], confirm=False, system_instruction="w1 " + 49 * "w2 ", force=True)
+    another = run(boundaries=[1], confirm=False, system_instruction="w1 " + 50 * "w2 ", force=True)
+    assert other["signature"] != another["signature"]  # texts that are shown in part only
 
 
 @pytest.mark.usefixtures("fast_tasks")
