@@ -102,7 +102,7 @@ def value(tasks: Sequence[Record], metric: str, cuts: Sequence[str]) -> Value:
     if len(found) == 1:
         low, high = found[0].interval()
         return Value(float(found[0].observed[0]), float(low[0]), float(high[0]), documents)
-    return _over_seeds([each.observed for each in found], [each.draws for each in found], documents)
+    return _over_seeds(found, [each.observed for each in found], [each.draws for each in found])
 
 
 def difference(
@@ -129,7 +129,36 @@ def difference(
         return _value(compared.value, compared.low, compared.high, documents).times(sign)
     values = [each.observed[:1] - each.observed[1:] for each in found]
     draws = [each.draws[:, :1] - each.draws[:, 1:] for each in found]
-    return _over_seeds(values, draws, documents).times(sign)
+    return _over_seeds(found, values, draws).times(sign)
+
+
+def against_several(
+    tasks: Sequence[Record], metric: str, cuts: Sequence[str], rivals: Sequence[Sequence[str]]
+) -> tuple[list[Value], list[float]]:
+    """Return how much better cuts are than each of several others.
+
+    Args:
+        tasks: The scores of a task, by seed.
+        metric: The metric's key. If low values are good, the sign is changed.
+        cuts: The cut of each seed.
+        rivals: What it is compared with: for each rival, the cut of each seed.
+
+    Returns:
+        The differences, each with an interval of its own; and the upper ends of intervals that hold
+        for all rivals at once. With one seed, these are those of a sweep (max-T); with several,
+        Bonferroni's, by which the half of each interval is made longer.
+    """
+    found = [difference(tasks, metric, cuts, rival) for rival in rivals]
+    if len(tasks) > 1:
+        quantile = [scipy.stats.norm.ppf(1 - 0.025 / many) for many in (len(rivals), 1)]
+        longer = float(quantile[0] / quantile[1])
+        return found, [each.value + longer * (each.high - each.value) for each in found]
+    columns = [*cuts, *(rival[0] for rival in rivals)]
+    together = _bootstrap(tasks[0], metric, columns).difference(0)
+    # these are the rivals' gains over the cut
+    if sign_of(tasks[0], metric) > 0:
+        return found, (-together.simultaneous_low[1:]).tolist()
+    return found, together.simultaneous_high[1:].tolist()
 
 
 def between(
@@ -205,16 +234,16 @@ def best_on_halves(
         How much better the best cut is than the reference: on the half that it was chosen on, and
         on the other half; means over the splits.
     """
-    cuts = list(task["metrics"][metric]["cuts"])
-    statistic = scores(task, metric, cuts)
-    sign, place = sign_of(task, metric), cuts.index(reference)
+    # the reference comes first, and is chosen unless another cut is better
+    cuts = list(dict.fromkeys((reference, *task["metrics"][metric]["cuts"])))
+    statistic, sign = scores(task, metric, cuts), sign_of(task, metric)
     seen, unseen = [], []
     for first, second in Units(statistic.documents, task["clusters"]).halves(splits):
         chosen_on, other = sign * statistic.resample(first), sign * statistic.resample(second)
         best = np.nan_to_num(chosen_on, nan=-np.inf).argmax(axis=1)
         rows = np.arange(len(best))
-        seen.append(chosen_on[rows, best] - chosen_on[:, place])
-        unseen.append(other[rows, best] - other[:, place])
+        seen.append(chosen_on[rows, best] - chosen_on[:, 0])
+        unseen.append(other[rows, best] - other[:, 0])
     return float(np.concatenate(seen).mean()), float(np.concatenate(unseen).mean())
 
 
@@ -223,15 +252,24 @@ def _bootstrap(task: Record, metric: str, cuts: Sequence[str]) -> Bootstrap:
     return Bootstrap(statistic, units=Units(statistic.documents, task["clusters"]))
 
 
-def _over_seeds(values: Sequence[Array], draws: Sequence[Array], documents: int) -> Value:
-    """Return the mean over seeds of the first column, with an interval."""
+def _over_seeds(
+    found: Sequence[Bootstrap], values: Sequence[Array], draws: Sequence[Array]
+) -> Value:
+    """Return the mean over seeds of the first column, with an interval.
+
+    Args:
+        found: What was drawn, by seed: the same documents.
+        values: The columns' values, by seed.
+        draws: The same of every draw.
+    """
+    documents, units = found[0].statistic.documents, found[0].units.count
     if len(values) >= SEEDS_FOR_AN_INTERVAL:
-        found = over_seeds(np.array(values), np.array(draws), documents)
-        return _value(found.value, found.low, found.high, documents, len(values))
+        over = over_seeds(np.array(values), np.array(draws), units)
+        return _value(over.value, over.low, over.high, documents, len(values))
     mean = np.mean(values, axis=0)
     # the bootstrap divides by n, not by n - 1
-    deviation = np.mean(draws, axis=0).std(axis=0) * np.sqrt(documents / (documents - 1))
-    half = float(scipy.stats.t.ppf(0.975, documents - 1)) * deviation
+    deviation = np.mean(draws, axis=0).std(axis=0) * np.sqrt(units / (units - 1))
+    half = float(scipy.stats.t.ppf(0.975, units - 1)) * deviation
     return _value(mean, mean - half, mean + half, documents, len(values))
 
 

@@ -30,16 +30,17 @@ def name_of(cut: str | int, layers: int) -> str:
 
 
 def sizes(chosen: Mapping[str, Any], data: Data) -> list[int]:
-    """Return how many layers the compared cuts keep: two thirds, and as many as the best boundary.
+    """Return how many layers the compared cuts keep: as many as the best boundary; two thirds.
 
-    The best boundary is that of the validation split.
+    The best boundary is that of the validation split. If it is the whole adapter or the base model,
+    two thirds of the layers stand alone.
     """
     layers = int(chosen["layers"])
     best = chosen["tasks"][data.task]["decision"]["best_boundary"]
-    found = {round(layers * RULE_OF_THUMB[-1])}
-    if best is not None and 0 <= best < layers - 1:
-        found.add(best + 1)
-    return sorted(found)
+    thirds = round(layers * RULE_OF_THUMB[-1])
+    if best is None or not 0 <= best < layers - 1:
+        return [thirds]
+    return list(dict.fromkeys((best + 1, thirds)))
 
 
 PREDICTIONS = (

@@ -17,11 +17,11 @@ from .comparing import boundaries, value
 from .cuts import NONE, WHOLE
 from .plan import Data
 from .study import Seed, Study
+from .tables import LENGTHS
 
 SCORES = "score.svg"  # which the README shows
 _COLUMNS = 3
 _WIDTH, _HEIGHT = 3.0, 2.4  # of a panel, in inches
-_LENGTHS = "length_ratio_corpus,none"
 _LAST = "last layer that keeps its LoRA (−1: base)"
 
 
@@ -114,7 +114,7 @@ def _length(axes: Axes, data: Data, seeds: Sequence[Seed]) -> str:
     """Draw how long answers are, as a share of the gold answers."""
     tasks = [seed.task("choose") for seed in seeds]
     names = boundaries(tasks[0], seeds[0].layers)
-    entry = [task["metrics"][_LENGTHS]["cuts"] for task in tasks]
+    entry = [task["metrics"][LENGTHS]["cuts"] for task in tasks]
     mean = [np.mean([cuts[name]["value"] for cuts in entry]) for name in names.values()]
     axes.plot(list(names), mean, color=style.ACCENT, label="length of answers / gold answers")
     axes.axhline(1, color=style.MUTED, linewidth=1, linestyle=":")

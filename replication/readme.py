@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 
 from lm_eval_lora_boundary.files import write_text
 
-from .cuts import WHOLE
 from .pictures import SCORES
 from .plan import DATA
-from .questions.claim import better_cut, other_orders
+from .questions.claim import Compared, adapter_helps, compare_best
+from .questions.rivals import other_orders
 from .study import Study
-from .text import NOT_SUPPORTED, OPEN, SUPPORTED, listed
+from .text import EQUAL, NO_CUT, NOT_SUPPORTED, OPEN, SUPPORTED, listed
 
 _START = "<!-- written by `make replicate-docs`; do not edit -->"
 _END = "<!-- end of what was written -->"
@@ -47,41 +48,59 @@ def summary(study: Study, page: str, folder: str) -> str:
         page: Link to the page with all findings.
         folder: Link to the folder with the pictures.
     """
-    claim, orders = better_cut(study), other_orders(study)
-    itself = [
-        data.title
-        for data, seeds in study.having("choose", "test")
-        if all(seed.best() == WHOLE for seed in seeds)
-    ]
-    if not claim.outcomes:
+    compared = compare_best(study)
+    if not compared:
         return f"We have not tested it yet; `make replicate` does ([how]({page}))."
-    beaten, better = claim.where(SUPPORTED), orders.where(SUPPORTED)
-    details = {
-        "the best is the whole adapter itself": itself,
-        "it gains less than one point": [
-            name for name in claim.where(NOT_SUPPORTED) if name not in itself
-        ],
-        "too few documents to tell": claim.where(OPEN),
-        "not tested yet": [data.title for data in DATA if data.title not in dict(claim.outcomes)],
-    }
-    where = "; ".join(f"{listed(names)}: {words}" for words, names in details.items() if names)
-    sentences = (
-        f"**What we found**, with {study.conditions()}: "
-        + (
-            f"the boundary that is best on validation documents beats the whole adapter on the "
-            f"test documents of {listed(beaten)}"
-            if beaten
-            else "no boundary that is best on validation documents beats the whole adapter on test "
-            "documents"
+    orders = other_orders(study).where(SUPPORTED)
+    beaten = [found for found in compared if found.outcome == SUPPORTED]
+    if beaten:
+        helps = adapter_helps(study).where(SUPPORTED)
+        claim = (
+            "the boundary that was best on validation documents beats the whole adapter on the "
+            f"test documents of {listed([_with_caveats(found, helps) for found in beaten])}"
         )
-        + (f" ({where})" if where else "")
-        + ". Dropping the upper layers "
-        + ("beats" if better else "is nowhere shown to beat")
-        + " dropping as many others"
-        + (f" on {listed(better)} only" if better else "")
-        + f" ([all findings]({page}))."
+    else:
+        claim = "no boundary beats the whole adapter on test documents"
+    where = "; ".join(
+        f"{listed(names)}: {words}" for words, names in _others(compared).items() if names
+    )
+    better = f"beats dropping as many others on {listed(orders)} only"
+    nowhere = "is nowhere shown to beat dropping as many others"
+    sentences = (
+        f"**What we found**, with {study.conditions()}: {claim}{f' ({where})' if where else ''}. "
+        f"Dropping the upper layers {better if orders else nowhere} ([all findings]({page}))."
     )
     return (
         f"{sentences}\n\n![Score of every boundary on the validation documents, with the whole "
         f"adapter and the base model]({folder}/{SCORES})"
     )
+
+
+def _others(compared: Sequence[Compared]) -> Mapping[str, Sequence[str]]:
+    """Return the data sets on which the claim is not supported, by the reason."""
+    names: dict[str, list[str]] = {
+        "none scored higher on validation documents": [],
+        "all score the same on validation documents": [],
+        "the best on validation documents is worse": [],
+        "the best on validation documents gains less than one point": [],
+        "too few documents to tell": [],
+    }
+    none, equal, worse, small, few = names.values()
+    for found in compared:
+        if found.outcome == NOT_SUPPORTED:
+            (worse if found.gain.high < 0 else small).append(found.data.title)
+        elif found.outcome != SUPPORTED:
+            kinds = {NO_CUT: none, EQUAL: equal, OPEN: few}
+            kinds[found.outcome].append(found.data.title)
+    tested = [found.data.title for found in compared]
+    return names | {"not tested yet": [data.title for data in DATA if data.title not in tested]}
+
+
+def _with_caveats(found: Compared, helps: Container[str]) -> str:
+    """Return the name of a data set, with what speaks against its result."""
+    caveats = []
+    if found.likelihood.high < 0:
+        caveats.append("by log-likelihood it loses")
+    if found.data.title not in helps:
+        caveats.append("the adapter itself is not shown to help")
+    return f"{found.data.title}{f' (but {listed(caveats)})' if caveats else ''}"

@@ -23,6 +23,7 @@ from .comparing import OF_SUMS
 from .cuts import name_of
 from .orders import NAME as ORDERS
 
+_NOT_FOUND = "[invalid]"  # what lm-eval's regex filter returns if nothing matches
 _REMEDY = "run `make replicate` again"
 _TRACED = (
     *("documents", "layers", "models", "candidate", "candidate_low", "candidate_high", "share"),
@@ -128,7 +129,19 @@ def _task(folder: Path, task: str, found: Mapping[str, Any], layers: int) -> dic
             if kind != entry["kind"]:
                 raise ValueError(f"{task}, {key}: {kind} under {cut}, {entry['kind']} elsewhere")
             entry["cuts"][cut] = {"value": value, "documents": numbers}
+        for key, matched in _matched(samples):
+            entry = metrics.setdefault(key, {"higher_is_better": True, "kind": "mean", "cuts": {}})
+            entry["cuts"][cut] = {"value": sum(matched) / len(matched), "documents": matched}
     return record
+
+
+def _matched(samples: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, list[float]]]:
+    """Yield, for each filter that looks for an answer, in which responses it found one."""
+    filters = dict.fromkeys(sample["filter"] for sample in samples)
+    for name in filters:
+        if name != "none":
+            found = [sample["filtered_resps"][0] for sample in samples if sample["filter"] == name]
+            yield f"matched,{name}", [float(text != _NOT_FOUND) for text in found]
 
 
 def _items(samples: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, list[Any]]]:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from .comparing import GOLD, Record
-from .cuts import boundary
+from .comparing import GOLD, Record, boundaries, sign_of
+from .cuts import WHOLE, boundary
 from .plan import DATA, Data
 
 
@@ -57,6 +57,23 @@ class Seed:
             )
         best = scored["decision"]["best_boundary"]
         return boundary(self.layers - 1 if best is None else best, self.layers)
+
+    def by_boundary(self, name: str | None = None) -> dict[str, float]:
+        """Return what every boundary scored on the validation split: higher values are better."""
+        scored = self.task("choose", name)
+        metric = scored["metric"]
+        sign, cuts = sign_of(scored, metric), scored["metrics"][metric]["cuts"]
+        names = boundaries(scored, self.layers).values()
+        return {cut: sign * float(cuts[cut]["value"]) for cut in names}
+
+    def all_equal(self, name: str | None = None) -> bool:
+        """Return whether no boundary differs from another on the validation split."""
+        return len(set(self.by_boundary(name).values())) == 1
+
+    def best_below_whole(self) -> str:
+        """Return the best boundary other than the whole adapter; the smallest of equal ones."""
+        values = self.by_boundary()
+        return max((cut for cut in values if cut != WHOLE), key=values.__getitem__)
 
     def smallest(self, name: str | None = None) -> str | None:
         """Return the smallest boundary that the validation split shows to keep the gain."""

@@ -8,12 +8,13 @@ import numpy as np
 
 from lm_eval_lora_boundary.report.formatting import metric_name, number
 
-from .comparing import GOLD, Record, value
+from .comparing import GOLD, Record, scores, value
 from .cuts import NONE, WHOLE, two_thirds
 from .study import Seed, Study
-from .text import each, shown, table
+from .text import each, kept, shown, table
 
-_LENGTHS = "length_ratio_corpus,none"
+LENGTHS = "length_ratio_corpus,none"
+_LONG = 3  # times the gold answer's words
 
 
 def scores_table(study: Study) -> str:
@@ -21,16 +22,23 @@ def scores_table(study: Study) -> str:
     rows = []
     for data, seeds in study.having("choose", "test"):
         best = [seed.best() for seed in seeds]
-        for metric, task in (*((m, data.task) for m in data.metrics), (GOLD, data.gold_task)):
-            tasks = [seed.task("test", task) for seed in seeds]
+        whole = [WHOLE] * len(seeds)
+        names = {(metric, data.task): metric_name(metric) for metric in data.metrics}
+        names[LENGTHS, data.task] = "words, relative to the gold"
+        names[GOLD, data.gold_task] = "log-likelihood of the gold"
+        for (metric, task), name in names.items():
+            tests = [seed.task("test", task) for seed in seeds]
+            validations = [seed.task("choose", task) for seed in seeds]
             cells = [
-                shown(value(tasks, metric, cuts))
-                for cuts in ([NONE] * len(seeds), [WHOLE] * len(seeds), best)
+                *(shown(value(tests, metric, cuts)) for cuts in ([NONE] * len(seeds), whole, best)),
+                number(value(validations, metric, whole).value),
             ]
-            name = "log-likelihood of the gold" if metric == GOLD else metric_name(metric)
-            documents = f"{tasks[0]['documents']}"
-            rows.append([data.title, documents, name, *cells, each(best)])
-    headings = ("data", "documents", "metric", "base", "whole adapter", "cut", "layers kept")
+            rows.append([data.title, str(tests[0]["documents"]), name, *cells[:3], each(best)])
+            rows[-1].append(cells[3])
+    headings = (
+        *("data", "documents", "metric", "base", "whole adapter", "cut", "layers kept"),
+        "whole adapter, validation",
+    )
     return table(headings, rows)
 
 
@@ -58,15 +66,14 @@ def rows_table(study: Study) -> str:
     return table(headings, rows)
 
 
-def what_changes(study: Study, name: str) -> str:
-    """Return in words and numbers what a cut changes in the answers to a data set."""
-    found = [seeds for data, seeds in study.having("choose", "test") if data.name == name]
-    if not found:
-        return "Not run yet."
-    parts = [_changes(seed) for seed in found[0]]
-    return "\n".join(
-        f"- Seed {seed.seed}: {part}" for seed, part in zip(found[0], parts, strict=True)
-    )
+def what_changes(study: Study) -> str:
+    """Return in words and numbers what a cut changes in the answers, without any of them."""
+    found = [
+        f"- {data.title}, seed {seed.seed}: {_changes(seed)}"
+        for data, seeds in study.having("choose", "test")
+        for seed in seeds
+    ]
+    return "\n".join(found) if found else "Not run yet."
 
 
 def _changes(seed: Seed) -> str:
@@ -76,23 +83,51 @@ def _changes(seed: Seed) -> str:
     task, metric = seed.task("test"), seed.data.metrics[0]
     responses = task["responses"]
     same = [a == b for a, b in zip(responses[cut], responses[WHOLE], strict=True)]
-    count = len(same)
-    ours, theirs = (_lengths(task, each_cut) for each_cut in (cut, WHOLE))
-    change = np.array(_values(task, metric, cut)) - np.array(_values(task, metric, WHOLE))
-    low, middle, high = np.percentile(ours - theirs, [25, 50, 75])
+    ours, theirs = (_words(task, each_cut) for each_cut in (cut, WHOLE))
+    low, high = np.percentile(ours[:, 0] - theirs[:, 0], [25, 75])
+    parts = [
+        f"with {kept(cut)}, {sum(same)} of {len(same)} answers are those of the whole adapter. "
+        f"{int((ours[:, 0] > theirs[:, 0]).sum())} are longer and "
+        f"{int((ours[:, 0] < theirs[:, 0]).sum())} shorter: {ours[:, 0].mean():.1f} words on "
+        f"average, not {theirs[:, 0].mean():.1f}; the middle half of the differences lies between "
+        f"{low:.1f} and {high:.1f} words."
+    ]
+    if task["metrics"][metric]["kind"] == "mean":
+        change = np.array(_values(task, metric, cut)) - np.array(_values(task, metric, WHOLE))
+        parts.append(
+            f"{metric_name(metric)} rises on {int((change > 0).sum())} documents and falls on "
+            f"{int((change < 0).sum())}; the largest rise is {number(float(change.max()))}, the "
+            f"largest fall {number(float(-change.min()))}."
+        )
+    parts.append(_without_long_answers(task, metric, cut, ours, theirs))
+    return " ".join(parts)
+
+
+def _without_long_answers(
+    task: Record, metric: str, cut: str, ours: np.ndarray, theirs: np.ndarray
+) -> str:
+    """Return what remains of a difference where neither answer is far too long.
+
+    A small model repeats itself. A cut that only makes it stop then looks better.
+    """
+    long = [found[:, 0] > _LONG * np.maximum(1, found[:, 1]) for found in (ours, theirs)]
+    text = (
+        f"{int(long[0].sum())} answers have more than {_LONG} times the words of the gold answer; "
+        f"of the whole adapter's, {int(long[1].sum())}"
+    )
+    left = ~(long[0] | long[1])
+    if left.all() or not left.any():
+        return f"{text}."
+    mine, whole = scores(task, metric, [cut, WHOLE]).resample(left[None, :].astype(int))[0]
     return (
-        f"layers {each([cut])} give the same answer as the whole adapter to {sum(same)} of {count} "
-        f"documents. Their answers are longer on {int((ours > theirs).sum())} and shorter on "
-        f"{int((ours < theirs).sum())}: {ours.mean():.1f} words on average against "
-        f"{theirs.mean():.1f}, half of the differences from {low:.1f} to {high:.1f} (median "
-        f"{middle:.1f}). {metric_name(metric)} rises on "
-        f"{int((change > 0).sum())} documents and falls on {int((change < 0).sum())}; the largest "
-        f"rise is {number(float(change.max()))}, the largest fall {number(float(-change.min()))}."
+        f"{text}. On the {int(left.sum())} documents without such an answer, {metric_name(metric)} "
+        f"is {number(float(mine))}, and {number(float(whole))} with the whole adapter."
     )
 
 
-def _lengths(task: Record, cut: str) -> np.ndarray:
-    return np.array([item[0] for item in task["metrics"][_LENGTHS]["cuts"][cut]["documents"]])
+def _words(task: Record, cut: str) -> np.ndarray:
+    """Return the numbers of words of answers and gold answers, shape (documents, 2)."""
+    return np.array(task["metrics"][LENGTHS]["cuts"][cut]["documents"])
 
 
 def _values(task: Record, metric: str, cut: str) -> Sequence[float]:

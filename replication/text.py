@@ -11,7 +11,10 @@ from lm_eval_lora_boundary.report.formatting import number, signed
 from .comparing import Value
 
 SUPPORTED, NOT_SUPPORTED, OPEN = "supported", "not supported", "not decidable at this scale"
-NOTHING = "Nothing was run for it yet."
+# where there is nothing to judge
+NO_CUT = "no cut to test, since none scored higher than the whole adapter on validation documents"
+EQUAL = "no cut to test, since all boundaries score the same on validation documents"
+NOTHING = "Not run yet."
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,7 @@ class Finding:
         headings: Of the table's columns.
         rows: The table's rows.
         answer: The answer to a question that has no verdict.
+        remark: What has to be said with the verdict.
     """
 
     question: str
@@ -33,11 +37,12 @@ class Finding:
     headings: Sequence[str] = ()
     rows: Sequence[Sequence[str]] = ()
     answer: str = ""
+    remark: str = ""
 
     @property
     def verdict(self) -> str:
         """The answer in a few words."""
-        return self.answer or summary(self.outcomes)
+        return " ".join(filter(None, (self.answer or summary(self.outcomes), self.remark)))
 
     def where(self, verdict: str) -> list[str]:
         """Return the data sets with a verdict."""
@@ -74,10 +79,11 @@ def summary(verdicts: Sequence[tuple[str, str]]) -> str:
     """
     if not verdicts:
         return NOTHING
+    kinds = dict.fromkeys((SUPPORTED, NOT_SUPPORTED, OPEN, *(given for _, given in verdicts)))
     sentences = []
-    for kind in (SUPPORTED, NOT_SUPPORTED, OPEN):
+    for kind in kinds:
         if names := [name for name, given in verdicts if given == kind]:
-            sentences.append(f"{kind.capitalize()}: {listed(names)}.")
+            sentences.append(f"{kind[0].upper()}{kind[1:]}: {listed(names)}.")
     return " ".join(sentences)
 
 
@@ -108,6 +114,13 @@ def layers(cut: str) -> str:
     if cut == "none":
         return "base model"
     return "whole adapter" if cut == "all" else cut.replace("-", "–")
+
+
+def kept(cut: str) -> str:
+    """Return what a cut keeps, within a sentence."""
+    if cut in ("none", "all"):
+        return f"the {layers(cut)}"
+    return f"layer {cut}" if cut.isdecimal() else f"layers {layers(cut)}"
 
 
 def each(cuts: Sequence[str]) -> str:

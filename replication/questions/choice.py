@@ -3,52 +3,68 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 
-from ..comparing import GOLD, boundaries, difference, resampled_best, sign_of
-from ..cuts import PREDICTIONS, boundary, predictions
-from ..study import Seed, Study
-from ..text import NOT_SUPPORTED, NOTHING, OPEN, SUPPORTED, Finding, change, each
+from lm_eval_lora_boundary.report.formatting import integer
 
-_STABLE = 3  # layers: a choice that moves by more is not one
+from ..comparing import GOLD, Value, difference, resampled_best
+from ..cuts import PREDICTIONS, WHOLE, boundary, predictions
+from ..study import Seed, Study
+from ..text import EQUAL, NOT_SUPPORTED, NOTHING, OPEN, SUPPORTED, Finding, change, each, listed
+
+_NONE_NAMED = "the trace names no boundary"
+_BOTH_WHOLE = "the trace names the whole adapter, which was best"
 
 
 def stability(study: Study) -> Finding:
     """How far does the best boundary move between validation documents and training seeds?"""
-    rows, widths = [], []
+    rows: list[list[str]] = []
+    ranges: list[str] = []
+    equal: list[str] = []
+    last = 0
     for data, seeds in study.having("choose"):
         for name, metric, task in (
             ("first metric", data.metrics[0], data.task),
             ("log-likelihood", GOLD, data.gold_task),
         ):
+            if all(seed.all_equal(task) for seed in seeds):
+                rows.append([data.title, name, "all boundaries score the same", "", "", ""])
+                equal.append(data.title)
+                continue
             bests, draws = [], []
             for seed in seeds:
                 scored = seed.task("choose", task)
                 bests.append(seed.best(task))
                 draws += resampled_best(scored, metric, seed.layers)
-            low, middle, high = np.percentile(draws, [5, 50, 95]).astype(int).tolist()
+            ends = np.percentile(draws, [5, 50, 95]).astype(int).tolist()
+            low, middle, high = (integer(end) for end in ends)
             most, count = Counter(draws).most_common(1)[0]
-            again = f"{most} ({100 * count / len(draws):.0f} %)"
-            rows.append([data.title, name, each(bests), f"{low} to {high}", str(middle), again])
+            again = f"{integer(most)} ({100 * count / len(draws):.0f} %)"
+            rows.append([data.title, name, each(bests), f"{low} to {high}", middle, again])
             if name == "first metric":
-                widths.append(high - low)
-    stable = sum(width <= _STABLE for width in widths)
-    answer = (
-        f"On {stable} of {len(widths)} data sets, the best boundary stays within {_STABLE} layers."
-        if widths
-        else NOTHING
-    )
+                ranges.append(f"{low} to {high} on {data.title}")
+                last = seeds[0].layers - 1
+    parts = []
+    if ranges:
+        parts.append(
+            f"90 % of the choices by the first metric are {listed(ranges)} ({last} is the whole "
+            "adapter)."
+        )
+    if equal:
+        parts.append(f"No boundary differs from another on {listed(list(dict.fromkeys(equal)))}.")
     return Finding(
         "How far does the chosen boundary move?",
         (),
         [
             "The best boundary of each seed, and of 1,000 samples of the validation documents for "
-            "each seed, drawn with replacement: where 90 % of them lie.",
+            "each seed, drawn with replacement: where 90 % of them lie. A boundary at the end of "
+            "the range cannot move beyond it.",
         ],
         ("data", "chosen by", "best of each seed", "90 % of samples", "median", "most often"),
         rows,
-        answer,
+        " ".join(parts) or NOTHING,
     )
 
 
@@ -62,7 +78,9 @@ def prediction(study: Study) -> Finding:
         named = [predictions(seed.steps["choose"], data, seed.steps["trace"]) for seed in seeds]
         for method in PREDICTIONS:
             if not all(method in found for found in named):
-                rows.append([data.title, method, "none", "", "", ""])
+                rows.append([data.title, method, "none named", "", "", ""])
+                if method == "trace":
+                    verdicts.append((data.title, _NONE_NAMED))
                 continue
             cuts = [
                 boundary(found[method], seed.layers)
@@ -70,14 +88,13 @@ def prediction(study: Study) -> Finding:
             ]
             regret = difference(tests, data.metrics[0], best, cuts)
             likelihood = difference(golds, GOLD, best, cuts)
-            ranks = {_rank(seed, cut) for seed, cut in zip(seeds, cuts, strict=True)}
-            rank = ", ".join(sorted(ranks))
+            pairs = zip(seeds, cuts, strict=True)
+            rank = ", ".join(dict.fromkeys(_rank(seed, cut) for seed, cut in pairs))
             rows.append([data.title, method, each(cuts), rank, change(regret), change(likelihood)])
             if method == "trace":
-                small = SUPPORTED if regret.high < data.scale else OPEN
-                verdicts.append((data.title, NOT_SUPPORTED if regret.low > 0 else small))
+                verdicts.append((data.title, _predicted(seeds, cuts, best, regret)))
     return Finding(
-        "How well is the best boundary predicted without scoring any?",
+        "Can the best boundary be predicted without scoring any?",
         verdicts,
         [
             "What each prediction loses on the test documents against the boundary that was best "
@@ -94,11 +111,19 @@ def prediction(study: Study) -> Finding:
     )
 
 
+def _predicted(
+    seeds: Sequence[Seed], cuts: Sequence[str], best: Sequence[str], regret: Value
+) -> str:
+    """Return the verdict on a prediction that named a boundary for each seed."""
+    if all(seed.all_equal() for seed in seeds):
+        return EQUAL
+    if all(cut == WHOLE for cut in (*cuts, *best)):
+        return _BOTH_WHOLE
+    small = SUPPORTED if regret.high < seeds[0].data.scale else OPEN
+    return NOT_SUPPORTED if regret.low > 0 else small
+
+
 def _rank(seed: Seed, cut: str) -> str:
     """Return the place of a boundary among all, by the first metric on the validation documents."""
-    task, metric = seed.task("choose"), seed.data.metrics[0]
-    sign, cuts = sign_of(task, metric), task["metrics"][metric]["cuts"]
-    values = {
-        name: sign * float(cuts[name]["value"]) for name in boundaries(task, seed.layers).values()
-    }
+    values = seed.by_boundary()
     return f"{1 + sum(other > values[cut] for other in values.values())} of {len(values)}"

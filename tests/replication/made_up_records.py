@@ -15,6 +15,7 @@ from replication.steps import FAMILIES
 LAYERS = 6
 WORDS = ("a", "the", "house", "green", "is", "old", "and", "small", "very")
 LENGTHS = "length_ratio_corpus,none"
+MATCHED = "matched,strict-match"  # which a record has for GSM8K
 
 
 def quality(cut: str) -> float:
@@ -38,7 +39,8 @@ def corpus(generator, scorer, good: float, documents: int) -> list[list[int]]:
 def task(generator, metrics, cuts, documents, split="test", decision=None) -> dict:
     """Return a task's scores under cuts."""
     entries = {}
-    for metric in (*metrics, LENGTHS):
+    matched = (MATCHED,) if "exact_match,strict-match" in metrics else ()
+    for metric in (*metrics, *matched, LENGTHS):
         kind = {"bleu": "bleu", "chrf": "chrf", "length_ratio_corpus": "ratio"}.get(
             metric.partition(",")[0], "mean"
         )
@@ -58,7 +60,7 @@ def task(generator, metrics, cuts, documents, split="test", decision=None) -> di
                 if kind == "mean"
                 else sum(n[0] for n in numbers) / (8 * documents)
                 if kind == "ratio"
-                else 50.0
+                else 100 * good  # about
             )
             by_cut[cut] = {"value": value, "documents": numbers}
         better = None if metric == LENGTHS else True

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
-from made_up_records import write_records
+from made_up_records import LAYERS, write_records
 
 from replication.comparing import Value
+from replication.cuts import WHOLE
 from replication.page import QUESTIONS, write_page
 from replication.plan import DATA
+from replication.questions.causes import NO_GAIN, explains
 from replication.questions.causes import given_back as given_back_verdict
+from replication.questions.choice import prediction
+from replication.questions.rivals import all_beaten
+from replication.readme import summary as readme_summary
 from replication.readme import write_readme
 from replication.study import Study
-from replication.text import NOT_SUPPORTED, OPEN, SUPPORTED, summary, verdict
+from replication.text import EQUAL, NO_CUT, NOT_SUPPORTED, OPEN, SUPPORTED, summary, verdict
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -71,7 +77,41 @@ def test_verdicts_say_where():
     assert summary([("a", SUPPORTED), ("b", OPEN), ("c", SUPPORTED)]) == (
         "Supported: a and c. Not decidable at this scale: b."
     )
-    assert summary([]) == "Nothing was run for it yet."
+    assert summary([("a", "none named"), ("b", OPEN)]) == (
+        "Not decidable at this scale: b. None named: a."
+    )
+    assert summary([]) == "Not run yet."
+
+
+@pytest.mark.parametrize(
+    ("gains", "at_most", "expected"),
+    [
+        ([(0.01, 0.2), (0.02, 0.3)], [0.25, 0.35], SUPPORTED),
+        ([(0.01, 0.2), (-0.02, 0.3)], [0.25, 0.35], OPEN),
+        ([(0.01, 0.2), (-0.02, 0.005)], [0.25, 0.02], OPEN),  # not once all rivals are allowed for
+        ([(0.01, 0.2), (-0.02, 0.005)], [0.25, 0.008], NOT_SUPPORTED),
+        ([(0.01, 0.2), (float("nan"), float("nan"))], [0.25, float("nan")], OPEN),
+    ],
+)
+def test_all_rivals_have_to_be_beaten(gains, at_most, expected):
+    assert all_beaten([Value(sum(ends) / 2, *ends, 50) for ends in gains], at_most, 0.01) == (
+        expected
+    )
+
+
+@pytest.mark.parametrize(
+    ("gain", "over_other", "expected"),
+    [
+        ((0.01, 0.2), (-0.1, 0.005), SUPPORTED),
+        ((0.01, 0.2), (0.02, 0.1), NOT_SUPPORTED),
+        ((0.01, 0.2), (-0.1, 0.1), OPEN),
+        ((-0.01, 0.2), (-0.1, 0.005), NO_GAIN),
+        ((0.0, 0.0), (0.02, 0.1), NO_GAIN),  # the whole adapter itself
+    ],
+)
+def test_only_a_gain_can_be_explained(gain, over_other, expected):
+    found = [Value(sum(ends) / 2, *ends, 50) for ends in (gain, over_other)]
+    assert explains(*found, 0.01) == expected
 
 
 @pytest.mark.parametrize(
@@ -115,6 +155,63 @@ def test_the_readme_gets_two_sentences_and_a_picture(tmp_path):
     readme.write_text("no marks\n")
     with pytest.raises(ValueError, match="expected the lines"):
         write_readme(folder, tmp_path / "docs/replication.md", readme)
+
+
+def best_is(folder, data, boundary):
+    """Change what was best on the validation documents of a data set."""
+    path = folder / data.name / "seed=0/choose.json"
+    content = json.loads(path.read_text("utf-8"))
+    content["tasks"][data.task]["decision"]["best_boundary"] = boundary
+    path.write_text(json.dumps(content), "utf-8")
+
+
+def make_equal(folder, data):
+    """Give all boundaries the same scores on the validation documents of a data set."""
+    path = folder / data.name / "seed=0/choose.json"
+    content = json.loads(path.read_text("utf-8"))
+    entry = content["tasks"][data.task]["metrics"][data.metrics[0]]
+    entry["cuts"] = dict.fromkeys(entry["cuts"], entry["cuts"][WHOLE])
+    path.write_text(json.dumps(content), "utf-8")
+
+
+def test_where_no_cut_was_best_there_is_no_verdict_on_one(tmp_path):
+    folder = tmp_path / "replication"
+    write_records(folder, documents=20)
+    hotpotqa, gsm8k, samsum = DATA[:3]
+    best_is(folder, hotpotqa, LAYERS - 1)
+    best_is(folder, samsum, -1)
+    make_equal(folder, gsm8k)
+    best_is(folder, gsm8k, -1)  # the smallest of equal ones
+    found = {question.__name__: question(Study(folder)) for question in QUESTIONS}
+    claim, predicted = (dict(found[name].outcomes) for name in ("better_cut", "prediction"))
+    assert (claim["HotpotQA"], claim["GSM8K"]) == (NO_CUT, EQUAL)
+    assert claim["SAMSum"] in (SUPPORTED, NOT_SUPPORTED, OPEN)
+    assert "The base model was best on the validation documents of SAMSum." in (
+        found["better_cut"].verdict
+    )
+    assert predicted["GSM8K"] == EQUAL
+    causes = dict(found["regularisation"].outcomes)
+    assert causes["GSM8K (dropout)"] == causes["SAMSum (epoch=1)"] == NO_GAIN
+    moves = next(row for row in found["stability"].rows if row[0] == "GSM8K")
+    assert moves[1:3] == ["first metric", "all boundaries score the same"]
+    assert "No boundary differs from another on GSM8K." in found["stability"].verdict
+    # two thirds of six layers stand in for the best boundary
+    assert {row[1] for row in found["other_orders"].rows if row[0] != "JSON"} == {"0–3"}
+    text = readme_summary(Study(folder), "page.md", "pictures")
+    assert "HotpotQA: none scored higher on validation documents" in text
+    assert "GSM8K: all score the same on validation documents" in text
+
+
+def test_a_trace_without_a_candidate_is_shown(tmp_path):
+    folder = tmp_path / "replication"
+    write_records(folder, documents=20)
+    path = folder / "wmt23/seed=0/trace.json"
+    content = json.loads(path.read_text("utf-8"))
+    content["tasks"][DATA[3].task]["candidate"] = None
+    path.write_text(json.dumps(content), "utf-8")
+    finding = prediction(Study(folder))
+    assert dict(finding.outcomes)["WMT23"] == "the trace names no boundary"
+    assert ["WMT23", "trace", "none named", "", "", ""] in finding.rows
 
 
 def test_every_question_has_another_heading(records):

@@ -10,6 +10,7 @@ from made_up_records import LAYERS, task, write_records
 from sacrebleu import BLEU
 
 from replication.comparing import (
+    against_several,
     best_on_halves,
     between,
     boundaries,
@@ -20,6 +21,7 @@ from replication.comparing import (
 )
 from replication.cuts import NONE, WHOLE, boundary, cuts_to_test, of_size, predictions, sizes
 from replication.plan import DATA
+from replication.records import _matched
 from replication.study import Study
 
 
@@ -132,6 +134,40 @@ def test_the_best_of_equal_cuts_is_only_better_where_it_was_chosen():
     assert abs(unseen - mean) < 0.06
 
 
+def test_among_equal_cuts_none_is_chosen_over_the_reference():
+    right = [1.0, 0.0] * 20
+    names = ("0-1", "all", "4-5")
+    cuts = {name: {"documents": right} for name in names}
+    entry = {"kind": "mean", "higher_is_better": True, "cuts": cuts}
+    made = {"metrics": {"m": entry}, "clusters": None, "documents": 40}
+    assert best_on_halves(made, "m", "all") == (0.0, 0.0)
+    entry["cuts"]["0-1"] = {"documents": right[::-1]}  # as good, and wrong where the other is right
+    seen, unseen = best_on_halves(made, "m", "all")
+    assert seen > 0 and seen == pytest.approx(-unseen, abs=0.02)
+
+
+def test_several_rivals_are_allowed_for(study):
+    (seed,) = seeds_of(study, "samsum")
+    rivals = [["0-1+4-5"], [NONE], ["all@0.5"]]
+    metrics = {seed.data.metrics[0]: None, "loglikelihood,none": seed.data.gold_task}
+    for metric, name in metrics.items():
+        tests = [seed.task("test", name)]
+        found, at_most = against_several(tests, metric, ["0-3"], rivals)
+        alone = [difference(tests, metric, ["0-3"], rival) for rival in rivals]
+        assert found == alone
+        assert all(high > each.high for each, high in zip(alone, at_most, strict=True))
+        entry = tests[0]["metrics"][metric]
+        turned = dict(tests[0]) | {"metrics": {metric: entry | {"higher_is_better": False}}}
+        _, other = against_several([turned], metric, ["0-3"], rivals)
+        lower = difference([turned], metric, ["0-3"], rivals[1])
+        assert other[1] > lower.high and lower.value == -alone[1].value
+    tests = [seed.task("test")] * 2
+    found, at_most = against_several(
+        tests, seed.data.metrics[0], ["0-3"] * 2, [r * 2 for r in rivals]
+    )
+    assert all(high > each.high for each, high in zip(found, at_most, strict=True))
+
+
 def test_the_tested_cuts_are_those_that_were_named_and_others_of_their_size(study):
     data = DATA[2]
     (seed,) = study.seeds[data.name]
@@ -139,11 +175,34 @@ def test_the_tested_cuts_are_those_that_were_named_and_others_of_their_size(stud
     cuts = cuts_to_test(chosen, data, orders, seed.steps["trace"])
     assert len(cuts) == len(set(cuts))
     assert {NONE, WHOLE, seed.best(), seed.smallest()} <= set(cuts)
-    assert sizes(chosen, data) == [4]  # two thirds of six, and the best boundary keeps 0 to 3
+    assert sizes(chosen, data) == [4]  # two thirds of six, and as many as the best boundary
     assert "0-1+4-5" in cuts  # of another order, four layers too
     assert of_size(orders["norm"], 4) == "0-1+4-5"
     assert predictions(chosen, data, seed.steps["trace"])["trace"] == 3
 
 
+def test_cuts_are_compared_at_the_size_of_the_best_boundary():
+    data = DATA[0]
+
+    def kept(best):
+        decision = {"best_boundary": best}
+        return sizes({"layers": 30, "tasks": {data.task: {"decision": decision}}}, data)
+
+    assert kept(16) == [17, 20]
+    assert kept(24) == [25, 20]
+    assert kept(19) == [20]
+    assert kept(29) == kept(-1) == kept(None) == [20]
+
+
 def test_boundaries_as_cuts():
     assert [boundary(k, 6) for k in (-1, 0, 3, 5)] == [NONE, "0", "0-3", WHOLE]
+
+
+def test_a_record_says_in_which_responses_a_filter_found_an_answer():
+    found = {"strict-match": ("[invalid]", "7"), "none": ("[invalid]", "#### 7")}
+    samples = [
+        {"filter": name, "filtered_resps": [text]}
+        for name, texts in found.items()
+        for text in texts
+    ]
+    assert list(_matched(samples)) == [("matched,strict-match", [0.0, 1.0])]
