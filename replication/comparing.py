@@ -119,13 +119,19 @@ def difference(
     sign = sign_of(tasks[0], metric)
     if list(cuts) == list(references):  # nothing is estimated
         return Value(0.0, 0.0, 0.0, int(tasks[0]["documents"]), len(tasks))
-    found = [
-        _bootstrap(task, metric, list(pair))
-        for task, *pair in zip(tasks, cuts, references, strict=True)
-    ]
-    documents = found[0].statistic.documents
+    pairs = list(zip(cuts, references, strict=True))
+    if len(tasks) < SEEDS_FOR_AN_INTERVAL and tasks[0]["metrics"][metric]["kind"] == "mean":
+        by_seed = [
+            [task["metrics"][metric]["cuts"][cut]["documents"] for cut in pair]
+            for task, pair in zip(tasks, pairs, strict=True)
+        ]
+        averaged = _of_statistic(Means(np.mean(by_seed, axis=0).T), tasks[0])
+        compared, documents = averaged.difference(1), averaged.statistic.documents
+        found_value = _value(compared.value, compared.low, compared.high, documents, len(tasks))
+        return found_value.times(sign)
+    found = [_bootstrap(task, metric, pair) for task, pair in zip(tasks, pairs, strict=True)]
     if len(found) == 1:
-        compared = found[0].difference(1)
+        compared, documents = found[0].difference(1), found[0].statistic.documents
         return _value(compared.value, compared.low, compared.high, documents).times(sign)
     values = [each.observed[:1] - each.observed[1:] for each in found]
     draws = [each.draws[:, :1] - each.draws[:, 1:] for each in found]
@@ -150,7 +156,10 @@ def against_several(
     """
     found = [difference(tasks, metric, cuts, rival) for rival in rivals]
     if len(tasks) > 1:
-        quantile = [scipy.stats.norm.ppf(1 - 0.025 / many) for many in (len(rivals), 1)]
+        # what such an interval rests on least: seeds from three on, and documents before
+        few = len(tasks) < SEEDS_FOR_AN_INTERVAL
+        freedom = (found[0].documents if few else len(tasks)) - 1
+        quantile = scipy.stats.t.ppf([1 - 0.025 / len(rivals), 0.975], freedom)
         longer = float(quantile[0] / quantile[1])
         return found, [each.value + longer * (each.high - each.value) for each in found]
     columns = [*cuts, *(rival[0] for rival in rivals)]
@@ -248,7 +257,10 @@ def best_on_halves(
 
 
 def _bootstrap(task: Record, metric: str, cuts: Sequence[str]) -> Bootstrap:
-    statistic = scores(task, metric, cuts)
+    return _of_statistic(scores(task, metric, cuts), task)
+
+
+def _of_statistic(statistic: Statistic, task: Record) -> Bootstrap:
     return Bootstrap(statistic, units=Units(statistic.documents, task["clusters"]))
 
 
@@ -269,7 +281,8 @@ def _over_seeds(
     mean = np.mean(values, axis=0)
     # the bootstrap divides by n, not by n - 1
     deviation = np.mean(draws, axis=0).std(axis=0) * np.sqrt(units / (units - 1))
-    half = float(scipy.stats.t.ppf(0.975, units - 1)) * deviation
+    # where no draw differs from another, nothing is known of other documents
+    half = float(scipy.stats.t.ppf(0.975, units - 1)) * np.where(deviation > 0, deviation, np.nan)
     return _value(mean, mean - half, mean + half, documents, len(values))
 
 

@@ -29,18 +29,30 @@ def name_of(cut: str | int, layers: int) -> str:
     return boundary(cut, layers) if isinstance(cut, int) else cut
 
 
+def best_boundary(chosen: Mapping[str, Any], task: str) -> int:
+    """Return the boundary that scored highest on the validation split.
+
+    That is the whole adapter unless another one is better; the smallest of equally good ones.
+    """
+    layers, scored = int(chosen["layers"]), chosen["tasks"][task]
+    best = scored["decision"]["best_boundary"]
+    if best is None:
+        return layers - 1
+    entry = scored["metrics"][scored["metric"]]
+    sign = -1 if entry["higher_is_better"] is False else 1
+    value, whole = (entry["cuts"][cut]["value"] for cut in (boundary(best, layers), WHOLE))
+    return int(best) if sign * (value - whole) > 0 else layers - 1
+
+
 def sizes(chosen: Mapping[str, Any], data: Data) -> list[int]:
     """Return how many layers the compared cuts keep: as many as the best boundary; two thirds.
 
-    The best boundary is that of the validation split. If it is the whole adapter or the base model,
-    two thirds of the layers stand alone.
+    If the best boundary is the whole adapter or the base model, two thirds of the layers stand
+    alone.
     """
-    layers = int(chosen["layers"])
-    best = chosen["tasks"][data.task]["decision"]["best_boundary"]
+    layers, best = int(chosen["layers"]), best_boundary(chosen, data.task)
     thirds = round(layers * RULE_OF_THUMB[-1])
-    if best is None or not 0 <= best < layers - 1:
-        return [thirds]
-    return list(dict.fromkeys((best + 1, thirds)))
+    return list(dict.fromkeys((best + 1, thirds))) if 0 <= best < layers - 1 else [thirds]
 
 
 PREDICTIONS = (

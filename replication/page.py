@@ -102,25 +102,33 @@ _CHANGES = (
     "`exact_match`, which the plan now says. By `valid_json`, many boundaries score the same as "
     "the whole adapter.",
     "Where the whole adapter was best on validation documents, there was no cut to judge; but the "
-    "claim counted as not supported, and the prediction as supported. Now they have no verdict.",
-    "Other orders and one strength had one verdict together, and were compared with the largest "
-    "cut that was tested. Now each has its own, for the boundary that was best; orders that keep "
-    "the same layers count once; and *not supported* allows for the number of rivals.",
-    "A cut that is not shown to give anything back had counted against the claim that it forgets "
-    "less. Now it does so only if it is shown to forget more, or the adapter to have gained.",
-    "The format of answers was judged on validation documents, at two thirds of the layers. Now it "
-    "is on test documents, at half of them too.",
-    "The rows at two thirds of the layers, and what is said about the lengths of answers, are new.",
+    "claim counted as not supported, and the prediction as supported. Now they have no verdict. A "
+    "boundary that only scores the same as the whole adapter does not count as better.",
+    "The comparisons with other orders and with a single strength shared one verdict, for the "
+    "largest cut tested. Now each has its own, for the boundary that was best on validation "
+    "documents (or two thirds of the layers, where that is the whole adapter or the base model); "
+    "orders that keep the same layers count once; and *not supported* allows for the number of "
+    "rivals.",
+    "Another training counted as doing as well wherever the best boundary gained nothing over it. "
+    "Now there is a verdict only where the cut is shown to beat its own whole adapter.",
+    "A cut that was not shown to give anything back used to count against the claim that it "
+    "forgets less. Now only a cut shown to forget more, or a whole adapter shown to have gained, "
+    "counts against it.",
+    "The format of answers was judged on validation documents, at two thirds of the layers, and "
+    "for JSON only. Now it is judged on test documents, at half of the layers as well, and for "
+    "GSM8K too.",
+    "How far the choice moves is given as ranges, without a count of stable data sets. The rows at "
+    "two thirds of the layers, and what is said about the lengths of answers, are new.",
 )
 _CHANGED = (
-    "The rules were stated before anything was run. These were changed when the results on SAMSum "
-    "and JSON, and those on WMT23's validation documents, were known, and before there were any on "
-    "GSM8K and HotpotQA:\n\n" + "\n".join(f"- {change}" for change in _CHANGES)
+    "The rules were fixed before anything was run. The following were changed once the results on "
+    "SAMSum and JSON, and those on WMT23's validation documents, were known, but before there were "
+    "any on GSM8K or HotpotQA:\n\n" + "\n".join(f"- {change}" for change in _CHANGES)
 )
 
 _SCORES = (
-    "The last column shows how far validation and test documents differ. Those of JSON share no "
-    "names and items, and its test documents are harder. Log-likelihoods are in nats per document."
+    "The last column shows how far validation and test documents differ. JSON's share no names or "
+    "items, and its test documents are harder. Log-likelihoods are in nats per document."
 )
 
 
@@ -141,12 +149,12 @@ def _introduction(study: Study) -> str:
             )
         )
         small = (
-            f" They are small: a base model of 135M parameters where the paper has 2.7B to 8B, and "
-            f"adapters trained on {rows[0]:,} to {rows[1]:,} rows, in {steps[0]} to {steps[1]} "
-            "steps. What is not found here may still be found with a large model."
+            f" The runs are small: a base model of 135M parameters where the paper uses 2.7B to "
+            f"8B, and adapters trained on {rows[0]:,} to {rows[1]:,} rows, in {steps[0]} to "
+            f"{steps[1]} steps. An effect that is not found here may still exist in larger models."
         )
     return (
-        f"{_PAPER} These are runs with {study.conditions()}, and the controls that the paper left "
+        f"{_PAPER} We ran this with {study.conditions()}, and with controls that the paper left "
         f"out.{small} Every number on this page is computed from the files in `docs/replication/` "
         "by `make replicate-docs`."
     )
@@ -157,7 +165,8 @@ def _recipe() -> str:
     return (
         f"Each adapter has the paper's settings: rank 8 on all linear layers, learning rate 1e-4, "
         f"{EPOCHS} epochs, 16 rows per step. Data: {data}; always the first rows of a split. "
-        "HotpotQA's are from a part of the data set. `make replicate` runs it, and `python -m "
+        "HotpotQA's rows come from a subset of the data set. `make replicate` runs everything, and "
+        "`python -m "
         "replication plan --budget HOURS` prints how many rows a budget gives, by a rule that "
         "knows nothing of results (`replication/plan.py`). A step whose file is in "
         "`docs/replication/` is not run again with the same command; remove the folder of a data "

@@ -16,17 +16,16 @@ from typing import Any
 
 import torch
 
-from lm_eval_lora_boundary.errors import OutputError
-from lm_eval_lora_boundary.files import read_object, write_text
+from lm_eval_lora_boundary.files import write_text
 from lm_eval_lora_boundary.harness.model_info import versions
 
+from .adapters import Adapters
 from .plan import DATA, Data, Plan
 from .records import read_step
 from .steps import Places, Step, all_steps
 
 _TIMES = "times.jsonl"  # in the work folder: a line for every process that worked on a step
 _DIGITS = 9
-_REMEDY = "remove it and run `make replicate` again"
 
 
 def run(
@@ -54,20 +53,25 @@ def run(
 
     Raises:
         SystemExit: A command failed; its own message is above.
-        OutputError: An adapter in the work folder is not the one of the records.
+        OutputError: An adapter is not the one of the records. All that does not need it was run.
     """
     written: list[Path] = []
-    steps_of_plan = all_steps(plan, datasets, places)
-    for step in steps_of_plan:
+    adapters = Adapters(all_steps(plan, datasets, places), places)
+    for step in adapters.steps:
         if len(written) == steps:
             break
+        if adapters.refused(step):
+            continue
         command = step.prepare()
         shown = published(command, places)
         path = places.record(step.data.name, step.seed, step.name)
         if path.exists() and json.loads(path.read_text("utf-8"))["command"] == shown:
+            adapters.check_record(step)
             continue
-        if step.training is not None:
-            _provide_adapter(_find(steps_of_plan, step, step.training), places, rows)
+        if training := adapters.to_train_again(step):
+            _execute(training.prepare(), training, places, rows)
+        if not adapters.accept(step):
+            continue
         _execute(command, step, places, rows)
         record = {
             "dataset": step.data.name,
@@ -83,30 +87,8 @@ def run(
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, _without_paths(as_text(record), places))
         written.append(path)
+    adapters.raise_what_was_refused()
     return written
-
-
-def _find(steps: Sequence[Step], near: Step, name: str) -> Step:
-    """Return the step of that name for the data set and seed of another step."""
-    return next(
-        step for step in steps if (step.data, step.seed, step.name) == (near.data, near.seed, name)
-    )
-
-
-def _provide_adapter(training: Step, places: Places, rows: Path | None) -> None:
-    """Train an adapter again that is missing, and make sure that it is the one of the records."""
-    description = training.output / "training.json"
-    if not description.exists():
-        _execute(training.prepare(), training, places, rows)
-    path = places.record(training.data.name, training.seed, training.name)
-    found = read_object(description, _REMEDY)["adapter_sha256"]
-    expected = read_object(path, _REMEDY)["adapter_sha256"]
-    if found != expected:
-        raise OutputError(
-            f"{training.output}: this adapter (SHA-256 {found}) is not the one of {path} "
-            f"({expected}). Training rounds in another way on another machine. Remove "
-            f"{path.parent} to run its steps anew, or keep it and give another --records"
-        )
 
 
 def published(command: Sequence[str], places: Places) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .cuts import RULE_OF_THUMB, cuts_to_test
+from .cuts import cuts_to_test, sizes
 from .plan import CONTROLS, EARLIER, LOWER_LAYERS, RETENTION, Data, Plan
 
 LORA_BOUNDARY = ("-m", "lm_eval_lora_boundary")
@@ -56,6 +56,7 @@ class Step:
         output: Folder that its command writes.
         prepare: Writes what the command needs, and returns its arguments for Python.
         training: Name of the step that trains the adapter it reads; None for training itself.
+        adapter: Folder of that adapter.
     """
 
     data: Data
@@ -65,6 +66,7 @@ class Step:
     output: Path
     prepare: Callable[[], Sequence[str]]
     training: str | None = None
+    adapter: Path | None = None
 
 
 def all_steps(plan: Plan, datasets: Sequence[Data], places: Places) -> list[Step]:
@@ -96,7 +98,7 @@ def _main(plan: Plan, data: Data, seed: int, places: Places) -> list[Step]:
             *arguments,
             *_limit(count),
         )
-        return Step(data, seed, name, kind, output, lambda: command, TRAIN)
+        return Step(data, seed, name, kind, output, lambda: command, TRAIN, adapter)
 
     controls = ("--control", ",".join(RETENTION))
     test = work / f"test{_rows(rows.test)}"
@@ -131,7 +133,7 @@ def _main(plan: Plan, data: Data, seed: int, places: Places) -> list[Step]:
             *("choose", "sweep", rows.choose, "--tasks", both, *validation, *controls),
             *("--no-confirm", "--no-speed"),
         ),
-        Step(data, seed, "test", "sweep", test, test_command, TRAIN),
+        Step(data, seed, "test", "sweep", test, test_command, TRAIN, adapter),
     ]
 
 
@@ -185,17 +187,13 @@ def _control_test(
             *_limit(plan.rows[data.name].test),
         )
 
-    return Step(data, seed, f"{name}-test", "sweep", output, command, training)
+    return Step(data, seed, f"{name}-test", "sweep", output, command, training, adapter)
 
 
 def _trained_up_to(data: Data, seed: int, places: Places) -> int:
-    """Return the last layer to train: the best boundary, or two thirds if that is the whole."""
+    """Return the last layer to train: the best boundary, or two thirds if that is an end."""
     chosen = places.read(data.name, seed, "choose")
-    layers = int(chosen["layers"])
-    best = chosen["tasks"][data.task]["decision"]["best_boundary"]
-    if best is None or best in (-1, layers - 1):
-        return round(layers * RULE_OF_THUMB[-1]) - 1
-    return int(best)
+    return sizes(chosen, data)[0] - 1
 
 
 def _train(

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from .comparing import GOLD, Record, boundaries, sign_of
-from .cuts import WHOLE, boundary
+from .cuts import WHOLE, best_boundary, boundary
 from .plan import DATA, Data
 
 
@@ -44,7 +44,7 @@ class Seed:
         return found
 
     def best(self, name: str | None = None) -> str:
-        """Return the best boundary of the validation split, as a cut.
+        """Return the best boundary of the validation split, as a cut; the whole adapter in a tie.
 
         Raises:
             ValueError: The sweep chose by another metric than the plan says.
@@ -55,8 +55,7 @@ class Seed:
             raise ValueError(
                 f"{self.data.name}: the plan says {planned}, the sweep chose by {scored['metric']}"
             )
-        best = scored["decision"]["best_boundary"]
-        return boundary(self.layers - 1 if best is None else best, self.layers)
+        return boundary(best_boundary(self.steps["choose"], name or self.data.task), self.layers)
 
     def by_boundary(self, name: str | None = None) -> dict[str, float]:
         """Return what every boundary scored on the validation split: higher values are better."""

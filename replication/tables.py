@@ -85,12 +85,13 @@ def _changes(seed: Seed) -> str:
     same = [a == b for a, b in zip(responses[cut], responses[WHOLE], strict=True)]
     ours, theirs = (_words(task, each_cut) for each_cut in (cut, WHOLE))
     low, high = np.percentile(ours[:, 0] - theirs[:, 0], [25, 75])
+    means = [number(float(found[:, 0].mean())) for found in (ours, theirs)]
     parts = [
-        f"with {kept(cut)}, {sum(same)} of {len(same)} answers are those of the whole adapter. "
-        f"{int((ours[:, 0] > theirs[:, 0]).sum())} are longer and "
-        f"{int((ours[:, 0] < theirs[:, 0]).sum())} shorter: {ours[:, 0].mean():.1f} words on "
-        f"average, not {theirs[:, 0].mean():.1f}; the middle half of the differences lies between "
-        f"{low:.1f} and {high:.1f} words."
+        f"with {kept(cut)}, {sum(same)} of {len(same)} answers are identical to the whole "
+        f"adapter's; {int((ours[:, 0] > theirs[:, 0]).sum())} are longer and "
+        f"{int((ours[:, 0] < theirs[:, 0]).sum())} shorter. They average {means[0]} words instead "
+        f"of {means[1]}; the middle half of the differences lies between {number(float(low))} and "
+        f"{number(float(high))} words."
     ]
     if task["metrics"][metric]["kind"] == "mean":
         change = np.array(_values(task, metric, cut)) - np.array(_values(task, metric, WHOLE))
@@ -112,8 +113,8 @@ def _without_long_answers(
     """
     long = [found[:, 0] > _LONG * np.maximum(1, found[:, 1]) for found in (ours, theirs)]
     text = (
-        f"{int(long[0].sum())} answers have more than {_LONG} times the words of the gold answer; "
-        f"of the whole adapter's, {int(long[1].sum())}"
+        f"{int(long[0].sum())} answers have more than {_LONG} times as many words as the gold "
+        f"answer, against {int(long[1].sum())} of the whole adapter's"
     )
     left = ~(long[0] | long[1])
     if left.all() or not left.any():

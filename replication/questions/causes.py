@@ -22,7 +22,8 @@ from ..text import (
     verdict,
 )
 
-NO_GAIN = "no gain of a cut to explain"
+NO_GAIN = "no gain of the cut is shown, so there is nothing to explain"
+_FIRST_SEED = "The other adapters were trained with seed 0 only."
 # metrics by data set, with what they count; the first is on the format alone
 _FORMAT: Mapping[str, Mapping[str, str]] = {
     "gsm8k": {
@@ -57,6 +58,7 @@ def regularisation(study: Study) -> Finding:
             "whole of an adapter that was trained on the same rows with one change: positive where "
             "the ordinary adapter is better. Supported: the cut is better than the whole adapter, "
             "and gains nothing that matters over the other adapter.",
+            _FIRST_SEED,
         ],
         (
             *("data", "the other adapter", "best boundary", "against the other"),
@@ -99,6 +101,7 @@ def trained_below(study: Study) -> Finding:
             "Both keep the same layers, up to the boundary that was best on the validation "
             "documents, or two thirds of them where that is the whole adapter or the base model. "
             "Positive where the cut of the adapter that was trained everywhere is better.",
+            _FIRST_SEED,
         ],
         ("data", "layers kept", "first metric", "log-likelihood of the gold"),
         rows,
@@ -132,26 +135,26 @@ def answer_format(study: Study) -> Finding:
             found = [value(tasks, metric, [names[k]] * len(seeds)) for k in numbers]
             cells = [number(each_found.value) for each_found in found]
             rows.append([data.title, _FORMAT[data.name][metric], *cells])
-        if not all(seed.has("test") for seed in seeds):
+        tests = [seed.task("test") for seed in seeds if seed.has("test")]
+        if not tests:
             continue
-        tests, valid = [seed.task("test") for seed in seeds], next(iter(_FORMAT[data.name]))
+        valid, parts = next(iter(_FORMAT[data.name])), []
         for words, share in zip(("half", "two thirds"), RULE_OF_THUMB, strict=True):
             cut = boundary(round(layers * share) - 1, layers)
-            lost = difference(tests, valid, [WHOLE] * len(seeds), [cut] * len(seeds))
+            lost = difference(tests, valid, [WHOLE] * len(tests), [cut] * len(tests))
             verdicts.append((f"{data.title} ({words})", verdict(lost, data.scale)))
-            losses.append(f"{shown(lost)} with {words} of the layers on {data.title}")
+            parts.append(f"by {change(lost.times(-1))} at {words} of the layers")
+        losses.append(f"On {data.title}, that share changes {listed(parts)}.")
     sentences = [
         "The table shows the validation documents. The verdict is on the test documents, at half "
         "and two thirds of the layers: supported if the share of answers in the right format "
         "falls. For GSM8K that is a number after `####`, for JSON an object that has the wanted "
         "keys and nothing else.",
     ]
-    if losses:
-        sentences.append(f"There, it falls by {listed(losses)}.")
     return Finding(
         "Does a strict format suffer?",
         verdicts,
-        sentences,
+        [*sentences, *losses],
         ("data", "share of answers", *(f"K = {integer(k)}" for k in numbers)),
         rows,
     )

@@ -11,6 +11,7 @@ from lm_eval_lora_boundary.report.formatting import integer
 
 from ..comparing import GOLD, Value, difference, resampled_best
 from ..cuts import PREDICTIONS, WHOLE, boundary, predictions
+from ..plan import Data
 from ..study import Seed, Study
 from ..text import EQUAL, NOT_SUPPORTED, NOTHING, OPEN, SUPPORTED, Finding, change, each, listed
 
@@ -31,7 +32,8 @@ def stability(study: Study) -> Finding:
         ):
             if all(seed.all_equal(task) for seed in seeds):
                 rows.append([data.title, name, "all boundaries score the same", "", "", ""])
-                equal.append(data.title)
+                if name == "first metric":
+                    equal.append(data.title)
                 continue
             bests, draws = [], []
             for seed in seeds:
@@ -44,16 +46,16 @@ def stability(study: Study) -> Finding:
             again = f"{integer(most)} ({100 * count / len(draws):.0f} %)"
             rows.append([data.title, name, each(bests), f"{low} to {high}", middle, again])
             if name == "first metric":
-                ranges.append(f"{low} to {high} on {data.title}")
+                ranges.append(f"between {low} and {high} on {data.title}")
                 last = seeds[0].layers - 1
     parts = []
     if ranges:
         parts.append(
-            f"90 % of the choices by the first metric are {listed(ranges)} ({last} is the whole "
+            f"90 % of the choices by the first metric lie {listed(ranges)} ({last} is the whole "
             "adapter)."
         )
     if equal:
-        parts.append(f"No boundary differs from another on {listed(list(dict.fromkeys(equal)))}.")
+        parts.append(f"By the first metric, all boundaries score the same on {listed(equal)}.")
     return Finding(
         "How far does the chosen boundary move?",
         (),
@@ -72,27 +74,26 @@ def prediction(study: Study) -> Finding:
     """How well do the trace, the gradient and the rule of thumb predict the best boundary?"""
     rows, verdicts = [], []
     for data, seeds in study.having("choose", "trace", "test"):
-        best = [seed.best() for seed in seeds]
-        tests = [seed.task("test") for seed in seeds]
-        golds = [seed.task("test", data.gold_task) for seed in seeds]
         named = [predictions(seed.steps["choose"], data, seed.steps["trace"]) for seed in seeds]
         for method in PREDICTIONS:
-            if not all(method in found for found in named):
-                rows.append([data.title, method, "none named", "", "", ""])
-                if method == "trace":
-                    verdicts.append((data.title, _NONE_NAMED))
-                continue
-            cuts = [
-                boundary(found[method], seed.layers)
+            pairs = [
+                (seed, boundary(found[method], seed.layers))
                 for found, seed in zip(named, seeds, strict=True)
+                if method in found
             ]
-            regret = difference(tests, data.metrics[0], best, cuts)
-            likelihood = difference(golds, GOLD, best, cuts)
-            pairs = zip(seeds, cuts, strict=True)
-            rank = ", ".join(dict.fromkeys(_rank(seed, cut) for seed, cut in pairs))
-            rows.append([data.title, method, each(cuts), rank, change(regret), change(likelihood)])
+            if not pairs:
+                rows.append([data.title, method, "none named", "", "", ""])
+                outcome = _NONE_NAMED
+            else:
+                regret, likelihood = _regret(data, pairs)
+                missing = len(seeds) - len(pairs)
+                kept = each([cut for _, cut in pairs])
+                kept += f", none for {missing} of {len(seeds)} seeds" if missing else ""
+                rank = ", ".join(dict.fromkeys(_rank(seed, cut) for seed, cut in pairs))
+                rows.append([data.title, method, kept, rank, change(regret), change(likelihood)])
+                outcome = _predicted(pairs, regret)
             if method == "trace":
-                verdicts.append((data.title, _predicted(seeds, cuts, best, regret)))
+                verdicts.append((data.title, outcome))
     return Finding(
         "Can the best boundary be predicted without scoring any?",
         verdicts,
@@ -111,15 +112,22 @@ def prediction(study: Study) -> Finding:
     )
 
 
-def _predicted(
-    seeds: Sequence[Seed], cuts: Sequence[str], best: Sequence[str], regret: Value
-) -> str:
-    """Return the verdict on a prediction that named a boundary for each seed."""
-    if all(seed.all_equal() for seed in seeds):
+def _regret(data: Data, pairs: Sequence[tuple[Seed, str]]) -> tuple[Value, Value]:
+    """Return what predicted boundaries lose: by the first metric, and by log-likelihood."""
+    best = [seed.best() for seed, _ in pairs]
+    cuts = [cut for _, cut in pairs]
+    tests = [seed.task("test") for seed, _ in pairs]
+    golds = [seed.task("test", data.gold_task) for seed, _ in pairs]
+    return difference(tests, data.metrics[0], best, cuts), difference(golds, GOLD, best, cuts)
+
+
+def _predicted(pairs: Sequence[tuple[Seed, str]], regret: Value) -> str:
+    """Return the verdict on a prediction that named a boundary."""
+    if all(seed.all_equal() for seed, _ in pairs):
         return EQUAL
-    if all(cut == WHOLE for cut in (*cuts, *best)):
+    if all(cut == seed.best() == WHOLE for seed, cut in pairs):
         return _BOTH_WHOLE
-    small = SUPPORTED if regret.high < seeds[0].data.scale else OPEN
+    small = SUPPORTED if regret.high < pairs[0][0].data.scale else OPEN
     return NOT_SUPPORTED if regret.low > 0 else small
 
 

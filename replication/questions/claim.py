@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lm_eval_lora_boundary.report.formatting import metric_name, signed
 
-from ..comparing import GOLD, Value, best_on_halves, difference
+from ..comparing import GOLD, Record, Value, best_on_halves, difference
 from ..cuts import NONE, WHOLE, two_thirds
 from ..plan import Data
 from ..study import Seed, Study
@@ -60,7 +60,7 @@ def better_cut(study: Study) -> Finding:
         rows.append([title, *_against_whole(found.seeds, found.best)[-1]])
         if gain.low > 0 > likelihood.high or gain.high < 0 < likelihood.low:
             disagree.append(title)
-        if NONE in found.best and found.outcome != EQUAL:
+        if all(cut == NONE for cut in found.best):
             harmful.append(title)
         lower = [two_thirds(seed.layers) for seed in found.seeds]
         if lower != found.best:
@@ -117,12 +117,13 @@ def luck(study: Study) -> Finding:
         below = [seed.best_below_whole() for seed in seeds]
         gain, other = (difference(validations, metric, cuts, whole).value for cuts in (best, below))
         cells = [data.title, each(best), signed(gain), f"{each(below)}: {signed(other)}"]
-        if not all(seed.has("test") for seed in seeds):
+        done = [seed for seed in seeds if seed.has("test")]
+        if not done:
             rows.append([*cells, "not tested yet", "", ""])
             tested = "not tested yet"
         else:
-            tests = [seed.task("test") for seed in seeds]
-            again = difference(tests, metric, best, whole)
+            tests = [seed.task("test") for seed in done]
+            again = difference(tests, metric, [seed.best() for seed in done], whole[: len(done)])
             halves = [best_on_halves(test, metric, WHOLE) for test in tests]
             seen, unseen = (sum(numbers) / len(halves) for numbers in zip(*halves, strict=True))
             rows.append([*cells, change(again), signed(seen), signed(unseen)])
@@ -164,6 +165,11 @@ def _looked_better(higher: Sequence[str], none: Sequence[str]) -> str:
     )
 
 
+def _loss(tests: Sequence[Record], data: Data, cuts: Sequence[str]) -> Value:
+    """Return how much better cuts are than the whole adapter; where none is shown, that is it."""
+    return difference(tests, data.metrics[0], cuts, [WHOLE] * len(cuts))
+
+
 def adapter_helps(study: Study) -> Finding:
     """Does the adapter help at all, and does a smaller one keep it?"""
     rows, verdicts, unknown = [], [], []
@@ -174,9 +180,9 @@ def adapter_helps(study: Study) -> Finding:
         gain = difference(tests, data.metrics[0], whole, base)
         likelihood = difference(golds, GOLD, whole, base)
         smallest = [seed.smallest() or WHOLE for seed in seeds]
-        kept, loss = each(smallest), change(difference(tests, data.metrics[0], smallest, whole))
-        if smallest == whole:
-            kept, loss = "none shown", ""
+        kept = each(smallest).replace(each(whole), "none shown")
+        loss = "" if smallest == whole else change(_loss(tests, data, smallest))
+        if WHOLE in smallest:
             unknown.append(data.title)
         rows.append([data.title, change(gain), change(likelihood), kept, loss])
         verdicts.append((data.title, verdict(gain, data.scale)))

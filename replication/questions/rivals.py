@@ -77,10 +77,10 @@ def _against_rivals(study: Study, rivals: Rivals, question: str, sentence: str) 
     rows, verdicts = [], []
     sentences = [
         "Differences on the test documents: positive where the cut of the upper layers is better. "
-        "It is the boundary that was best on the validation documents; where that is the whole "
-        "adapter or the base model, two thirds of the layers. Supported: it beats every rival. Not "
-        "supported: there is a rival that it does not beat by one point; this allows for the "
-        "number of rivals. The intervals shown are for one comparison each.",
+        "That cut is the boundary that was best on the validation documents, or two thirds of the "
+        "layers where that is the whole adapter or the base model. Supported: it beats every "
+        "rival. Not supported: for at least one rival, a gain of one point is ruled out, allowing "
+        "for the number of rivals. The intervals shown are for one comparison each.",
         sentence,
     ]
     losing = []

@@ -177,21 +177,24 @@ def test_the_tested_cuts_are_those_that_were_named_and_others_of_their_size(stud
     assert {NONE, WHOLE, seed.best(), seed.smallest()} <= set(cuts)
     assert sizes(chosen, data) == [4]  # two thirds of six, and as many as the best boundary
     assert "0-1+4-5" in cuts  # of another order, four layers too
-    assert of_size(orders["norm"], 4) == "0-1+4-5"
+    assert of_size(orders["random:1"], 4) == "0-1+4-5"
     assert predictions(chosen, data, seed.steps["trace"])["trace"] == 3
 
 
 def test_cuts_are_compared_at_the_size_of_the_best_boundary():
     data = DATA[0]
 
-    def kept(best):
-        decision = {"best_boundary": best}
-        return sizes({"layers": 30, "tasks": {data.task: {"decision": decision}}}, data)
+    def kept(best, better=0.1):
+        values = {WHOLE: 0.5} if best is None else {WHOLE: 0.5, boundary(best, 30): 0.5 + better}
+        entry = {"higher_is_better": True, "cuts": {k: {"value": v} for k, v in values.items()}}
+        scored = {"metric": "m", "metrics": {"m": entry}, "decision": {"best_boundary": best}}
+        return sizes({"layers": 30, "tasks": {data.task: scored}}, data)
 
     assert kept(16) == [17, 20]
     assert kept(24) == [25, 20]
     assert kept(19) == [20]
     assert kept(29) == kept(-1) == kept(None) == [20]
+    assert kept(16, better=0) == [20]  # no better than the whole adapter
 
 
 def test_boundaries_as_cuts():
