@@ -13,7 +13,7 @@ from lm_eval_lora_boundary.files import write_text
 from lm_eval_lora_boundary.report import style
 from lm_eval_lora_boundary.report.formatting import metric_name
 
-from .comparing import boundaries, value
+from .comparing import GOLD, boundaries, value
 from .cuts import NONE, WHOLE
 from .plan import Data
 from .study import Seed, Study
@@ -29,6 +29,11 @@ def draw_all(study: Study, folder: Path) -> dict[str, str]:
     """Draw and write the pictures; return their text alternatives by file name."""
     pictures = {
         SCORES: (_scores, "score of every boundary on the validation documents", "choose"),
+        "likelihood.svg": (
+            _likelihood,
+            "log-likelihood of the gold answer under every boundary on the validation documents",
+            "choose",
+        ),
         "trace.svg": (_trace, "probability of the gold answer at every layer", "trace"),
         "length.svg": (_length, "length of the answers under every boundary", "choose"),
     }
@@ -50,8 +55,8 @@ Draw = Callable[[Axes, Data, Sequence[Seed]], str]
 
 def _panels(found: Sequence[tuple[Data, Sequence[Seed]]], draw: Draw) -> Figure:
     """Return a figure with a panel for each data set."""
-    columns = min(_COLUMNS, len(found))
-    rows = -(-len(found) // columns)
+    rows = -(-len(found) // _COLUMNS)
+    columns = -(-len(found) // rows)
     figure = Figure(figsize=(_WIDTH * columns, _HEIGHT * rows + 0.3), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False)
     axes = list(panels.flat)
@@ -67,10 +72,21 @@ def _panels(found: Sequence[tuple[Data, Sequence[Seed]]], draw: Draw) -> Figure:
 
 def _scores(axes: Axes, data: Data, seeds: Sequence[Seed]) -> str:
     """Draw the first metric of every boundary, with its interval."""
-    metric = data.metrics[0]
-    tasks = [seed.task("choose") for seed in seeds]
+    axes.set_title(f"{data.title}: {metric_name(data.metrics[0])}", fontsize=9.5)
+    return _by_boundary(axes, seeds, data.metrics[0], data.task)
+
+
+def _likelihood(axes: Axes, data: Data, seeds: Sequence[Seed]) -> str:
+    """Draw the log-likelihood of the gold answer under every boundary, with its interval."""
+    axes.set_title(f"{data.title}: log-likelihood", fontsize=9.5)
+    return _by_boundary(axes, seeds, GOLD, data.gold_task)
+
+
+def _by_boundary(axes: Axes, seeds: Sequence[Seed], metric: str, name: str) -> str:
+    """Draw a metric of every boundary on the validation documents, with its interval."""
+    tasks = [seed.task("choose", name) for seed in seeds]
     names = boundaries(tasks[0], seeds[0].layers)
-    found = [value(tasks, metric, [name] * len(seeds)) for name in names.values()]
+    found = [value(tasks, metric, [cut] * len(seeds)) for cut in names.values()]
     numbers = np.array(list(names))
     axes.fill_between(
         numbers,
@@ -86,7 +102,6 @@ def _scores(axes: Axes, data: Data, seeds: Sequence[Seed]) -> str:
     for label, (cut, dashes) in ends.items():
         end = value(tasks, metric, [cut] * len(seeds)).value
         axes.axhline(end, color=style.MUTED, linewidth=1, linestyle=dashes, label=label)
-    axes.set_title(f"{data.title}: {metric_name(metric)}", fontsize=9.5)
     return _LAST
 
 

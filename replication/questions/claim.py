@@ -51,6 +51,19 @@ def compare_best(study: Study) -> list[Compared]:
     return found
 
 
+def whole_by_likelihood(study: Study) -> tuple[list[str], list[str]]:
+    """Return on which data sets the whole adapter was best on validation, and where another was.
+
+    This is by the log-likelihood of the gold answer.
+    """
+    whole: list[str] = []
+    other: list[str] = []
+    for data, seeds in study.having("choose"):
+        is_best = all(seed.best(data.gold_task) == WHOLE for seed in seeds)
+        (whole if is_best else other).append(data.title)
+    return whole, other
+
+
 def better_cut(study: Study) -> Finding:
     """Does a cut beat the whole adapter on the first metric while the others fall a little?"""
     rows, disagree, harmful = [], [], []
@@ -81,6 +94,10 @@ def better_cut(study: Study) -> Finding:
             for sentence, titles in (
                 ("Metric and log-likelihood disagree on", disagree),
                 ("The base model was best on the validation documents of", harmful),
+                (
+                    "By log-likelihood, the whole adapter was best on the validation documents of",
+                    whole_by_likelihood(study)[0] if compared else [],
+                ),
             )
             if titles
         ),
