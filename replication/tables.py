@@ -96,8 +96,8 @@ def _changes(seed: Seed) -> str:
     if task["metrics"][metric]["kind"] == "mean":
         change = np.array(_values(task, metric, cut)) - np.array(_values(task, metric, WHOLE))
         parts.append(
-            f"{metric_name(metric)} rises on {int((change > 0).sum())} documents and falls on "
-            f"{int((change < 0).sum())}; the largest rise is {number(float(change.max()))}, the "
+            f"{metric_name(metric)} rises on {_documents(change > 0)} and falls on "
+            f"{_documents(change < 0)}; the largest rise is {number(float(change.max()))}, the "
             f"largest fall {number(float(-change.min()))}."
         )
     parts.append(_without_long_answers(task, metric, cut, ours, theirs))
@@ -124,6 +124,12 @@ def _without_long_answers(
         f"{text}. On the {int(left.sum())} documents without such an answer, {metric_name(metric)} "
         f"is {number(float(mine))}, and {number(float(whole))} with the whole adapter."
     )
+
+
+def _documents(chosen: np.ndarray) -> str:
+    """Return how many documents were chosen, as text."""
+    count = int(chosen.sum())
+    return f"{count} document{'' if count == 1 else 's'}"
 
 
 def _words(task: Record, cut: str) -> np.ndarray:
