@@ -11,6 +11,7 @@ from pathlib import Path
 from .comparing import GOLD, Record, boundaries, sign_of
 from .cuts import WHOLE, best_boundary, boundary
 from .plan import DATA, Data
+from .text import listed
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,12 @@ class Study:
         every = [seed for found in self.seeds.values() for seed in found if seed.has("train")]
         base = every[0].steps["train"]["base"]
         name = (base.get("gguf_file") or base["name"]).removesuffix(".gguf")
-        count = len({seed.seed for seed in every})
-        seeds = "one training seed" if count == 1 else f"{count} training seeds"
-        return f"the base model {name} and {seeds}"
+        counts = {
+            data.title: len(seeds)
+            for data, seeds in ((data, self.seeds[data.name]) for data in DATA)
+            if any(seed.has("train") for seed in seeds)
+        }
+        fewest = min(counts.values())
+        seeds = "one training seed" if fewest == 1 else f"{fewest} training seeds"
+        more = [f"{count} for {title}" for title, count in counts.items() if count > fewest]
+        return f"the base model {name} and {seeds}{f' ({listed(more)})' if more else ''}"

@@ -1,0 +1,137 @@
+"""What the page says where no cut was best, all tie, seeds disagree, or a trace names nothing."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+from made_up_records import LAYERS, write_records
+
+from replication.cuts import NONE, WHOLE
+from replication.page import QUESTIONS, write_page
+from replication.plan import DATA
+from replication.questions.causes import NO_GAIN
+from replication.questions.choice import prediction
+from replication.readme import summary as readme_summary
+from replication.study import Study
+from replication.text import EQUAL, NO_CUT, NOT_SUPPORTED, OPEN, SUPPORTED
+
+
+def change_choice(folder, data, change, seed=0):
+    """Change the scores of a data set's first metric on the validation documents."""
+    path = folder / data.name / f"seed={seed}/choose.json"
+    content = json.loads(path.read_text("utf-8"))
+    task = content["tasks"][data.task]
+    cuts = task["metrics"][data.metrics[0]]["cuts"]
+    task["decision"]["best_boundary"] = change(cuts)
+    path.write_text(json.dumps(content), "utf-8")
+
+
+def perfect(cuts):
+    """Return scores that are right on every document."""
+    return {"value": 1.0, "documents": [1.0] * len(cuts[WHOLE]["documents"])}
+
+
+def whole_is_best(cuts):
+    cuts[WHOLE] = perfect(cuts)
+    return LAYERS - 1
+
+
+def base_is_best(cuts):
+    cuts[NONE] = perfect(cuts)
+    return -1
+
+
+def one_is_as_good_as_the_whole(cuts):
+    cuts["0-1"] = cuts[WHOLE] = perfect(cuts)
+    return 1
+
+
+def all_are_equal(cuts):
+    cuts.update(dict.fromkeys(cuts, cuts[WHOLE]))
+    return -1
+
+
+def test_where_no_cut_was_best_there_is_no_verdict_on_one(tmp_path):
+    folder = tmp_path / "replication"
+    write_records(folder, documents=20)
+    hotpotqa, gsm8k, samsum, wmt23, json_data = DATA
+    change_choice(folder, hotpotqa, whole_is_best)
+    change_choice(folder, gsm8k, all_are_equal)
+    change_choice(folder, samsum, base_is_best)
+    change_choice(folder, json_data, one_is_as_good_as_the_whole)
+    study = Study(folder)
+    found = {question.__name__: question(study) for question in QUESTIONS}
+    claim, predicted = (dict(found[name].outcomes) for name in ("better_cut", "prediction"))
+    assert (claim["HotpotQA"], claim["GSM8K"], claim["JSON"]) == (NO_CUT, EQUAL, NO_CUT)
+    assert {claim["SAMSum"], claim["WMT23"]} <= {SUPPORTED, NOT_SUPPORTED, OPEN}
+    assert "The base model was best on the validation documents of SAMSum." in (
+        found["better_cut"].verdict
+    )
+    assert "scored higher than the whole adapter on SAMSum (base model; " in found["luck"].verdict
+    assert ", and none did on HotpotQA, GSM8K and JSON." in found["luck"].verdict
+    assert predicted["GSM8K"] == EQUAL
+    causes = dict(found["regularisation"].outcomes)
+    assert causes["GSM8K (dropout)"] == causes["SAMSum (epoch=1)"] == NO_GAIN
+    moves = next(row for row in found["stability"].rows if row[0] == "GSM8K")
+    assert moves[1:3] == ["first metric", "all boundaries score the same"]
+    assert "all boundaries score the same on GSM8K." in found["stability"].verdict
+    # two thirds of six layers stand in for the best boundary
+    rivals = [row[:3] for row in found["other_orders"].rows]
+    names = ("lower, norm", "random:1", "random:2, random:3", "output")  # map: the boundaries
+    assert [row for row in rivals if row[0] == "SAMSum"] == [
+        ["SAMSum", "0–3", name] for name in names
+    ]
+    two_sizes = [row for row in rivals if row[0] == wmt23.title]
+    assert [row[1] for row in two_sizes] == 3 * ["0–2"] + 4 * ["0–3"]
+    text = readme_summary(study, "page.md", "pictures")
+    assert "HotpotQA and JSON: the whole adapter itself was best" in text
+    assert "GSM8K: all boundaries score the same" in text
+    assert "log-likelihood" not in text  # by which 0–3, or 0–2, is best everywhere
+    path = folder / "samsum/seed=0/choose.json"
+    content = json.loads(path.read_text("utf-8"))
+    content["tasks"][samsum.gold_task]["decision"]["best_boundary"] = LAYERS - 1
+    path.write_text(json.dumps(content), "utf-8")
+    text = readme_summary(Study(folder), "page.md", "pictures")
+    assert "best on the validation documents of SAMSum, though not of HotpotQA, GSM8K," in text
+
+
+def test_seeds_that_disagree(tmp_path):
+    folder = tmp_path / "replication"
+    write_records(folder, seeds=(0, 1, 2), documents=20)
+    hotpotqa, gsm8k = DATA[:2]
+    change_choice(folder, hotpotqa, whole_is_best, seed=1)
+    change_choice(folder, gsm8k, base_is_best, seed=1)
+    (folder / "samsum/seed=2/test.json").unlink()
+    path = folder / "wmt23/seed=1/trace.json"
+    content = json.loads(path.read_text("utf-8"))
+    content["tasks"][DATA[3].task]["candidate"] = None
+    path.write_text(json.dumps(content), "utf-8")
+    shutil.rmtree(folder / "json/seed=2")
+    study = Study(folder)
+    assert study.conditions() == (
+        "the base model made-up and 2 training seeds (3 for HotpotQA, 3 for GSM8K, 3 for SAMSum "
+        "and 3 for WMT23)"
+    )
+    found = {question.__name__: question(study) for question in QUESTIONS}
+    claim = dict(found["better_cut"].outcomes)
+    assert set(claim.values()) <= {SUPPORTED, NOT_SUPPORTED, OPEN}
+    assert "base model was best" not in found["better_cut"].verdict
+    assert found["better_cut"].rows[0][1] == "0–3, whole adapter"
+    assert "not tested yet" not in found["luck"].verdict
+    predicted = next(row for row in found["prediction"].rows if row[:2] == ["WMT23", "trace"])
+    assert predicted[2] == "0–3, none for 1 of 3 seeds"
+    write_page(folder, tmp_path / "page.md")
+    assert "nan" not in (tmp_path / "page.md").read_text()
+
+
+def test_a_trace_without_a_candidate_is_shown(tmp_path):
+    folder = tmp_path / "replication"
+    write_records(folder, documents=20)
+    path = folder / "wmt23/seed=0/trace.json"
+    content = json.loads(path.read_text("utf-8"))
+    content["tasks"][DATA[3].task]["candidate"] = None
+    path.write_text(json.dumps(content), "utf-8")
+    finding = prediction(Study(folder))
+    assert dict(finding.outcomes)["WMT23"] == "the trace names no boundary"
+    assert ["WMT23", "trace", "none named", "", "", ""] in finding.rows
