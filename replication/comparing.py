@@ -97,11 +97,10 @@ def value(tasks: Sequence[Record], metric: str, cuts: Sequence[str]) -> Value:
         metric: The metric's key.
         cuts: The cut of each seed.
     """
-    found = [_bootstrap(task, metric, [cut]) for task, cut in zip(tasks, cuts, strict=True)]
-    documents = found[0].statistic.documents
+    found = _bootstraps(tasks, metric, [[cut] for cut in cuts])
     if len(found) == 1:
-        low, high = found[0].interval()
-        return Value(float(found[0].observed[0]), float(low[0]), float(high[0]), documents)
+        documents, (low, high) = found[0].statistic.documents, found[0].interval()
+        return _value(found[0].observed, low, high, documents, len(tasks))
     return _over_seeds(found, [each.observed for each in found], [each.draws for each in found])
 
 
@@ -119,20 +118,11 @@ def difference(
     sign = sign_of(tasks[0], metric)
     if list(cuts) == list(references):  # nothing is estimated
         return Value(0.0, 0.0, 0.0, int(tasks[0]["documents"]), len(tasks))
-    pairs = list(zip(cuts, references, strict=True))
-    if len(tasks) < SEEDS_FOR_AN_INTERVAL and tasks[0]["metrics"][metric]["kind"] == "mean":
-        by_seed = [
-            [task["metrics"][metric]["cuts"][cut]["documents"] for cut in pair]
-            for task, pair in zip(tasks, pairs, strict=True)
-        ]
-        averaged = _of_statistic(Means(np.mean(by_seed, axis=0).T), tasks[0])
-        compared, documents = averaged.difference(1), averaged.statistic.documents
-        found_value = _value(compared.value, compared.low, compared.high, documents, len(tasks))
-        return found_value.times(sign)
-    found = [_bootstrap(task, metric, pair) for task, pair in zip(tasks, pairs, strict=True)]
+    found = _bootstraps(tasks, metric, list(zip(cuts, references, strict=True)))
     if len(found) == 1:
         compared, documents = found[0].difference(1), found[0].statistic.documents
-        return _value(compared.value, compared.low, compared.high, documents).times(sign)
+        only = _value(compared.value, compared.low, compared.high, documents, len(tasks))
+        return only.times(sign)
     values = [each.observed[:1] - each.observed[1:] for each in found]
     draws = [each.draws[:, :1] - each.draws[:, 1:] for each in found]
     return _over_seeds(found, values, draws).times(sign)
@@ -254,6 +244,25 @@ def best_on_halves(
         seen.append(chosen_on[rows, best] - chosen_on[:, 0])
         unseen.append(other[rows, best] - other[:, 0])
     return float(np.concatenate(seen).mean()), float(np.concatenate(unseen).mean())
+
+
+def _bootstraps(
+    tasks: Sequence[Record], metric: str, columns: Sequence[Sequence[str]]
+) -> list[Bootstrap]:
+    """Return the statistics of some cuts by seed.
+
+    If seeds are too few for an interval over them, and values are means over documents, each
+    document's mean over seeds is taken first, and there is one.
+    """
+    entries = [task["metrics"][metric] for task in tasks]
+    few = 1 < len(tasks) < SEEDS_FOR_AN_INTERVAL
+    if not few or entries[0]["kind"] != "mean":
+        return [_bootstrap(task, metric, cuts) for task, cuts in zip(tasks, columns, strict=True)]
+    by_seed = [
+        [entry["cuts"][cut]["documents"] for cut in cuts]
+        for entry, cuts in zip(entries, columns, strict=True)
+    ]
+    return [_of_statistic(Means(np.mean(by_seed, axis=0).T), tasks[0])]
 
 
 def _bootstrap(task: Record, metric: str, cuts: Sequence[str]) -> Bootstrap:

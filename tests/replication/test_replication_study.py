@@ -99,6 +99,23 @@ def test_several_seeds_are_averaged(tmp_path, count):
     assert found.low < found.value < found.high and other_seeds
 
 
+def test_two_seeds_that_are_always_right_have_an_interval(study):
+    (seed,) = seeds_of(study, "json")
+    test = seed.task("test")
+    right = {"documents": [1.0] * test["documents"]}
+    entry = {"kind": "mean", "higher_is_better": True, "cuts": {"0-3": right, WHOLE: right}}
+    tests = [dict(test) | {"metrics": {"m": entry}}] * 2
+    found = value(tests, "m", [WHOLE] * 2)
+    alone = value(tests[:1], "m", [WHOLE])
+    assert (found.value, found.low, found.high) == (alone.value, alone.low, alone.high)
+    assert found.low < 1 == found.high
+    gain, single = (
+        difference(t, "m", ["0-3"] * len(t), [WHOLE] * len(t)) for t in (tests, tests[:1])
+    )
+    assert (gain.low, gain.high) == (single.low, single.high)
+    assert gain.low < 0 < gain.high
+
+
 def test_the_best_of_resampled_documents_is_mostly_the_best_of_all():
     made = task(
         np.random.default_rng(1),
