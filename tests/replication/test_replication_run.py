@@ -97,8 +97,8 @@ def test_values_are_those_of_the_documents(finished):
 def test_the_page_is_written_from_them(finished):
     root, _, _ = finished
     text = (root / "docs/replication.md").read_text()
-    assert "gsm8k" in text
-    assert "- samsum: train, trace" in text  # not run yet
+    assert "| GSM8K |" in text
+    assert "- SAMSum: train, trace" in text  # not run yet
 
 
 def test_commands_can_be_repeated_by_hand(finished):
