@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lm_eval_lora_boundary.report.formatting import metric_name, signed
 
-from ..comparing import GOLD, Record, Value, best_on_halves, difference
+from ..comparing import GOLD, Value, best_on_halves, difference
 from ..cuts import NONE, WHOLE, two_thirds
 from ..plan import Data
 from ..study import Seed, Study
@@ -182,11 +182,6 @@ def _looked_better(higher: Sequence[str], none: Sequence[str]) -> str:
     )
 
 
-def _loss(tests: Sequence[Record], data: Data, cuts: Sequence[str]) -> Value:
-    """Return how much better cuts are than the whole adapter; where none is shown, that is it."""
-    return difference(tests, data.metrics[0], cuts, [WHOLE] * len(cuts))
-
-
 def adapter_helps(study: Study) -> Finding:
     """Does the adapter help at all, and does a smaller one keep it?"""
     rows, verdicts, unknown = [], [], []
@@ -198,7 +193,8 @@ def adapter_helps(study: Study) -> Finding:
         likelihood = difference(golds, GOLD, whole, base)
         smallest = [seed.smallest() or WHOLE for seed in seeds]
         kept = each(smallest).replace(each(whole), "none shown")
-        loss = "" if smallest == whole else change(_loss(tests, data, smallest))
+        against = difference(tests, data.metrics[0], smallest, whole)
+        loss = "" if smallest == whole else change(against)
         if WHOLE in smallest:
             unknown.append(data.title)
         rows.append([data.title, change(gain), change(likelihood), kept, loss])
