@@ -8,41 +8,22 @@ documents, for these two adapters.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import scipy.stats
-from sacrebleu import BLEU, CHRF
 
 from lm_eval_lora_boundary.compare.over_seeds import over_seeds
-from lm_eval_lora_boundary.stats.aggregates import Aggregates, Array
+from lm_eval_lora_boundary.stats.aggregates import Array
 from lm_eval_lora_boundary.stats.bootstrap import Bootstrap
-from lm_eval_lora_boundary.stats.statistic import CorpusScores, Means, Statistic
+from lm_eval_lora_boundary.stats.statistic import Means, Statistic
 from lm_eval_lora_boundary.stats.units import Units
 
 from .cuts import boundary
+from .metrics import Record, scores, sign_of
 
-GOLD = "loglikelihood,none"
 SEEDS_FOR_AN_INTERVAL = 3
-Record = Mapping[str, Any]
-
-
-def _ratio(items: Sequence[Sequence[float]]) -> float:
-    """Return the sum of the first numbers over the sum of the second."""
-    first, second = zip(*items, strict=True)
-    return float(sum(first) / max(1e-12, sum(second)))
-
-
-# metrics of two sums over documents, by kind
-OF_SUMS: Mapping[str, Callable[[Sequence[Sequence[float]]], float]] = {
-    "ratio": _ratio,
-    # log-likelihood, and number of words or bytes
-    "perplexity": lambda items: math.exp(-_ratio(items)),
-    "bits": lambda items: -_ratio(items) / math.log(2),
-}
 
 
 @dataclass(frozen=True)
@@ -75,18 +56,6 @@ def boundaries(task: Record, layers: int) -> dict[int, str]:
     cuts = next(iter(task["metrics"].values()))["cuts"]
     names = {number: boundary(number, layers) for number in range(-1, layers)}
     return {number: name for number, name in names.items() if name in cuts}
-
-
-def scores(task: Record, metric: str, cuts: Sequence[str]) -> Statistic:
-    """Return a metric under cuts, in a form that can be resampled."""
-    entry = task["metrics"][metric]
-    columns = [entry["cuts"][cut]["documents"] for cut in cuts]
-    if entry["kind"] == "mean":
-        return Means(np.array(columns, dtype=np.float64).T)
-    if entry["kind"] in OF_SUMS:
-        return Aggregates(columns, OF_SUMS[entry["kind"]])
-    scorer = {"bleu": BLEU, "chrf": CHRF}[entry["kind"]]()
-    return CorpusScores([np.array(column) for column in columns], scorer)
 
 
 def value(tasks: Sequence[Record], metric: str, cuts: Sequence[str]) -> Value:
@@ -186,11 +155,6 @@ def between(
         }
         joined.append(dict(mine) | {"metrics": {metric: entry}})
     return difference(joined, metric, ["one"] * len(joined), ["other"] * len(joined))
-
-
-def sign_of(task: Record, metric: str) -> int:
-    """Return 1 if large values are good or nothing is said, -1 if small ones are."""
-    return -1 if task["metrics"][metric]["higher_is_better"] is False else 1
 
 
 def resampled_best(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .metrics import sign_of
 from .plan import Data
 
 RULE_OF_THUMB = (1 / 2, 2 / 3)  # of the depth; the paper's
@@ -19,9 +20,14 @@ def boundary(number: int, layers: int) -> str:
     return WHOLE if number >= layers - 1 else (f"0-{number}" if number else "0")
 
 
+def at_share(share: float, layers: int) -> int:
+    """Return the boundary that keeps this share of the layers, rounded to a whole layer."""
+    return round(layers * share) - 1
+
+
 def two_thirds(layers: int) -> str:
     """Return the boundary at two thirds of the layers, as a cut."""
-    return boundary(round(layers * RULE_OF_THUMB[-1]) - 1, layers)
+    return boundary(at_share(RULE_OF_THUMB[-1], layers), layers)
 
 
 def name_of(cut: str | int, layers: int) -> str:
@@ -39,9 +45,9 @@ def best_boundary(chosen: Mapping[str, Any], task: str) -> int:
     if best is None:
         return layers - 1
     entry = scored["metrics"][scored["metric"]]
-    sign = -1 if entry["higher_is_better"] is False else 1
     value, whole = (entry["cuts"][cut]["value"] for cut in (boundary(best, layers), WHOLE))
-    return int(best) if sign * (value - whole) > 0 else layers - 1
+    better = sign_of(scored, scored["metric"]) * (value - whole) > 0
+    return int(best) if better else layers - 1
 
 
 def sizes(chosen: Mapping[str, Any], data: Data) -> list[int]:
@@ -51,7 +57,7 @@ def sizes(chosen: Mapping[str, Any], data: Data) -> list[int]:
     alone.
     """
     layers, best = int(chosen["layers"]), best_boundary(chosen, data.task)
-    thirds = round(layers * RULE_OF_THUMB[-1])
+    thirds = at_share(RULE_OF_THUMB[-1], layers) + 1
     return list(dict.fromkeys((best + 1, thirds))) if 0 <= best < layers - 1 else [thirds]
 
 
@@ -69,7 +75,7 @@ def predictions(chosen: Mapping[str, Any], data: Data, trace: Mapping[str, Any])
         traced["candidate"],
         traced["gradient"]["suggested"],
         traced["gradient"]["suggested_by_curve"],
-        *(round(layers * share) - 1 for share in RULE_OF_THUMB),
+        *(at_share(share, layers) for share in RULE_OF_THUMB),
     )
     named = zip(PREDICTIONS, found, strict=True)
     return {name: int(number) for name, number in named if number is not None}

@@ -30,6 +30,7 @@ QUESTIONS: Sequence[Callable[[Study], Finding]] = (
     retention,
     prediction,
 )
+_CHANGES = "changes.md"
 _STEPS = ("train", "trace", "orders", "choose", "test")
 _WRITTEN = "<!-- written by `make replicate-docs` from docs/replication/; do not edit -->"
 
@@ -38,18 +39,27 @@ def write_page(records: Path, page: Path) -> None:
     """Write the page and its pictures.
 
     Args:
-        records: Folder with the records.
+        records: Folder with the records and, if a rule was changed after results were known, a text
+            that says so (``changes.md``); it goes when these records go.
         page: The Markdown file; the pictures go into the folder of the records.
     """
     study = Study(records)
     pictures = draw_all(study, records)
     inside = records.relative_to(page.parent).as_posix()
     shown = [f"![{alt}]({inside}/{name})" for name, alt in pictures.items()]
-    write_text(page, content(study, shown))
+    changes = records / _CHANGES
+    changed = changes.read_text("utf-8").strip() if changes.is_file() else ""
+    write_text(page, content(study, shown, changed))
 
 
-def content(study: Study, pictures: Sequence[str]) -> str:
-    """Return the page."""
+def content(study: Study, pictures: Sequence[str], changed: str = "") -> str:
+    """Return the page.
+
+    Args:
+        study: The records.
+        pictures: Markdown of the pictures.
+        changed: Which rules were changed after results were known.
+    """
     if not any(study.seeds.values()):
         return "\n\n".join([_WRITTEN, "# Does the claim hold?", _NOTHING, _RULE, _recipe()]) + "\n"
     findings = [question(study) for question in QUESTIONS]
@@ -68,7 +78,7 @@ def content(study: Study, pictures: Sequence[str]) -> str:
         what_changes(study),
         "## The questions",
         _RULE,
-        _CHANGED,
+        changed,
         *(found.markdown() for found in findings),
         "## What was run",
         rows_table(study) if study.having("train") else "Nothing yet.",
@@ -95,40 +105,6 @@ _RULE = (
     "test*: on validation documents, nothing scored higher than the whole adapter. Intervals are "
     "over documents, for these adapters; from three training seeds on, over seeds and documents "
     "([how](statistics.md)). Nothing is corrected for the number of data sets and questions."
-)
-
-_CHANGES = (
-    "The plan had named `valid_json` as JSON's first metric, but the sweep had chosen by "
-    "`exact_match`, which the plan now says. By `valid_json`, many boundaries score the same as "
-    "the whole adapter.",
-    "Where the whole adapter was best on validation documents, there was no cut to judge; but the "
-    "claim counted as not supported, and the prediction as supported. Now they have no verdict. A "
-    "boundary that only scores the same as the whole adapter does not count as better.",
-    "The comparisons with other orders and with a single strength shared one verdict, for the "
-    "largest cut tested. Now each has its own, for the boundary that was best on validation "
-    "documents (or two thirds of the layers, where that is the whole adapter or the base model); "
-    "orders that keep the same layers count once; and *not supported* allows for the number of "
-    "rivals.",
-    "Another training counted as doing as well wherever the best boundary gained nothing over it. "
-    "Now there is a verdict only where the cut is shown to beat its own whole adapter.",
-    "A cut that was not shown to give anything back used to count against the claim that it "
-    "forgets less. Now only a cut shown to forget more, or a whole adapter shown to have gained, "
-    "counts against it.",
-    "The format of answers was judged on validation documents, at two thirds of the layers, and "
-    "for JSON only. Now it is judged on test documents, at half of the layers as well, and for "
-    "GSM8K too.",
-    "How far the choice moves is given as ranges, without a count of stable data sets. The rows at "
-    "two thirds of the layers, and what is said about the lengths of answers, are new.",
-)
-_CHANGED = (
-    "The rules were fixed before anything was run. The following were changed once the results on "
-    "SAMSum and JSON, and those on WMT23's validation documents, were known, but before there were "
-    "any on GSM8K or HotpotQA:\n\n"
-    + "\n".join(f"- {change}" for change in _CHANGES)
-    + "\n\nThe picture of log-likelihoods, and the sentence on where the whole adapter was best by "
-    "them, were added when GSM8K's validation documents had been scored. That two seeds are "
-    "averaged document by document was decided before JSON's second seed; that this holds for the "
-    "scores themselves, and not only for differences, after it."
 )
 
 _SCORES = (

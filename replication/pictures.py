@@ -13,11 +13,11 @@ from lm_eval_lora_boundary.files import write_text
 from lm_eval_lora_boundary.report import style
 from lm_eval_lora_boundary.report.formatting import metric_name
 
-from .comparing import GOLD, boundaries, value
+from .comparing import boundaries, value
 from .cuts import NONE, WHOLE
+from .metrics import GOLD, LENGTHS
 from .plan import Data
 from .study import Seed, Study
-from .tables import LENGTHS
 
 SCORES = "score.svg"  # which the README shows
 _COLUMNS = 3

@@ -19,8 +19,8 @@ from lm_eval_lora_boundary.files import SWEEP, TRACE, cut_folder, read_object, r
 from lm_eval_lora_boundary.report.lm_eval_files import newest_results, newest_samples
 from lm_eval_lora_boundary.stats.statistic import CorpusScores, statistic
 
-from .comparing import OF_SUMS
 from .cuts import name_of
+from .metrics import OF_SUMS
 from .orders import NAME as ORDERS
 
 _NOT_FOUND = "[invalid]"  # what lm-eval's regex filter returns if nothing matches

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from .comparing import GOLD, Record, boundaries, sign_of
+from .comparing import boundaries
 from .cuts import WHOLE, best_boundary, boundary
+from .metrics import GOLD, Record, sign_of
 from .plan import DATA, Data
 from .text import listed
 

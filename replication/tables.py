@@ -8,12 +8,12 @@ import numpy as np
 
 from lm_eval_lora_boundary.report.formatting import metric_name, number
 
-from .comparing import GOLD, Record, scores, value
+from .comparing import value
 from .cuts import NONE, WHOLE, two_thirds
+from .metrics import GOLD, LENGTHS, Record, scores
 from .study import Seed, Study
 from .text import each, kept, shown, table
 
-LENGTHS = "length_ratio_corpus,none"
 _LONG = 3  # times the gold answer's words
 
 

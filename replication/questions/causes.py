@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from lm_eval_lora_boundary.report.formatting import integer, metric_name, number
 
-from ..comparing import GOLD, Value, between, boundaries, difference, value
-from ..cuts import NONE, RULE_OF_THUMB, WHOLE, boundary, two_thirds
+from ..comparing import Value, between, boundaries, difference, value
+from ..cuts import NONE, RULE_OF_THUMB, WHOLE, at_share, boundary, two_thirds
+from ..metrics import GOLD
 from ..plan import CONTROLS, EARLIER, LOWER_LAYERS, RETENTION
 from ..study import Seed, Study
 from ..text import (
@@ -140,7 +141,7 @@ def answer_format(study: Study) -> Finding:
             continue
         valid, parts = next(iter(_FORMAT[data.name])), []
         for words, share in zip(("half", "two thirds"), RULE_OF_THUMB, strict=True):
-            cut = boundary(round(layers * share) - 1, layers)
+            cut = boundary(at_share(share, layers), layers)
             lost = difference(tests, valid, [WHOLE] * len(tests), [cut] * len(tests))
             verdicts.append((f"{data.title} ({words})", verdict(lost, data.scale)))
             parts.append(f"by {change(lost.times(-1))} at {words} of the layers")

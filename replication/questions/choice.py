@@ -9,8 +9,9 @@ import numpy as np
 
 from lm_eval_lora_boundary.report.formatting import integer
 
-from ..comparing import GOLD, Value, difference, resampled_best
+from ..comparing import Value, difference, resampled_best
 from ..cuts import PREDICTIONS, WHOLE, boundary, predictions
+from ..metrics import GOLD
 from ..plan import Data
 from ..study import Seed, Study
 from ..text import EQUAL, NOT_SUPPORTED, NOTHING, OPEN, SUPPORTED, Finding, change, each, listed

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from lm_eval_lora_boundary.report.formatting import metric_name, signed
 
-from ..comparing import GOLD, Value, best_on_halves, difference
+from ..comparing import Value, best_on_halves, difference
 from ..cuts import NONE, WHOLE, two_thirds
+from ..metrics import GOLD
 from ..plan import Data
 from ..study import Seed, Study
 from ..text import EQUAL, NO_CUT, NOTHING, Finding, change, each, listed, verdict

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from lm_eval_lora_boundary.report.formatting import metric_name
 
-from ..comparing import GOLD, Value, against_several
+from ..comparing import Value, against_several
 from ..cuts import STRENGTHS, boundary, of_size, sizes
+from ..metrics import GOLD
 from ..plan import Data
 from ..study import Seed, Study
 from ..text import NOT_SUPPORTED, OPEN, SUPPORTED, Finding, change, each, listed

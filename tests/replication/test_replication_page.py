@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,18 @@ def test_without_records_the_page_says_so(tmp_path):
     text = (tmp_path / "page.md").read_text()
     assert "It has not been run yet" in text
     assert "|" not in text
+
+
+def test_the_page_says_which_rules_were_changed_with_these_records(tmp_path):
+    folder, page = tmp_path / "replication", tmp_path / "page.md"
+    write_records(folder, documents=20)
+    write_page(folder, page)
+    assert "Ties are no gains." not in page.read_text()
+    (folder / "changes.md").write_text("Changed: Ties are no gains.\n")
+    write_page(folder, page)
+    rules, _, rest = page.read_text().partition("\n\nChanged: Ties are no gains.\n\n### ")
+    assert "Verdicts follow rules." in rules
+    assert rest
 
 
 def test_records_of_some_steps_are_enough(tmp_path):
@@ -163,12 +176,8 @@ def test_every_question_has_another_heading(records):
 def test_the_page_of_the_repository_is_that_of_its_records(tmp_path):
     published = ROOT / "docs/replication.md"
     folder = tmp_path / "docs/replication"
-    folder.mkdir(parents=True)
     records = ROOT / "docs/replication"
-    for path in records.rglob("*.json"):
-        target = folder / path.relative_to(records)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(path.read_bytes())
+    shutil.copytree(records, folder, ignore=shutil.ignore_patterns("*.svg"))
     readme = tmp_path / "README.md"
     readme.write_text((ROOT / "README.md").read_text("utf-8"), "utf-8")
     write_page(folder, tmp_path / "docs/replication.md")

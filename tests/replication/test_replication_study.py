@@ -16,10 +16,10 @@ from replication.comparing import (
     boundaries,
     difference,
     resampled_best,
-    scores,
     value,
 )
 from replication.cuts import NONE, WHOLE, boundary, cuts_to_test, of_size, predictions, sizes
+from replication.metrics import scores
 from replication.plan import DATA
 from replication.records import _matched
 from replication.study import Study
