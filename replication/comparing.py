@@ -157,29 +157,30 @@ def between(
     return difference(joined, metric, ["one"] * len(joined), ["other"] * len(joined))
 
 
-def resampled_best(
-    task: Record, metric: str, layers: int, share: float = 1.0, draws: int = 1000
-) -> list[int]:
-    """Return the best boundary on resampled documents, the smallest if several are equal.
+def resampled_best(task: Record, metric: str, layers: int, draws: int = 1000) -> list[int]:
+    """Return the best boundary on resampled documents.
+
+    As on the documents themselves, that is the whole adapter unless another one is better; the
+    smallest of equally good ones.
 
     Args:
-        task: The scores on the validation split.
+        task: The scores on the validation split, under the whole adapter among others.
         metric: The metric's key.
         layers: Number of layers.
-        share: Size of a sample, as a share of the documents.
         draws: Number of samples.
     """
     names = boundaries(task, layers)
     statistic = scores(task, metric, list(names.values()))
     units = Units(statistic.documents, task["clusters"])
     generator = np.random.default_rng(0)
-    size = max(1, round(share * units.count))
     equal = np.full(units.count, 1 / units.count)
-    counts = units.spread(generator.multinomial(size, equal, size=draws))
-    values = sign_of(task, metric) * statistic.resample(counts)
-    best = np.nan_to_num(values, nan=-np.inf).argmax(axis=1)
-    numbers = list(names)
-    return [numbers[place] for place in best.tolist()]
+    counts = units.spread(generator.multinomial(units.count, equal, size=draws))
+    values = np.nan_to_num(sign_of(task, metric) * statistic.resample(counts), nan=-np.inf)
+    numbers = np.array(list(names))
+    whole = layers - 1
+    better = values.max(axis=1) > values[:, list(names).index(whole)]
+    best: list[int] = np.where(better, numbers[values.argmax(axis=1)], whole).tolist()
+    return best
 
 
 def best_on_halves(

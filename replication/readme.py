@@ -9,7 +9,7 @@ from lm_eval_lora_boundary.files import write_text
 
 from .pictures import SCORES
 from .plan import DATA
-from .questions.claim import Compared, adapter_helps, compare_best, whole_by_likelihood
+from .questions.claim import Compared, adapter_helps, best_by_likelihood, compare_best
 from .questions.rivals import other_orders
 from .study import Study
 from .text import EQUAL, NO_CUT, NOT_SUPPORTED, OPEN, SUPPORTED, listed
@@ -71,24 +71,12 @@ def summary(study: Study, page: str, folder: str) -> str:
     nowhere = "is nowhere shown to beat dropping as many others"
     sentences = (
         f"**What we found**, with {study.conditions()}: {claim}{f' ({where})' if where else ''}. "
-        f"Dropping the upper layers {better if orders else nowhere}{_by_likelihood(study)} "
-        f"([all findings]({page}))."
+        f"Dropping the upper layers {better if orders else nowhere}; by the log-likelihood of the "
+        f"gold answer, {best_by_likelihood(study)} ([all findings]({page}))."
     )
     return (
         f"{sentences}\n\n![Score of every boundary on the validation documents, with the whole "
         f"adapter and the base model]({folder}/{SCORES})"
-    )
-
-
-def _by_likelihood(study: Study) -> str:
-    """Return where the whole adapter was best by log-likelihood, as the end of a sentence."""
-    whole, other = whole_by_likelihood(study)
-    if not whole:
-        return ""
-    apart = f", though not of {listed(other)}" if other else ""
-    return (
-        ", and by the log-likelihood of the gold answer, the whole adapter was best on the "
-        f"validation documents of {listed(whole)}{apart}"
     )
 
 

@@ -52,17 +52,30 @@ def compare_best(study: Study) -> list[Compared]:
     return found
 
 
-def whole_by_likelihood(study: Study) -> tuple[list[str], list[str]]:
-    """Return on which data sets the whole adapter was best on validation, and where another was.
+def best_by_likelihood(study: Study) -> str:
+    """Return which boundary was best on validation documents by log-likelihood, as a clause.
 
-    This is by the log-likelihood of the gold answer.
+    If it was not the whole adapter, what it gains on test documents is added.
     """
     whole: list[str] = []
     other: list[str] = []
     for data, seeds in study.having("choose"):
-        is_best = all(seed.best(data.gold_task) == WHOLE for seed in seeds)
-        (whole if is_best else other).append(data.title)
-    return whole, other
+        best = [seed.best(data.gold_task) for seed in seeds]
+        if all(cut == WHOLE for cut in best):
+            whole.append(data.title)
+            continue
+        tested = "not tested yet"
+        if done := [seed for seed in seeds if seed.has("test")]:
+            gain = _against_whole(done, [seed.best(data.gold_task) for seed in done])[1]
+            tested = f"{change(gain)} nats on test documents"
+        other.append(f"{data.title} ({each(best)}; {tested})")
+    first = "was best on the validation documents of"
+    if not other:
+        return f"the whole adapter {first} {listed(whole)}"
+    if not whole:
+        return f"another boundary {first} {listed(other)}"
+    both = f"the whole adapter {first} {listed(whole)}"
+    return f"{both}, and another boundary on those of {listed(other)}"
 
 
 def better_cut(study: Study) -> Finding:
@@ -76,32 +89,37 @@ def better_cut(study: Study) -> Finding:
             disagree.append(title)
         if all(cut == NONE for cut in found.best):
             harmful.append(title)
-        lower = [two_thirds(seed.layers) for seed in found.seeds]
-        if lower != found.best:
-            rows.append([title, *_against_whole(found.seeds, lower)[-1]])
+        shown = [list(found.best)]
+        for cuts in (
+            [seed.best(found.data.gold_task) for seed in found.seeds],
+            [two_thirds(seed.layers) for seed in found.seeds],
+        ):
+            if cuts not in shown and cuts != [WHOLE] * len(cuts):
+                shown.append(cuts)
+                rows.append([title, *_against_whole(found.seeds, cuts)[-1]])
+    remarks = [
+        f"{sentence} {listed(titles)}."
+        for sentence, titles in (
+            ("Metric and log-likelihood disagree on", disagree),
+            ("The base model was best on the validation documents of", harmful),
+        )
+        if titles
+    ]
+    if compared:
+        remarks.append(f"By log-likelihood, {best_by_likelihood(study)}.")
     return Finding(
         "Does a cut beat the whole adapter, while the other metrics fall a little?",
         [(found.data.title, found.outcome) for found in compared],
         [
             "The boundary that was best on the validation documents, against the whole adapter, on "
-            "the test documents; below it, the boundary at two thirds of the layers, which the "
-            "verdict leaves out. The log-likelihood of the gold answer, in nats per document, can "
-            "show differences where hardly any answer is right."
+            "the test documents; below it, the one that was best by log-likelihood, if that is "
+            "another, and the one at two thirds of the layers. The verdict leaves both out. The "
+            "log-likelihood of the gold answer, in nats per document, can show differences where "
+            "hardly any answer is right."
         ],
         ("data", "layers kept", "first metric", "other metrics", "log-likelihood of the gold"),
         rows,
-        remark=" ".join(
-            f"{sentence} {listed(titles)}."
-            for sentence, titles in (
-                ("Metric and log-likelihood disagree on", disagree),
-                ("The base model was best on the validation documents of", harmful),
-                (
-                    "By log-likelihood, the whole adapter was best on the validation documents of",
-                    whole_by_likelihood(study)[0] if compared else [],
-                ),
-            )
-            if titles
-        ),
+        remark=" ".join(remarks),
     )
 
 

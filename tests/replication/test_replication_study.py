@@ -128,6 +128,19 @@ def test_the_best_of_resampled_documents_is_mostly_the_best_of_all():
     assert list(boundaries(made, LAYERS)) == list(range(-1, LAYERS))
 
 
+def test_no_sample_moves_a_choice_to_a_boundary_that_scores_the_same():
+    """As on all documents: the whole adapter, unless another boundary is better."""
+    generator = np.random.default_rng(1)
+    made = task(generator, ("m,none",), [boundary(k, LAYERS) for k in range(-1, LAYERS)], 60)
+    cuts = made["metrics"]["m,none"]["cuts"]
+    worse, right = [0.0] * 60, [1.0] * 30 + [0.0] * 30
+    for cut in cuts:
+        cuts[cut]["documents"] = right if cut in ("0-3", WHOLE) else worse
+    assert set(resampled_best(made, "m,none", LAYERS, draws=50)) == {LAYERS - 1}
+    cuts["0-3"]["documents"] = [1.0] * 31 + [0.0] * 29
+    assert set(resampled_best(made, "m,none", LAYERS, draws=50)) == {3, LAYERS - 1}
+
+
 def test_the_plan_names_the_metric_that_the_sweep_chose_by(study):
     (seed,) = seeds_of(study, "json")
     assert seed.best() == "0-3"
