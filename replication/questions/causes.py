@@ -86,7 +86,7 @@ def explains(gain: Value, over_other: Value, scale: float) -> str:
 
 def trained_below(study: Study) -> Finding:
     """Is a cut worth more than LoRA that was trained on the lower layers only?"""
-    rows, verdicts = [], []
+    rows, verdicts, cut_better, lower_better = [], [], [], []
     for data, seeds in study.having(
         "choose", "test", f"{LOWER_LAYERS}-train", f"{LOWER_LAYERS}-test"
     ):
@@ -95,6 +95,10 @@ def trained_below(study: Study) -> Finding:
         gain, likelihood = _against(seeds, f"{LOWER_LAYERS}-test", cuts)
         rows.append([data.title, each(cuts), change(gain), change(likelihood)])
         verdicts.append((data.title, verdict(gain, data.scale)))
+        if likelihood.low > 0:
+            cut_better.append(data.title)
+        if likelihood.high < 0:
+            lower_better.append(data.title)
     return Finding(
         "Is it better to train everywhere and cut than to train the lower layers only?",
         verdicts,
@@ -106,6 +110,14 @@ def trained_below(study: Study) -> Finding:
         ],
         ("data", "layers kept", "first metric", "log-likelihood of the gold"),
         rows,
+        remark=" ".join(
+            f"By log-likelihood, {which} is better on {listed(titles)}."
+            for which, titles in (
+                ("training everywhere and cutting", cut_better),
+                ("training the lower layers only", lower_better),
+            )
+            if titles
+        ),
     )
 
 

@@ -10,7 +10,7 @@ from made_up_records import LAYERS, write_records
 from replication.cuts import NONE, WHOLE
 from replication.page import QUESTIONS, write_page
 from replication.plan import DATA
-from replication.questions.causes import NO_GAIN
+from replication.questions.causes import NO_GAIN, trained_below
 from replication.questions.choice import prediction
 from replication.readme import summary as readme_summary
 from replication.study import Study
@@ -136,3 +136,20 @@ def test_a_trace_without_a_candidate_is_shown(tmp_path):
     finding = prediction(Study(folder))
     assert dict(finding.outcomes)["WMT23"] == "the trace names no boundary"
     assert ["WMT23", "trace", "none named", "", "", ""] in finding.rows
+
+
+def test_training_the_lower_layers_only_may_win_by_log_likelihood(tmp_path):
+    write_records(tmp_path, documents=20)
+    cutting = "By log-likelihood, training everywhere and cutting is better on GSM8K and SAMSum."
+    assert trained_below(Study(tmp_path)).remark == cutting
+    path = tmp_path / "gsm8k/seed=0/lower-layers-test.json"
+    content = json.loads(path.read_text("utf-8"))
+    (gsm8k,) = (data for data in DATA if data.name == "gsm8k")
+    metric = content["tasks"][gsm8k.gold_task]["metrics"]["loglikelihood,none"]
+    for scored in metric["cuts"].values():
+        scored["documents"] = [value + 10 for value in scored["documents"]]
+    path.write_text(json.dumps(content), "utf-8")
+    assert trained_below(Study(tmp_path)).remark == (
+        "By log-likelihood, training everywhere and cutting is better on SAMSum. "
+        "By log-likelihood, training the lower layers only is better on GSM8K."
+    )
