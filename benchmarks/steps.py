@@ -21,7 +21,7 @@ from transformers import AutoModelForCausalLM
 
 from lm_eval_lora_boundary.cuts.cut import LoraCut
 from lm_eval_lora_boundary.cuts.keep import Cut
-from lm_eval_lora_boundary.forward.fork import grouped_attention
+from lm_eval_lora_boundary.forward.attention import attention_kernels
 from lm_eval_lora_boundary.forward.kv_cache import growing_cache, reserve
 from lm_eval_lora_boundary.forward.routing import ForkedModel
 from lm_eval_lora_boundary.forward.split_model import SplitModel
@@ -95,7 +95,7 @@ def main() -> None:
             return cpu(once, options.repeats)
 
     counts = [documents * (layers + 1) for documents in options.documents]
-    with grouped_attention(torch.device("cpu")):
+    with attention_kernels(torch.device("cpu")):
         plain_model = plain
         alone = {rows: plain_step(rows) for rows in counts}
         reading = cpu(lambda: plain.hidden(prompts, ones, growing_cache(config)), options.repeats)

@@ -14,7 +14,8 @@ except PackageNotFoundError:
 version = release.partition("+")[0]
 
 extensions = ["myst_parser", "sphinx_design"]
-exclude_patterns = ["_build", "replication/changes.md"]  # the latter is part of replication.md
+# the latter two are parts of other pages
+exclude_patterns = ["_build", "replication/changes.md", "gpu/remarks.md"]
 
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 4  # so that [links](page.md#to-a-heading) work, as on GitHub

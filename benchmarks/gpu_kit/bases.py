@@ -19,7 +19,7 @@ from lm_eval_lora_boundary.sweeps.engines import find_engines
 
 from .answers import Found, different, generations, loaded, swept
 from .exactness import without_tf32
-from .models import Small, small
+from .models import Small, random_small, small
 from .rows import Row, at_most
 from .setting import Setting
 
@@ -49,10 +49,8 @@ def attention(setting: Setting) -> list[Row]:
 
 def quantized(setting: Setting) -> list[Row]:
     """Compare the shared forward with one cut at a time, on quantized base models."""
-    model = small(setting)
+    model = random_small(setting)  # a GGUF file is quantized already
     rows = [Row("model", model.name)]
-    if model.arguments:
-        return [*rows, Row("quantized bases", "not run: the file is quantized already (GGUF)")]
     for name, package, make in _quantizations():
         if not find_spec(package):
             rows.append(Row(name, f"not run: no {package}"))
@@ -63,8 +61,8 @@ def quantized(setting: Setting) -> list[Row]:
         # 8 bits of bitsandbytes round by the largest input of a batch, so answers depend on it
         exact = not name.endswith("8 bits of bitsandbytes")
         with without_tf32():
-            more = {"quantization_config": make()}
-            rows.append(_both_engines(model, setting, name, "float32", exact=exact, **more))
+            lm = _quantized_lm(model, setting, make())
+            rows.append(_compared(lm, model, setting, name, "float32", exact=exact))
     return rows
 
 
@@ -104,10 +102,22 @@ def _work(model: Small, setting: Setting) -> tuple[list[int], list[Any]]:
     return sorted({-1, layers // 2, layers - 1}), generations(prompts, setting.pick(16, 5))
 
 
-def _both_engines(
-    model: Small, setting: Setting, name: str, dtype: str, *, exact: bool = True, **more: Any
+def _quantized_lm(model: Small, setting: Setting, config: Any) -> SweepLM:
+    """Quantize a base model while it is loaded; lm-eval takes a config from checkpoints only."""
+    base = transformers.AutoModelForCausalLM.from_pretrained(
+        model.pretrained, dtype=torch.float32, quantization_config=config, device_map=setting.device
+    )
+    tokenizer = transformers.AutoTokenizer.from_pretrained(model.pretrained)
+    return SweepLM(base, tokenizer=tokenizer, peft=model.peft)
+
+
+def _both_engines(model: Small, setting: Setting, name: str, dtype: str, **more: Any) -> Row:
+    return _compared(loaded(model, setting, dtype, SweepLM, **more), model, setting, name, dtype)
+
+
+def _compared(
+    lm: SweepLM, model: Small, setting: Setting, name: str, dtype: str, *, exact: bool = True
 ) -> Row:
-    lm = loaded(model, setting, dtype, SweepLM, **more)
     boundaries, work = _work(model, setting)
     fork = swept(lm, boundaries, work)
     toggled = swept(lm, boundaries, work, engine="toggle", rows=1)

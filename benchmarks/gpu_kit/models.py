@@ -218,6 +218,11 @@ def small(setting: Setting) -> Small:
         file = {"gguf_file": next(folder.glob("*.gguf")).name}
         name = "135M, real weights"
         return Small(name, str(folder), file, str(adapter), 30, tuple(_ENGLISH))
+    return random_small(setting)
+
+
+def random_small(setting: Setting) -> Small:
+    """Return a small model with random weights, on disk."""
     name = setting.pick("135M", "tiny")
     shape = SHAPES[name]
     folder = setting.folder / "small"

@@ -47,17 +47,28 @@ def results(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(files[name].read_text("utf-8")) for name in ABOUT if name in files]
 
 
-def page(found: list[dict[str, Any]]) -> str:
-    """Return the page for what was found."""
+def remarks(folder: Path) -> str:
+    """Return what was written by hand on the results; "" for nothing."""
+    file = folder / "remarks.md"
+    return file.read_text("utf-8") if file.exists() else ""
+
+
+def page(found: list[dict[str, Any]], said: str = "") -> str:
+    """Return the page for what was found, and what is said on it."""
     lines = ["# On GPUs", ""]
     lines += ["<!-- written by `python benchmarks/gpu.py --write-docs` -->", ""]
     if not found:
         lines += [_NOTHING]
     else:
         lines += _machine(found)
+        lines += [said] if said else []
     for section in found:
         lines += [f"## {section['section'].capitalize()}", "", ABOUT[section["section"]], ""]
         lines += [table(from_json(section["rows"])), ""]
+    measured = {section["section"] for section in found}
+    if found and (missing := [name for name in ABOUT if name not in measured]):
+        lines += ["## Not measured yet", "", f"{', '.join(missing).capitalize()}. The tests run"]
+        lines += ["these sections in small on a CPU.", ""]
     return "\n".join([*lines, "## Measure it", "", _HOW])
 
 
@@ -78,4 +89,5 @@ def _machine(found: list[dict[str, Any]]) -> list[str]:
 
 def write_page(docs: Path) -> None:
     """Write the page into the folder of the documentation."""
-    (docs / "gpu.md").write_text(page(results(docs / "gpu")), "utf-8")
+    folder = docs / "gpu"
+    (docs / "gpu.md").write_text(page(results(folder), remarks(folder)), "utf-8")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+from lm_eval_lora_boundary.forward.attention import attention_kernels
 from lm_eval_lora_boundary.harness.sweep_lm import SweepLM
 from lm_eval_lora_boundary.sweeps.engines import Engines, find_engines
 
@@ -41,8 +42,7 @@ def sweep(setting: Setting) -> list[Row]:
         texts_ = "different texts" if strength == APART else "the same text"
         what = f"responses of {length} tokens, {texts_}"
         rows.append(Row(f"{what}: the sweep", seconds, "s"))
-        for size, times in separate.items():
-            how = "one by one" if size == 1 else f"in batches of {size}"
+        for how, times in separate.items():
             ratio = boundaries * times[length] / seconds
             name = f"{what}: {boundaries} runs of hf, {how}, take times as long"
             least = _TARGETS.get(length) if strength == APART else None
@@ -68,22 +68,33 @@ def _timed(
 
 def _separate(
     setting: Setting, prompts: Sequence[str], lengths: Sequence[int]
-) -> dict[int, dict[int, float]]:
-    """Return the seconds of one run of ``hf``, by batch size and length of responses.
+) -> dict[str, dict[int, float]]:
+    """Return the seconds of one run of ``hf``, by how it runs and by length of responses.
 
-    One by one, a few documents run, and the time is scaled up.
+    One by one, a few documents run, and the time is scaled up. A sweep does without cuDNN's
+    attention, so ``hf`` is also given that.
     """
-    return {
-        size: _of_one(setting, size, some, lengths, len(prompts) / len(some))
-        for size, some in ((1, prompts[:2]), (len(prompts), prompts))
+    together = f"in batches of {len(prompts)}"
+    found = {
+        "one by one": _of_one(setting, 1, prompts[:2], lengths, len(prompts) / 2),
+        together: _of_one(setting, len(prompts), prompts, lengths),
     }
+    if setting.on_gpu:
+        with attention_kernels(setting.device):
+            without = _of_one(setting, len(prompts), prompts, lengths)
+        found[f"{together}, without cuDNN's attention"] = without
+    return found
 
 
 def _of_one(
-    setting: Setting, size: int, prompts: Sequence[str], lengths: Sequence[int], scale: float
+    setting: Setting,
+    size: int,
+    prompts: Sequence[str],
+    lengths: Sequence[int],
+    scale: float = 1.0,
 ) -> dict[int, float]:
     lm = Large.of(setting).hf(size)
-    _run(lm, prompts[:1], 2)
+    _run(lm, prompts, 2)
     return {
         length: scale * setting.seconds(partial(_run, lm, prompts, length), warm=False)
         for length in lengths

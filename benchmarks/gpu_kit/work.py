@@ -14,7 +14,7 @@ from lm_eval.models.huggingface import HFLM
 
 from lm_eval_lora_boundary import LoraBoundaryLM
 from lm_eval_lora_boundary.cuts.keep import Cut
-from lm_eval_lora_boundary.forward.fork import grouped_attention
+from lm_eval_lora_boundary.forward.attention import attention_kernels
 from lm_eval_lora_boundary.forward.kv_cache import growing_cache, reserve
 from lm_eval_lora_boundary.forward.routing import ForkedModel
 from lm_eval_lora_boundary.forward.split_model import SplitModel
@@ -100,14 +100,14 @@ class Shared:
         texts = Texts(self.model, self.forked, ones[:, :0], device=self._setting.device)
         count, width = tokens.shape
         places = torch.tensor([[i, width - 1] for i in range(count)])
-        with grouped_attention(self._setting.device), self.forked.forking():
+        with attention_kernels(self._setting.device), self.forked.forking():
             texts.read(tokens, ones, places)
         return texts
 
     @torch.no_grad()
     def write(self, texts: Texts, steps: int = 1) -> None:
         """Write tokens under all cuts, choosing each as a sweep does."""
-        with grouped_attention(self._setting.device), self.forked.forking():
+        with attention_kernels(self._setting.device), self.forked.forking():
             for _ in range(steps):
                 self.model.greedy(texts.write([4] * len(texts.mask)))
 
@@ -124,7 +124,10 @@ def random_tokens(shape: Shape, count: int, width: int) -> torch.Tensor:
 
 
 class Alone:
-    """The base model without an adapter, which does as many computations by itself."""
+    """The base model without an adapter, which does as many computations by itself.
+
+    It uses the same attention kernels as a shared forward.
+    """
 
     def __init__(self, large: Large) -> None:
         """Build it."""
@@ -137,7 +140,8 @@ class Alone:
         """Read texts, token ids of shape (texts, seq) on the device; return the cache."""
         cache = growing_cache(self._model.config)
         reserve(cache, tokens.shape[1] + 64)
-        self._split.hidden(tokens, torch.ones_like(tokens), cache, padded=False)
+        with attention_kernels(self._setting.device):
+            self._split.hidden(tokens, torch.ones_like(tokens), cache, padded=False)
         return cache
 
     def seconds_to_read(self, count: int, width: int) -> float:
@@ -165,7 +169,8 @@ class Alone:
             states = self._split.hidden(ids, mask[:, :seen], cache, padded=False)
             self._split.greedy(states[:, -1])
 
-        return setting.seconds(step, 5)
+        with attention_kernels(setting.device):
+            return setting.seconds(step, 5)
 
 
 @dataclass

@@ -5,7 +5,6 @@ See :mod:`.routing` for the forward pass itself.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
@@ -14,6 +13,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from .attention import attention_kernels
 from .generate import Ending, write_responses
 from .kv_cache import growing_cache, only_keys_and_values
 from .padding import padded
@@ -24,8 +24,6 @@ from .score import Scores
 from .split_model import SplitModel
 from .texts import Texts
 from .trials import goes_on, items_per_text, refuse_hidden_states, skips_padding
-
-_SWITCH = "TRANSFORMERS_SDPA_FORCE_GQA"  # transformers' own, read at every call
 
 
 class Cut(Protocol):
@@ -144,7 +142,7 @@ class Fork:
 
     @contextmanager
     def _computing(self, forked: ForkedModel) -> Iterator[None]:
-        with self._host.precision(), grouped_attention(self._host.device), forked.forking():
+        with self._host.precision(), attention_kernels(self._host.device), forked.forking():
             yield
 
 
@@ -165,21 +163,3 @@ def _positions_alone(model: SplitModel, length: int) -> bool:
     nested = [value for value in parameters.values() if isinstance(value, dict)]
     types = {part.get("rope_type") for part in [parameters, *nested]}
     return not types & {"dynamic", "longrope"}
-
-
-@contextmanager
-def grouped_attention(device: torch.device) -> Iterator[None]:
-    """On a CPU, do not copy keys and values for every query head that shares them.
-
-    With a mask and more than one new token, transformers makes these copies for CUDA kernels.
-    torch's CPU kernel does not need them, and its results are the same bit by bit. With the
-    copies, reading a few tokens under many cuts took several times as long.
-    """
-    if device.type != "cpu" or _SWITCH in os.environ:
-        yield
-        return
-    os.environ[_SWITCH] = "1"
-    try:
-        yield
-    finally:
-        del os.environ[_SWITCH]

@@ -95,8 +95,11 @@ def test_mistakes(words: list[str], message: str, capsys: pytest.CaptureFixture[
 def test_the_page_says_what_was_measured(counted: list[str], tmp_path: Path) -> None:
     assert "Nothing was measured on a GPU yet" in page.page(page.results(tmp_path))
     gpu.main(["--tiny", "--device", "cpu", "--output", str(tmp_path), "exactness"])
-    text = page.page(page.results(tmp_path))
+    (tmp_path / "remarks.md").write_text("It is fast.\n")
+    text = page.page(page.results(tmp_path), page.remarks(tmp_path))
     assert "Nothing was measured" not in text
+    assert text.index("It is fast.") < text.index("| time |")
+    assert "\nPrecision, attention, " in text[text.index("## Not measured yet") :]
     assert "| time | 1 s | ≤ 2 s | pass |" in text
     assert "| speed | 1 | ≥ 2 | miss |" in text
     assert f"torch {torch.__version__}" in text
@@ -105,7 +108,8 @@ def test_the_page_says_what_was_measured(counted: list[str], tmp_path: Path) -> 
 
 def test_the_page_is_that_of_the_results() -> None:
     docs = Path(gpu.__file__).parents[1] / "docs"
-    assert (docs / "gpu.md").read_text("utf-8") == page.page(page.results(docs / "gpu"))
+    expected = page.page(page.results(docs / "gpu"), page.remarks(docs / "gpu"))
+    assert (docs / "gpu.md").read_text("utf-8") == expected
 
 
 def test_a_table_has_a_line_for_each_row() -> None:

@@ -150,6 +150,26 @@ def test_responses_on_the_device_take_one_value_for_each_token(gpu: PretendedGpu
     assert not long["value"]  # transformers does not look for padding after a common beginning
 
 
+def test_no_token_on_the_device_needs_a_plan_of_cudnn(
+    gpu: PretendedGpu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """cuDNN's attention builds a plan for every shape, and each layer and token has its own."""
+    real = torch.nn.functional.scaled_dot_product_attention
+    seen: list[bool] = []
+
+    def attention(*args: Any, **kwargs: Any) -> torch.Tensor:
+        seen.append(torch.backends.cuda.cudnn_sdp_enabled())
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", attention)
+    requests = [Generate((5, 6, 7), (), 4, "{}", "", ""), Generate((5, 8), (), 4, "{}", "", "")]
+    with gpu:
+        answers(GPU, requests, gpu)
+    assert len(seen) > 4 * LAYERS
+    # the trials of a new engine are few
+    assert not any(seen[-4 * LAYERS :])
+
+
 @pytest.mark.parametrize("architecture", sorted(ARCHITECTURES.keys() - NOT_PRETENDED))
 def test_scores_on_the_device_are_those_of_the_host(architecture: str, gpu: PretendedGpu) -> None:
     scores = [
