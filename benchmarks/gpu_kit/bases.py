@@ -147,7 +147,9 @@ def _automatic(model: Small, setting: Setting) -> list[Row]:
     found: Found = {}
     sizes: tuple[int | str, ...] = (1, setting.pick("auto", 2))
     for number, size in enumerate(sizes):
-        lm = loaded(model, setting, "float32", boundary=boundary, batch_size=size)
+        # lm-eval tries batches of the longest texts, which would take minutes and the whole card
+        more = {"batch_size": size, "max_length": 512}
+        lm = loaded(model, setting, "float32", boundary=boundary, **more)
         found[number] = lm.generate_until(work, disable_tqdm=True)
         del lm
         setting.free()

@@ -48,7 +48,7 @@ def _works(setting: Setting, shape: Shape) -> dict[str, list[Instance]]:
     words = shape.vocabulary
     options = list(texts(4, 4, words, seed=1))
     asked = choices(list(texts(2 * count, long // 3, words)), [f" {each}" for each in options])
-    few, many = setting.pick((8, 128), (2, 5))
+    few, many = setting.pick((8, 64), (2, 5))
     return {
         f"prompts of {long} tokens, responses of {few}": generations(
             list(texts(count, long, words)), few

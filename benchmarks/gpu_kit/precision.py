@@ -16,8 +16,8 @@ def precision(setting: Setting) -> list[Row]:
     lm = loaded(model, setting, "bfloat16", SweepLM)
     layers = model.layers
     boundaries = sorted({layers // 4, layers // 2, layers - 1})
-    count, width = setting.pick((24, 80), (4, 8))
-    work = generations(model.prompts(count, width), setting.pick(48, 6))
+    count, width = setting.pick((20, 80), (4, 8))
+    work = generations(model.prompts(count, width), setting.pick(32, 6))
     one = swept(lm, boundaries, work, engine="toggle", rows=1)
     rows = [Row("model", model.name)]
     share = {}
@@ -30,7 +30,7 @@ def precision(setting: Setting) -> list[Row]:
         rows.append(
             Row(f"responses of {name} unlike those of hf one by one, of {all_}", share[name])
         )
-    # of about seventy responses, a share is known to several percent
+    # of about sixty responses, a share is known to several percent
     ours, theirs = share.values()
     most = theirs + 0.1
     rows.append(
