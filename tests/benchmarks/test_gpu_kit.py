@@ -10,7 +10,7 @@ from typing import Any
 import gpu
 import pytest
 import torch
-from gpu_kit import exactness, page, sections
+from gpu_kit import bases, exactness, page, sections
 from gpu_kit.models import small
 from gpu_kit.rows import Row, as_json, at_least, at_most, from_json, table
 from gpu_kit.setting import Setting
@@ -32,6 +32,16 @@ def test_a_section_in_small(name: str, setting: Setting) -> None:
     if name in EXACT:
         assert any(row.reached for row in rows)
         assert not [row for row in rows if row.reached is False]
+
+
+def test_a_quantized_base_is_compared(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The packages for it are rarely there, so a base model that is not quantized must do."""
+    plain: list[Any] = [("plain numbers", "torch", lambda: None), ("other", "not_there", int)]
+    monkeypatch.setattr(bases, "_quantizations", lambda: plain)
+    _, compared, absent = bases.quantized(setting)
+    assert compared.what.startswith("plain numbers, float32: responses")
+    assert compared.reached
+    assert absent.value == "not run: no not_there"
 
 
 def test_the_kit_sees_a_wrong_number(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
