@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import frexp
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.functional import linear
 
 from ..errors import ModelError
 from ..upstream.peft import LoraLayer, ParamWrapper, unlike_lora
@@ -55,8 +57,9 @@ class _Parts:
     """What a LoRA layer computes with."""
 
     base: Any
-    a: Any
-    b: Any
+    a: Callable[[torch.Tensor], torch.Tensor]
+    b: Callable[[torch.Tensor], torch.Tensor]
+    dtype: torch.dtype
     scaling: float
 
 
@@ -68,19 +71,33 @@ class SlicedLora(_StandIn):
         super().__init__(lora, plans, layer)
         (name,) = lora.active_adapters
         a, b = (dict(part.items()).get(name) for part in (lora.lora_A, lora.lora_B))
-        linear = isinstance(a, nn.Linear) and isinstance(b, nn.Linear)
-        if not linear or unlike_lora(lora) is not None or len(_lora_layers(lora)) > 1:
+        if not isinstance(a, nn.Linear) or not isinstance(b, nn.Linear):
             raise _refusal(lora)
-        self._parts = _Parts(lora.base_layer, a, b, lora.scaling[name])
+        if unlike_lora(lora) is not None or len(_lora_layers(lora)) > 1:
+            raise _refusal(lora)
+        products = _without_module(a), _without_module(b)
+        self._parts = _Parts(lora.base_layer, *products, a.weight.dtype, lora.scaling[name])
 
     def forward(self, inputs: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Return the base layer's output, with LoRA added to the rows that have it."""
         parts, plan = self._parts, self._plans[self._layer]
         result: torch.Tensor = parts.base(inputs, *args, **kwargs)
         if count := plan.slice(inputs):
-            update = parts.b(parts.a(inputs[:count].to(parts.a.weight.dtype)))
-            # in place: the product has the precision of the update, as in PEFT
-            result[:count].add_(update.mul_(plan.factor(parts.scaling, update)))
+            # On a GPU, and with few rows on a CPU, a step takes the time that the host needs to
+            # call its operations. So there is none that can be left out, not even a view.
+            every = count == len(inputs)
+            adapted = inputs if every else inputs[:count]
+            if adapted.dtype != parts.dtype:
+                adapted = adapted.to(parts.dtype)
+            update = parts.b(parts.a(adapted))
+            changed = result if every else result[:count]
+            factor = plan.factor(parts.scaling, update)
+            if isinstance(factor, float) and frexp(factor)[0] == 0.5:
+                # times a power of two, nothing is rounded, so both operations can be one
+                changed.add_(update, alpha=factor)
+            else:
+                # in place: the product has the precision of the update, as in PEFT
+                changed.add_(update.mul_(factor))
         return result
 
 
@@ -160,6 +177,20 @@ def _joined(plan: LayerPlan, results: Sequence[Any], copies: int) -> Any:
     for part, piece in zip(plan.parts, pieces, strict=True):
         whole[:, part.where(whole.device)] = piece
     return whole.flatten(0, 2)
+
+
+def _without_module(module: nn.Linear) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return what a linear layer computes; calling the module takes the host as long again.
+
+    A module that is called in a way of its own, as accelerate does to load its weights first, is
+    returned itself.
+    """
+    own = vars(module)
+    hooked = any(own.get(name) for name in ("forward", "_forward_hooks", "_forward_pre_hooks"))
+    if type(module) is not nn.Linear or hooked:
+        return module
+    weight, bias = module.weight, module.bias
+    return lambda inputs: linear(inputs, weight, bias)
 
 
 def _lora_layers(module: nn.Module) -> list[Any]:

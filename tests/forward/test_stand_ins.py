@@ -100,3 +100,62 @@ def test_a_module_that_layers_share_is_refused() -> None:
     layers[2].mlp = layers[1].mlp
     with pytest.raises(ModelError, match=r"several decoder layers share a module with LoRA"):
         forked_model(cut, BOUNDARIES)
+
+
+def projection_of(cut: Any) -> Any:
+    return cut.model.get_base_model().get_submodule(f"{cut.stack.path}.0.self_attn.q_proj")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("scaling", [1.0, 2.0, 0.125, 1.7, -2.0])
+@torch.no_grad()
+def test_lora_gives_the_same_bits_as_peft(scaling: float, dtype: torch.dtype) -> None:
+    """Also where one operation does for two: times a power of two, nothing is rounded."""
+    cut = cut_model("llama")
+    own = projection_of(cut)
+    own.scaling["default"] = scaling
+    forked = forked_model(cut, ["all"])
+    own.get_base_layer().to(dtype)
+    forked.plan(start(cut, forked, 4).rows)
+    forked._plans[0].tokens = TOKENS
+    generator = torch.Generator().manual_seed(5)
+    inputs = torch.randn((4, TOKENS, 32), generator=generator).to(dtype)
+    with forked.forking():
+        ours = projection_of(cut)(inputs)
+    expected = own(inputs)
+    assert not torch.equal(expected, own.get_base_layer()(inputs))
+    assert ours.dtype == expected.dtype == dtype
+    assert torch.equal(ours, expected)
+
+
+@torch.no_grad()
+def test_a_hook_of_a_lora_layer_is_called() -> None:
+    """As those of accelerate, which load weights before they are used."""
+    cut = cut_model("llama")
+    own = projection_of(cut)
+    called = []
+    own.lora_A["default"].register_forward_pre_hook(lambda *_: called.append("pre"))
+    own.lora_B["default"].register_forward_hook(lambda *_: called.append("hook"))
+    forward = projection_of(cut).lora_A["default"].forward
+    forked = forked_model(cut, ["all"])
+    forked.plan(start(cut, forked, 2).rows)
+    forked._plans[0].tokens = TOKENS
+    inputs = torch.ones((2, TOKENS, 32))
+    called.clear()  # the decoder is tried out first
+    with forked.forking():
+        projection_of(cut)(inputs)
+    assert called == ["pre", "hook"]
+
+    def other(inputs: torch.Tensor) -> torch.Tensor:
+        called.append("other")
+        result: torch.Tensor = forward(inputs)
+        return result
+
+    own.lora_A["default"].forward = other  # as accelerate's hooks replace it
+    again = forked_model(cut, ["all"])
+    again.plan(start(cut, again, 2).rows)
+    again._plans[0].tokens = TOKENS
+    called.clear()
+    with again.forking():
+        projection_of(cut)(inputs)
+    assert called == ["pre", "other", "hook"]
