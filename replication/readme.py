@@ -7,9 +7,16 @@ from pathlib import Path
 
 from lm_eval_lora_boundary.files import write_text
 
+from .cuts import WHOLE
 from .pictures import SCORES
 from .plan import DATA
-from .questions.claim import Compared, adapter_helps, best_by_likelihood, compare_best
+from .questions.claim import (
+    Compared,
+    adapter_helps,
+    at_two_thirds,
+    best_by_likelihood,
+    compare_best,
+)
 from .questions.rivals import other_orders
 from .study import Study
 from .text import EQUAL, NO_CUT, NOT_SUPPORTED, OPEN, SUPPORTED, listed
@@ -61,18 +68,20 @@ def summary(study: Study, page: str, folder: str) -> str:
         )
     else:
         claim = (
-            "no boundary that was best on validation documents is shown to beat the whole adapter "
-            "on test documents"
+            "on no data set is the boundary that was best on validation documents shown to beat "
+            "the whole adapter on test documents"
         )
     where = "; ".join(
         f"{listed(names)}: {words}" for words, names in _others(compared).items() if names
     )
-    better = f"beats dropping as many others on {listed(orders)} only"
-    nowhere = "is nowhere shown to beat dropping as many others"
+    better = f"beats every other way of dropping as many on {listed(orders)} only"
+    nowhere = "is nowhere shown to beat every other way of dropping as many"
     sentences = (
-        f"**What we found**, with {study.conditions()}: {claim}{f' ({where})' if where else ''}. "
-        f"Dropping the upper layers {better if orders else nowhere}; by the log-likelihood of the "
-        f"gold answer, {best_by_likelihood(study)} ([all findings]({page}))."
+        f"**What we found**, with {study.conditions()}: {claim}{f' ({where})' if where else ''}; "
+        "at two thirds of the layers, the paper's rule of thumb, the cut is "
+        f"{at_two_thirds(study)}. Dropping the upper layers {better if orders else nowhere}; by "
+        f"the log-likelihood of the gold answer, {best_by_likelihood(study)} ([all "
+        f"findings]({page}))."
     )
     return (
         f"{sentences}\n\n![Score of every boundary on the validation documents, with the whole "
@@ -83,7 +92,7 @@ def summary(study: Study, page: str, folder: str) -> str:
 def _others(compared: Sequence[Compared]) -> Mapping[str, Sequence[str]]:
     """Return the data sets on which the claim is not supported, by the reason."""
     names: dict[str, list[str]] = {
-        "the whole adapter itself was best": [],
+        "none scored higher on validation documents": [],
         "all boundaries score the same": [],
         "it is worse": [],
         "it gains less than one point": [],
@@ -95,7 +104,8 @@ def _others(compared: Sequence[Compared]) -> Mapping[str, Sequence[str]]:
             (worse if found.gain.high < 0 else small).append(found.data.title)
         elif found.outcome != SUPPORTED:
             kinds = {NO_CUT: none, EQUAL: equal, OPEN: few}
-            kinds[found.outcome].append(found.data.title)
+            right = _answers_right(found) if found.outcome == OPEN else ""
+            kinds[found.outcome].append(f"{found.data.title}{right}")
     tested = [found.data.title for found in compared]
     return names | {"not tested yet": [data.title for data in DATA if data.title not in tested]}
 
@@ -108,3 +118,14 @@ def _with_caveats(found: Compared, helps: Container[str]) -> str:
     if found.data.title not in helps:
         caveats.append("the adapter itself is not shown to help")
     return f"{found.data.title}{f' (but {listed(caveats)})' if caveats else ''}"
+
+
+def _answers_right(found: Compared) -> str:
+    """Return how many answers are right, where an answer can only be right or wrong."""
+    if len(found.seeds) > 1:
+        return ""
+    scored = found.seeds[0].task("test")["metrics"][found.data.metrics[0]]
+    ours, whole = (scored["cuts"][cut]["documents"] for cut in (found.best[0], WHOLE))
+    if scored["kind"] != "mean" or not {*ours, *whole} <= {0.0, 1.0}:
+        return ""
+    return f" ({sum(ours):.0f} against {sum(whole):.0f} of {len(ours)} answers right)"

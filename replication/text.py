@@ -11,6 +11,7 @@ from lm_eval_lora_boundary.report.formatting import number, signed
 from .comparing import Value
 
 SUPPORTED, NOT_SUPPORTED, OPEN = "supported", "not supported", "not decidable at this scale"
+SUFFERS, NO_HARM = "it suffers", "it does not suffer"
 # where there is nothing to judge
 NO_CUT = "no cut to test, since none scored higher than the whole adapter on validation documents"
 EQUAL = "no cut to test, since all boundaries score the same on validation documents"
@@ -79,7 +80,9 @@ def summary(verdicts: Sequence[tuple[str, str]]) -> str:
     """
     if not verdicts:
         return NOTHING
-    kinds = dict.fromkeys((SUPPORTED, NOT_SUPPORTED, OPEN, *(given for _, given in verdicts)))
+    kinds = dict.fromkeys(
+        (SUPPORTED, SUFFERS, NOT_SUPPORTED, NO_HARM, OPEN, *(given for _, given in verdicts))
+    )
     sentences = []
     for kind in kinds:
         if names := [name for name, given in verdicts if given == kind]:

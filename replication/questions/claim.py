@@ -1,18 +1,18 @@
-"""The paper's claim, and what its gain is worth."""
+"""The paper's claim."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lm_eval_lora_boundary.report.formatting import metric_name, signed
+from lm_eval_lora_boundary.report.formatting import metric_name
 
-from ..comparing import Value, best_on_halves, difference
+from ..comparing import Value, difference
 from ..cuts import NONE, WHOLE, two_thirds
 from ..metrics import GOLD
 from ..plan import Data
 from ..study import Seed, Study
-from ..text import EQUAL, NO_CUT, NOTHING, Finding, change, each, listed, verdict
+from ..text import EQUAL, NO_CUT, SUPPORTED, Finding, change, each, listed, verdict
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,36 @@ def best_by_likelihood(study: Study) -> str:
     return f"{both}, and another boundary on those of {listed(other)}"
 
 
+def at_two_thirds(study: Study, likelihood: bool = False) -> str:
+    """Return how the cut at two thirds of the layers compares with the whole adapter, as a clause.
+
+    No document is needed to choose it, so its comparison is free of luck.
+
+    Args:
+        study: The records.
+        likelihood: Whether to compare by the log-likelihood of the gold answer, instead of by the
+            first metric.
+    """
+    better: list[str] = []
+    worse: list[str] = []
+    neither: list[str] = []
+    for data, seeds in study.having("choose", "test"):
+        first, second, _ = _against_whole(seeds, [two_thirds(seed.layers) for seed in seeds])
+        gain = second if likelihood else first
+        found = better if gain.low > 0 else worse if gain.high < 0 else neither
+        found.append(data.title)
+    parts = [
+        f"{words} {listed(titles)}"
+        for words, titles in (
+            ("better on", better),
+            ("worse on", worse),
+            ("not shown to differ on", neither),
+        )
+        if titles
+    ]
+    return listed(parts)
+
+
 def better_cut(study: Study) -> Finding:
     """Does a cut beat the whole adapter on the first metric while the others fall a little?"""
     rows, disagree, harmful = [], [], []
@@ -106,14 +136,19 @@ def better_cut(study: Study) -> Finding:
         if titles
     ]
     if compared:
-        remarks.append(f"By log-likelihood, {best_by_likelihood(study)}.")
+        remarks += [
+            f"At two thirds of the layers, the paper's rule of thumb, the cut is "
+            f"{at_two_thirds(study)}; by log-likelihood, it is {at_two_thirds(study, True)}.",
+            f"By log-likelihood, {best_by_likelihood(study)}.",
+        ]
     return Finding(
         "Does a cut beat the whole adapter, while the other metrics fall a little?",
         [(found.data.title, found.outcome) for found in compared],
         [
             "The boundary that was best on the validation documents, against the whole adapter, on "
             "the test documents; below it, the one that was best by log-likelihood, if that is "
-            "another, and the one at two thirds of the layers. The verdict leaves both out. The "
+            "another, and the one at two thirds of the layers. The verdict is on the first of them "
+            "and on the first metric alone; the other metrics are shown without one. The "
             "log-likelihood of the gold answer, in nats per document, can show differences where "
             "hardly any answer is right."
         ],
@@ -141,93 +176,64 @@ def _against_whole(seeds: Sequence[Seed], cuts: Sequence[str]) -> tuple[Value, V
     return gains[data.metrics[0]], likelihood, row
 
 
-def luck(study: Study) -> Finding:
-    """How much of a gain is the choice itself?"""
-    rows: list[list[str]] = []
-    higher: list[str] = []
-    none: list[str] = []
-    for data, seeds in study.having("choose"):
-        metric, whole = data.metrics[0], [WHOLE] * len(seeds)
-        validations = [seed.task("choose") for seed in seeds]
-        best = [seed.best() for seed in seeds]
-        below = [seed.best_below_whole() for seed in seeds]
-        gain, other = (difference(validations, metric, cuts, whole).value for cuts in (best, below))
-        cells = [data.title, each(best), signed(gain), f"{each(below)}: {signed(other)}"]
-        done = [seed for seed in seeds if seed.has("test")]
-        if not done:
-            rows.append([*cells, "not tested yet", "", ""])
-            tested = "not tested yet"
-        else:
-            tests = [seed.task("test") for seed in done]
-            again = difference(tests, metric, [seed.best() for seed in done], whole[: len(done)])
-            halves = [best_on_halves(test, metric, WHOLE) for test in tests]
-            seen, unseen = (sum(numbers) / len(halves) for numbers in zip(*halves, strict=True))
-            rows.append([*cells, change(again), signed(seen), signed(unseen)])
-            tested = f"{signed(again.value)} on test documents"
-        if gain > 0:
-            higher.append(f"{data.title} ({each(best)}; {tested})")
-        else:
-            none.append(data.title)
-    return Finding(
-        "Is the gain larger than selection alone would produce?",
-        (),
-        [
-            "The gain over the whole adapter on the validation documents, of the best boundary and "
-            "of the best one that is not the whole adapter; an interval would not allow for the "
-            "choice. Then the gain of the same boundary on the test documents. And the gain of the "
-            "best of all tested cuts, of any order and strength, if it is chosen on a random half "
-            "of the test documents: on that half, and on the other (means over 500 splits).",
-        ],
-        (
-            *("data", "best", "validation", "best below the whole adapter", "test"),
-            *("gain on the half used to choose", "gain on the other half"),
-        ),
-        rows,
-        _looked_better(higher, none) if rows else NOTHING,
-    )
-
-
-def _looked_better(higher: Sequence[str], none: Sequence[str]) -> str:
-    """Return where a boundary scored higher than the whole adapter on the validation documents."""
-    if not higher:
-        return (
-            "No boundary scored higher than the whole adapter on the validation documents of "
-            f"{listed(none)}."
-        )
-    others = f", and none did on {listed(none)}" if none else ""
-    return (
-        "On validation documents, a boundary scored higher than the whole adapter on "
-        f"{listed(higher)}{others}."
-    )
-
-
 def adapter_helps(study: Study) -> Finding:
     """Does the adapter help at all, and does a smaller one keep it?"""
-    rows, verdicts, unknown = [], [], []
+    rows, verdicts = [], []
+    helps: list[str] = []
+    unknown: list[str] = []
+    keeping: list[str] = []
     for data, seeds in study.having("choose", "test"):
         tests = [seed.task("test") for seed in seeds]
         golds = [seed.task("test", data.gold_task) for seed in seeds]
         whole, base = [WHOLE] * len(seeds), [NONE] * len(seeds)
         gain = difference(tests, data.metrics[0], whole, base)
         likelihood = difference(golds, GOLD, whole, base)
-        smallest = [seed.smallest() or WHOLE for seed in seeds]
-        kept = each(smallest).replace(each(whole), "none shown")
-        against = difference(tests, data.metrics[0], smallest, whole)
-        loss = "" if smallest == whole else change(against)
-        if WHOLE in smallest:
+        row = [data.title, change(gain), change(likelihood)]
+        by_metric, by_likelihood = (
+            [seed.smallest(task) or WHOLE for seed in seeds] for task in (data.task, data.gold_task)
+        )
+        for smallest, records, metric in (
+            (by_metric, tests, data.metrics[0]),
+            (by_likelihood, golds, GOLD),
+        ):
+            row.append(each(smallest).replace(each(whole), "none shown"))
+            row.append(
+                "" if smallest == whole else change(difference(records, metric, smallest, whole))
+            )
+        outcome = verdict(gain, data.scale)
+        if likelihood.low > 0:
+            helps.append(data.title)
+        if outcome == SUPPORTED and WHOLE in by_metric:
             unknown.append(data.title)
-        rows.append([data.title, change(gain), change(likelihood), kept, loss])
-        verdicts.append((data.title, verdict(gain, data.scale)))
+        if WHOLE not in by_likelihood:
+            keeping.append(f"{data.title} ({each(by_likelihood)})")
+        rows.append(row)
+        verdicts.append((data.title, outcome))
+    remarks = [
+        f"{sentence} {listed(names)}."
+        for sentence, names in (
+            ("By log-likelihood, it helps on", helps),
+            (
+                "By the first metric, no smaller boundary is shown to keep 90 % of the gain on",
+                unknown,
+            ),
+            ("By log-likelihood, one is shown to keep it on", keeping),
+        )
+        if names
+    ]
     return Finding(
         "Does the adapter help, and what is the smallest cut that keeps it?",
         verdicts,
-        ["The smallest boundary is the one that the validation documents show to keep 90 %."],
+        [
+            "The smallest boundary is the one that the validation documents show to keep 90 % of "
+            "the gain, by the first metric, and by log-likelihood. Few documents seldom show that "
+            "([how many it takes](statistics.md#how-many-documents))."
+        ],
         (
             *("data", "whole adapter against base", "log-likelihood of the gold"),
             *("smallest boundary", "against the whole adapter"),
+            *("smallest by log-likelihood", "against the whole adapter, log-likelihood"),
         ),
         rows,
-        remark=f"No smaller boundary is shown to keep 90 % of the gain on {listed(unknown)}."
-        if unknown
-        else "",
+        remark=" ".join(remarks),
     )

@@ -35,8 +35,9 @@ def one_strength(study: Study) -> Finding:
     return _against_rivals(
         study,
         _strengths,
-        "Does dropping the upper layers beat one lower strength for the whole adapter?",
-        "The rivals keep all layers, with their LoRA scaled down.",
+        "Does dropping the upper layers beat the whole adapter at one lower strength?",
+        "The rivals keep all layers, with their LoRA scaled down. A strength near 1 is close to "
+        "the whole adapter: where that beats the cut, so will such a rival.",
     )
 
 
@@ -81,7 +82,8 @@ def _against_rivals(study: Study, rivals: Rivals, question: str, sentence: str) 
         "That cut is the boundary that was best on the validation documents, or two thirds of the "
         "layers where that is the whole adapter or the base model. Supported: it beats every "
         "rival. Not supported: for at least one rival, a gain of one point is ruled out, allowing "
-        "for the number of rivals. The intervals shown are for one comparison each.",
+        "for the number of rivals. The intervals and counts are of single comparisons, without "
+        "such an allowance.",
         sentence,
     ]
     losing = []
@@ -144,7 +146,7 @@ def _strengths(seed: Seed, kept: int) -> Mapping[str, str]:
 def _counted(gains: Sequence[Value]) -> str:
     """Return how many rivals something is shown to beat, and how many beat it."""
     better, worse = sum(gain.low > 0 for gain in gains), sum(gain.high < 0 for gain in gains)
-    return f"beats {better} and loses to {worse} of {len(gains)}"
+    return f"beats {better or 'none'} of {len(gains)} and loses to {worse or 'none'}"
 
 
 def all_beaten(gains: Sequence[Value], at_most: Sequence[float], scale: float) -> str:

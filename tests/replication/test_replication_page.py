@@ -11,9 +11,10 @@ from made_up_records import write_records
 from replication.comparing import Value
 from replication.page import QUESTIONS, write_page
 from replication.plan import DATA
-from replication.questions.causes import NO_GAIN, explains
-from replication.questions.causes import given_back as given_back_verdict
+from replication.questions.behaviour import KEPT
+from replication.questions.behaviour import given_back as given_back_verdict
 from replication.questions.rivals import all_beaten
+from replication.questions.training import NO_GAIN, explains
 from replication.readme import write_readme
 from replication.study import Study
 from replication.text import NOT_SUPPORTED, OPEN, SUPPORTED, summary, verdict
@@ -65,7 +66,8 @@ def test_records_of_some_steps_are_enough(tmp_path):
             path.unlink()
     write_page(folder, tmp_path / "page.md")
     text = (tmp_path / "page.md").read_text()
-    assert "- SAMSum: trace, orders, test, epoch=1-test, epoch=2-test" in text
+    assert "- SAMSum: trace, other orders, test, test with epoch 1, test with epoch 2, " in text
+    assert "training with LoRA in the lower layers only" in text
     assert "How far does the chosen boundary move?" in text
 
 
@@ -129,7 +131,9 @@ def test_only_a_gain_can_be_explained(gain, over_other, expected):
         ((-0.3, -0.1), (0.05, 0.2), SUPPORTED),
         ((-0.3, -0.1), (-0.05, 0.2), OPEN),
         ((-0.3, 0.1), (0.05, 0.2), OPEN),  # nothing is shown to be lost, nor to be kept
-        ((0.1, 0.3), (0.05, 0.2), NOT_SUPPORTED),
+        ((0.1, 0.3), (0.05, 0.2), KEPT),
+        ((0.1, 0.3), (-0.2, -0.05), KEPT),
+        ((-0.3, 0.1), (-0.2, -0.05), OPEN),
         ((-0.3, -0.1), (-0.2, -0.05), NOT_SUPPORTED),
     ],
 )
