@@ -58,5 +58,13 @@ def rows_table(study: Study) -> str:
                 f"{hours:.1f}",
             ]
         )
-    headings = ("data", "training rows", "trace", "validation", "test", "seeds", "hours so far")
+    headings = (
+        "data",
+        "training rows",
+        "trace",
+        "validation",
+        "test",
+        "seeds",
+        "hours of finished runs",
+    )
     return table(headings, rows)
