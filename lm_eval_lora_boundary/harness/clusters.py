@@ -25,12 +25,16 @@ logger = logging.getLogger("lm_eval.lora_boundary")
 def cluster_field(task: Task, requested: str | None = None) -> str | None:
     """Return the field by which a task's documents are grouped; None if each stands alone.
 
+    A field that is the same in all documents of the split says nothing of what belongs together:
+    copies of data sets that have lost their ids have such fields. A task's own is then ignored,
+    with a warning.
+
     Args:
         task: The task, on the split that is evaluated.
         requested: A field, or ``none`` to ignore the task's own; None for the task's own.
 
     Raises:
-        TaskError: The documents do not have the field.
+        TaskError: The documents do not have the field, or the requested one is the same in all.
     """
     if requested == NO_CLUSTERS:
         return None
@@ -41,7 +45,7 @@ def cluster_field(task: Task, requested: str | None = None) -> str | None:
         return None
     names = _fields(task.eval_docs)
     if field in names:
-        return str(field)
+        return str(field) if _differs(task, field, requested) else None
     expected = f"expected {'one of ' if names else ''}{', '.join([*names, NO_CLUSTERS])}"
     if requested is None:
         raise TaskError(
@@ -51,6 +55,28 @@ def cluster_field(task: Task, requested: str | None = None) -> str | None:
     raise TaskError(
         f"cluster={field} is not a field of the documents of {task.task_name}; {expected}"
     )
+
+
+def _differs(task: Task, field: str, requested: str | None) -> bool:
+    """Return whether a field differs between a task's documents, if there are several.
+
+    Raises:
+        TaskError: It does not, and was requested.
+    """
+    values = _column(task.eval_docs, field)
+    if len(values) < 2 or len(set(values)) > 1:
+        return True
+    if requested is not None:
+        raise TaskError(
+            f"cluster={field} is the same in all {len(values)} documents of {task.task_name}; "
+            f"expected a field that differs between them, or {NO_CLUSTERS}"
+        )
+    logger.warning(
+        "task %s: %s is the same in all %d documents, so it does not say which of them belong "
+        "together, and they count as unrelated",
+        *(task.task_name, field, len(values)),
+    )
+    return False
 
 
 def documents(task: Task, limit: float | None, field: str | None) -> int | None:

@@ -27,7 +27,12 @@ def next_steps(found: SweepFound, task: TaskFound, full: int | None) -> list[Ste
 
 
 def _steps(found: SweepFound, task: TaskFound, full: int | None) -> Iterator[Step]:
-    if task.not_chosen is not None:
+    if task.not_chosen is not None and (task.clusters or "").startswith("1 value "):
+        yield Step(
+            "Score more documents, so that more than one cluster is among them, or treat each as "
+            "unrelated to the others with --cluster none."
+        )
+    elif task.not_chosen is not None:
         yield Step(
             "Compare some answers with the gold answers. If they look right and count as "
             "wrong, check the metric, its filter, the stop strings and the chat template."

@@ -175,7 +175,8 @@ def _clusters(found: Mapping[str, Any], path: Path) -> str | None:
     clusters = optional(found, "clusters", path)
     if not clusters:
         return None
-    return f"{take(clusters, 'count', int, path):,} values of {take(clusters, 'field', str, path)}"
+    count, name = take(clusters, "count", int, path), take(clusters, "field", str, path)
+    return f"{count:,} value{'' if count == 1 else 's'} of {name}"
 
 
 def _confirmation(found: Any, path: Path) -> Confirmation | None:

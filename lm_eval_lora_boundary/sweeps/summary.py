@@ -113,7 +113,7 @@ def summarise(
             "layer_map": layer_maps(comparable, scores.paired, full),
             "controls": controls(comparable, scores.paired, full),
         }
-    why = different or _no_difference(scores.measured)
+    why = different or _no_difference(scores.measured) or _one_cluster(summary)
     return summary | _nothing_chosen(why, full) if why else summary
 
 
@@ -137,7 +137,7 @@ def confirmed(
     if scores.likelihood is not None:
         test["likelihood"] = described(scores.likelihood, full, "test", cluster)
     found = {**summary, "selection": "other documents", "test": test}
-    why = _different_documents(scores.measured, "test")
+    why = _different_documents(scores.measured, "test") or _one_cluster(test)
     return found | _nothing_chosen(why, full) if why else found
 
 
@@ -206,6 +206,17 @@ def _different_documents(measured: Sequence[Measured], split: str) -> str | None
         f"the cuts were scored on different {split} documents "
         f"({low if low == high else f'{low} to {high}'} each), because the task leaves out "
         "answers that it cannot score, so their values cannot be compared"
+    )
+
+
+def _one_cluster(entry: Mapping[str, Any]) -> str | None:
+    """Return why nothing can be tested if all documents belong together; None if they do not."""
+    clusters = entry["clusters"]
+    if clusters is None or clusters["count"] > 1:
+        return None
+    return (
+        f"all {entry['documents']} {entry['split']} documents have the same {clusters['field']} "
+        "and count as one, so nothing can be tested"
     )
 
 

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lm_eval.api.instance import Instance
 from lm_eval.api.task import Task
-from tiny_tasks import COMMON, made_row, write_rows
+from tiny_tasks import COMMON, TASKS, made_row, write_rows
 
 from lm_eval_lora_boundary.errors import TaskError
 from lm_eval_lora_boundary.harness.clusters import (
@@ -95,8 +95,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "stories": "metadata: {version: 1.0, cluster: story}",
         "plain": "",
         "wrong": "metadata: {cluster: docid}",
+        "placeholder": "metadata: {version: 1.0, cluster: one}",
     }.items():
         (folder / f"{name}.yaml").write_text(TASK.format(name=name, folder=folder, more=more))
+    (folder / "last_word.yaml").write_text(
+        f"task: tiny_last_word\n{COMMON.format(folder=folder)}\n{TASKS['last_word']}\n"
+        "metadata: {cluster: story}\n"
+    )
     return folder
 
 
@@ -169,7 +174,6 @@ def test_values_of_any_kind_are_compared_by_what_they_hold() -> None:
 
 def test_the_field_is_the_tasks_own_or_the_requested_one(manager: Any) -> None:
     assert load(manager, "stories").clusters == {"tiny_stories": "story"}
-    assert load(manager, "stories", cluster="one").clusters == {"tiny_stories": "one"}
     assert load(manager, "stories", cluster="none").clusters == {"tiny_stories": None}
     assert load(manager, "plain").clusters == {"tiny_plain": None}
     plain = load(manager, "plain", "validation", cluster="story")
@@ -256,15 +260,29 @@ def test_a_limit_within_the_first_cluster_warns(
     assert [story for story, _ in answered(tasks, limit=2)] == list("aa")
 
 
-def test_a_field_with_one_value_warns_unless_it_is_complete(
+def test_a_field_that_is_the_same_in_all_documents_groups_none(
     manager: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING, "lm_eval.lora_boundary"):
-        load(manager, "plain", limit=8, cluster="one")
-        assert not [each for each in caplog.records if each.name == "lm_eval.lora_boundary"]
-        tasks = load(manager, "plain", limit=5, cluster="one")
-    assert "the first 8 would be whole" in caplog.text
+        tasks = load(manager, "placeholder", limit=5)
+    (record,) = (each for each in caplog.records if each.name == "lm_eval.lora_boundary")
+    assert record.getMessage() == (
+        "task tiny_placeholder: one is the same in all 8 documents, so it does not say which of "
+        "them belong together, and they count as unrelated"
+    )
+    assert tasks.clusters == {"tiny_placeholder": None}
     assert len(answered(tasks, limit=5)) == 5
+    assert cluster_field(InPython([{"story": "a"}]), "story") == "story"  # of one document, all do
+
+
+@pytest.mark.parametrize("name", ["plain", "placeholder"])
+def test_such_a_field_is_refused_if_it_is_asked_for(manager: Any, name: str) -> None:
+    with pytest.raises(TaskError) as refused:
+        load(manager, name, cluster="one")
+    assert str(refused.value) == (
+        f"cluster=one is the same in all 8 documents of tiny_{name}; expected a field that differs "
+        "between them, or none"
+    )
 
 
 def test_a_shortened_limit_is_logged(manager: Any, caplog: pytest.LogCaptureFixture) -> None:
@@ -295,3 +313,38 @@ def test_a_sweep_answers_whole_clusters(
     assert "".join(stories) == "aaabbc"
     if race:
         assert summary["race"]["documents"] == 6
+
+
+@pytest.mark.usefixtures("fast_tasks")
+def test_nothing_is_decided_by_a_part_of_one_cluster(
+    run: Any, folder: Path, tmp_path: Path
+) -> None:
+    summary = run("tiny_last_word", include_path=str(folder), limit=2, confirm=True)
+    found = summary["tasks"]["tiny_last_word"]
+    assert found["clusters"] == {"field": "story", "count": 1}
+    assert len({row["value"] for row in found["boundaries"]}) > 1
+    assert found["not_chosen"] == (
+        "all 2 validation documents have the same story and count as one, so nothing can be tested"
+    )
+    assert found["test"] is None  # no choice, nothing to confirm
+    page = (tmp_path / "out/report.html").read_text("utf-8").replace("\u00a0", " ")
+    assert "No verdict: all 2 validation documents have the same story" in page
+    assert "--cluster none" in page
+
+
+@pytest.mark.usefixtures("fast_tasks")
+def test_nothing_is_confirmed_on_a_part_of_one_cluster(run: Any, tmp_path: Path) -> None:
+    for split, stories in {"train": "a", "validation": "abcd", "test": "eeeeef"}.items():
+        rows = [{**made_row(split, i), "story": s} for i, s in enumerate(stories)]
+        write_rows(tmp_path / f"{split}.jsonl", rows)
+    (tmp_path / "long.yaml").write_text(
+        f"task: tiny_long\n{COMMON.format(folder=tmp_path)}\n{TASKS['last_word']}\n"
+        "metadata: {cluster: story}\n"
+    )
+    summary = run("tiny_long", include_path=str(tmp_path), limit=4, confirm=True)
+    found = summary["tasks"]["tiny_long"]
+    assert found["clusters"] is None  # as many as documents
+    assert found["test"]["clusters"] == {"field": "story", "count": 1}
+    assert found["not_chosen"] == (
+        "all 4 test documents have the same story and count as one, so nothing can be tested"
+    )
