@@ -180,6 +180,12 @@ def _recipe(study: Study) -> str:
 def _caveats(study: Study) -> str:
     """Return what the records say against the rows that were used."""
     found = []
+    trained = [seeds[0].steps["train"] for _, seeds in study.having("train")]
+    if trained and (file := trained[0]["base"].get("gguf_file")):
+        found.append(
+            f"The quantized weights of {file} are read into {trained[0]['settings']['dtype']}, in "
+            "which everything is computed. "
+        )
     for data, seeds in study.having("train"):
         rows = seeds[0].steps["train"]["rows"]
         if cut := rows.get("truncated_prompts"):
