@@ -112,9 +112,9 @@ def test_without_names_of_documents_the_limit_takes_the_first_segments(
         tasks = load("lora_boundary_wmt23_de-en", limit=limit)
     count = limit if limit > 1 else -(-len(everything) // 10)
     assert (
-        f"its first {count} documents are a part of those that belong together by docid; the first "
-        f"{len(everything)} would be whole"
-    ) in caplog.text
+        f"docid is the same in all {len(everything)} documents, so it does not say" in caplog.text
+    )
+    assert tasks.clusters == {"lora_boundary_wmt23_de-en": None}
     (task,) = tasks.tasks.values()
     task.build_all_requests(limit=count, rank=0, world_size=1)
     assert [request.doc["source"] for request in task.instances] == [
