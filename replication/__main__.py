@@ -46,9 +46,11 @@ def main() -> None:
     if given.command == "docs":
         from .page import write_page
         from .readme import write_readme
+        from .study import Study
 
-        write_page(RECORDS, PAGE)
-        write_readme(RECORDS, PAGE, README)
+        study = Study(RECORDS)
+        write_page(study, PAGE)
+        write_readme(study, PAGE, README)
         return
     try:
         chosen = make_plan(given.budget)

@@ -43,19 +43,17 @@ _STEPS = {
 _WRITTEN = "<!-- written by `make replicate-docs` from docs/replication/; do not edit -->"
 
 
-def write_page(records: Path, page: Path) -> None:
+def write_page(study: Study, page: Path) -> None:
     """Write the page and its pictures.
 
     Args:
-        records: Folder with the records and, if a rule was changed after results were known, a text
-            that says so (``changes.md``); it goes when these records go.
+        study: The records.
         page: The Markdown file; the pictures go into the folder of the records.
     """
-    study = Study(records)
-    pictures = draw_all(study, records)
-    inside = records.relative_to(page.parent).as_posix()
+    pictures = draw_all(study, study.folder)
+    inside = study.folder.relative_to(page.parent).as_posix()
     shown = [f"![{alt}]({inside}/{name})" for name, alt in pictures.items()]
-    changes = records / _CHANGES
+    changes = study.folder / _CHANGES
     changed = changes.read_text("utf-8").strip() if changes.is_file() else ""
     write_text(page, content(study, shown, changed))
 

@@ -25,11 +25,11 @@ _START = "<!-- written by `make replicate-docs`; do not edit -->"
 _END = "<!-- end of what was written -->"
 
 
-def write_readme(records: Path, page: Path, readme: Path) -> None:
+def write_readme(study: Study, page: Path, readme: Path) -> None:
     """Write two sentences and a picture between the marks in the README.
 
     Args:
-        records: Folder with the records.
+        study: The records, in a folder beside the page.
         page: The page with all findings.
         readme: The README, in a folder above both.
 
@@ -43,7 +43,7 @@ def write_readme(records: Path, page: Path, readme: Path) -> None:
         raise ValueError(f"{readme.name}: expected the lines {_START} and {_END}")
     above = readme.parent
     link = page.relative_to(above).as_posix()
-    found = summary(Study(records), link, records.relative_to(above).as_posix())
+    found = summary(study, link, study.folder.relative_to(above).as_posix())
     write_text(readme, f"{before}{start}\n{found}\n{end}{after}")
 
 

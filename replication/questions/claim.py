@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from lm_eval_lora_boundary.report.formatting import metric_name
 
@@ -36,6 +37,7 @@ class Compared:
     likelihood: Value
 
 
+@lru_cache(maxsize=1)  # the README repeats it
 def compare_best(study: Study) -> list[Compared]:
     """Compare the boundary that was best on validation documents with the whole adapter."""
     found = []
@@ -52,6 +54,7 @@ def compare_best(study: Study) -> list[Compared]:
     return found
 
 
+@lru_cache(maxsize=1)  # the README repeats it
 def best_by_likelihood(study: Study) -> str:
     """Return which boundary was best on validation documents by log-likelihood, as a clause.
 
@@ -78,6 +81,7 @@ def best_by_likelihood(study: Study) -> str:
     return f"{both}, and another boundary on those of {listed(other)}"
 
 
+@lru_cache(maxsize=2)  # the README repeats it
 def at_two_thirds(study: Study, likelihood: bool = False) -> str:
     """Return how the cut at two thirds of the layers compares with the whole adapter, as a clause.
 
@@ -176,6 +180,7 @@ def _against_whole(seeds: Sequence[Seed], cuts: Sequence[str]) -> tuple[Value, V
     return gains[data.metrics[0]], likelihood, row
 
 
+@lru_cache(maxsize=1)  # the README repeats it
 def adapter_helps(study: Study) -> Finding:
     """Does the adapter help at all, and does a smaller one keep it?"""
     rows, verdicts = [], []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from lm_eval_lora_boundary.report.formatting import metric_name
 
@@ -17,6 +18,7 @@ from ..text import NOT_SUPPORTED, OPEN, SUPPORTED, Finding, change, each, listed
 Rivals = Callable[[Seed, int], Mapping[str, str]]
 
 
+@lru_cache(maxsize=1)  # the README repeats it
 def other_orders(study: Study) -> Finding:
     """Does dropping the upper layers beat dropping as many others?"""
     return _against_rivals(

@@ -28,7 +28,7 @@ def test_the_same_records_give_the_same_bytes(tmp_path):
     page = tmp_path / "page.md"
     written = []
     for _ in range(2):
-        write_page(folder, page)
+        write_page(Study(folder), page)
         files = [page, *sorted(folder.glob("*.svg"))]
         written.append([file.read_bytes() for file in files])
     assert len(written[0]) == 5
@@ -40,7 +40,7 @@ def test_the_same_records_give_the_same_bytes(tmp_path):
 
 
 def test_without_records_the_page_says_so(tmp_path):
-    write_page(tmp_path / "replication", tmp_path / "page.md")
+    write_page(Study(tmp_path / "replication"), tmp_path / "page.md")
     text = (tmp_path / "page.md").read_text()
     assert "It has not been run yet" in text
     assert "|" not in text
@@ -49,10 +49,13 @@ def test_without_records_the_page_says_so(tmp_path):
 def test_the_page_says_which_rules_were_changed_with_these_records(tmp_path):
     folder, page = tmp_path / "replication", tmp_path / "page.md"
     write_records(folder, documents=20)
-    write_page(folder, page)
+    for data in DATA[:-1]:
+        shutil.rmtree(folder / data.name)
+    study = Study(folder)
+    write_page(study, page)
     assert "Ties are no gains." not in page.read_text()
     (folder / "changes.md").write_text("Changed: Ties are no gains.\n")
-    write_page(folder, page)
+    write_page(study, page)
     rules, _, rest = page.read_text().partition("\n\nChanged: Ties are no gains.\n\n### ")
     assert "Verdicts follow rules." in rules
     assert rest
@@ -64,7 +67,7 @@ def test_records_of_some_steps_are_enough(tmp_path):
     for path in folder.rglob("*.json"):
         if path.stem not in ("train", "choose"):
             path.unlink()
-    write_page(folder, tmp_path / "page.md")
+    write_page(Study(folder), tmp_path / "page.md")
     text = (tmp_path / "page.md").read_text()
     assert "- SAMSum: trace, other orders, test, test with epoch 1, test with epoch 2, " in text
     assert "training with LoRA in the lower layers only" in text
@@ -152,7 +155,7 @@ def test_the_readme_gets_two_sentences_and_a_picture(tmp_path):
     )
     readme.write_text(f"above\n{marks[0]}\nold\n{marks[1]}\nbelow\n")
     for _ in range(2):
-        write_readme(folder, tmp_path / "docs/replication.md", readme)
+        write_readme(Study(folder), tmp_path / "docs/replication.md", readme)
     above, first, *found, last, below, end = readme.read_text().split("\n")
     assert (above, first, last, below, end) == ("above", marks[0], marks[1], "below", "")
     sentences, empty, picture = found
@@ -163,11 +166,11 @@ def test_the_readme_gets_two_sentences_and_a_picture(tmp_path):
     assert "not tested yet" not in sentences
     for path in (folder / "wmt23").rglob("test.json"):
         path.unlink()
-    write_readme(folder, tmp_path / "docs/replication.md", readme)
+    write_readme(Study(folder), tmp_path / "docs/replication.md", readme)
     assert "WMT23: not tested yet" in readme.read_text()
     readme.write_text("no marks\n")
     with pytest.raises(ValueError, match="expected the lines"):
-        write_readme(folder, tmp_path / "docs/replication.md", readme)
+        write_readme(Study(folder), tmp_path / "docs/replication.md", readme)
 
 
 def test_every_question_has_another_heading(records):
@@ -184,8 +187,9 @@ def test_the_page_of_the_repository_is_that_of_its_records(tmp_path):
     shutil.copytree(records, folder, ignore=shutil.ignore_patterns("*.svg"))
     readme = tmp_path / "README.md"
     readme.write_text((ROOT / "README.md").read_text("utf-8"), "utf-8")
-    write_page(folder, tmp_path / "docs/replication.md")
-    write_readme(folder, tmp_path / "docs/replication.md", readme)
+    study = Study(folder)
+    write_page(study, tmp_path / "docs/replication.md")
+    write_readme(study, tmp_path / "docs/replication.md", readme)
     assert (tmp_path / "docs/replication.md").read_text() == published.read_text()
     assert readme.read_text() == (ROOT / "README.md").read_text()
     for picture in folder.glob("*.svg"):

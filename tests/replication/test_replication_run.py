@@ -45,7 +45,7 @@ def finished(tmp_path_factory, base):
     )
     places.work.mkdir()
     written = run(PLAN, places, datasets=[GSM8K], rows=root / "hub")
-    write_page(places.records, root / "docs/replication.md")
+    write_page(Study(places.records), root / "docs/replication.md")
     return root, places, written
 
 

@@ -122,7 +122,7 @@ def test_seeds_that_disagree(tmp_path):
     assert "not tested yet" not in found["luck"].verdict
     predicted = next(row for row in found["prediction"].rows if row[:2] == ["WMT23", "trace"])
     assert predicted[2] == "0–3, none for 1 of 3 seeds"
-    write_page(folder, tmp_path / "page.md")
+    write_page(study, tmp_path / "page.md")
     assert "nan" not in (tmp_path / "page.md").read_text()
 
 
