@@ -78,7 +78,7 @@ def content(study: Study, pictures: Sequence[str], changed: str = "") -> str:
         "# Does the claim hold?",
         _introduction(study),
         "## In short",
-        "\n".join(f"- {found.question} {found.verdict}" for found in findings),
+        "\n".join(f"- **{found.question}** {found.verdict}" for found in findings),
         *pictures,
         "## Scores on the test documents",
         scores_table(study) if has_tests else "Not run yet.",
