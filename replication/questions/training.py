@@ -119,7 +119,7 @@ def _decay(study: Study) -> list[str]:
     """Return what weight decay can do at most in so few steps.
 
     AdamW multiplies weights by 1 - learning rate * weight decay in each step (Loshchilov
-    and Hutter, arXiv 1711.05101, algorithm 2), and the learning rate only falls.
+    and Hutter, arXiv 1711.05101, algorithm 2), and the learning rate never exceeds what was set.
     """
     shares = []
     for _, seeds in study.having("weight-decay-train"):
