@@ -171,7 +171,7 @@ class TaskFound:
         directions: By metric, whether higher is better, where that is known.
         not_chosen: Why there was no reason to choose a boundary; None if there was.
         choice_reason: Why the whole adapter stays; None if a cut is recommended.
-        clusters: What was drawn instead of documents; None if documents were.
+        clusters: What was drawn instead of the documents that the questions are answered on.
         families: Other families of cuts than the boundaries.
         layer_maps: The effects of single layers, by kind.
         controls: How the best cuts of ``families`` compare with the best boundary.

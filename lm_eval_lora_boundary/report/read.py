@@ -138,7 +138,7 @@ def _task(name: str, found: Any, trace: Trace | None, path: Path) -> TaskFound:
         answers=_answers(found, path),
         noninferior=_cuts(found, "noninferior", path),
         kept_here=_cuts(optional(found, "keeping", path), "cuts", path),
-        clusters=_clusters(found, path),
+        clusters=_clusters(found.get("test") or found, path),
         families=families(found, path),
         layer_maps=layer_maps(found, path),
         controls=controls(found, path),

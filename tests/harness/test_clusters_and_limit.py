@@ -348,3 +348,4 @@ def test_nothing_is_confirmed_on_a_part_of_one_cluster(run: Any, tmp_path: Path)
     assert found["not_chosen"] == (
         "all 4 test documents have the same story and count as one, so nothing can be tested"
     )
+    assert "--cluster none" in (tmp_path / "out/report.html").read_text("utf-8")
