@@ -149,6 +149,14 @@ class LayerEffect:
 
 
 @dataclass(frozen=True)
+class Clusters:
+    """What was drawn instead of documents: those with the same value of ``field`` together."""
+
+    field: str
+    count: int
+
+
+@dataclass(frozen=True)
 class TaskFound:
     """The result of a sweep on one task.
 
@@ -200,7 +208,7 @@ class TaskFound:
     answers: tuple[Answer, ...] = ()
     noninferior: tuple[CutName, ...] = ()
     kept_here: tuple[CutName, ...] = ()
-    clusters: str | None = None
+    clusters: Clusters | None = None
     families: tuple[Family, ...] = ()
     layer_maps: Mapping[str, tuple[LayerEffect, ...]] = field(default_factory=dict)
     controls: tuple[Control, ...] = ()

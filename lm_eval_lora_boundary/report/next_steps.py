@@ -27,7 +27,7 @@ def next_steps(found: SweepFound, task: TaskFound, full: int | None) -> list[Ste
 
 
 def _steps(found: SweepFound, task: TaskFound, full: int | None) -> Iterator[Step]:
-    if task.not_chosen is not None and (task.clusters or "").startswith("1 value "):
+    if task.not_chosen is not None and task.clusters is not None and task.clusters.count == 1:
         yield Step(
             "Score more documents, so that more than one cluster is among them, or treat each as "
             "unrelated to the others with --cluster none."

@@ -25,7 +25,7 @@ from .checked import (
     whole,
 )
 from .conclusions import Answer, Optimism
-from .data import Confirmation, CutName, SweepFound, TaskFound
+from .data import Clusters, Confirmation, CutName, SweepFound, TaskFound
 from .formatting import called
 from .read_families import controls, families, layer_maps
 from .speed import read_speed
@@ -170,13 +170,12 @@ def _cuts(found: Mapping[str, Any], key: str, path: Path) -> tuple[CutName, ...]
     return tuple(cut_name({key: each}, key, path) for each in names)
 
 
-def _clusters(found: Mapping[str, Any], path: Path) -> str | None:
-    """Return what was drawn instead of documents, in words."""
+def _clusters(found: Mapping[str, Any], path: Path) -> Clusters | None:
+    """Return what was drawn instead of documents, if anything was."""
     clusters = optional(found, "clusters", path)
     if not clusters:
         return None
-    count, name = take(clusters, "count", int, path), take(clusters, "field", str, path)
-    return f"{count:,} value{'' if count == 1 else 's'} of {name}"
+    return Clusters(take(clusters, "field", str, path), take(clusters, "count", int, path))
 
 
 def _confirmation(found: Any, path: Path) -> Confirmation | None:

@@ -91,7 +91,11 @@ def caveats(task: TaskFound, full: int | None, race: Mapping[str, Any]) -> Itera
     yield from _collapse(task.collapsed)
     yield from _significance(task, full)
     if task.clusters is not None:
-        yield f"Documents that belong together were drawn together: {task.clusters}."
+        values = "value" if task.clusters.count == 1 else "values"
+        yield (
+            f"Documents that belong together were drawn together: {task.clusters.count:,} {values} "
+            f"of {task.clusters.field}."
+        )
     if unscored := [name for name in dropped if name not in scored]:
         names = ", ".join(
             str(name) if isinstance(name, str) else integer(name) for name in unscored

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lm_eval.api.instance import Instance
 from lm_eval.api.task import Task
-from tiny_tasks import COMMON, TASKS, made_row, write_rows
+from tiny_tasks import COMMON, made_row, write_rows
 
 from lm_eval_lora_boundary.errors import TaskError
 from lm_eval_lora_boundary.harness.clusters import (
@@ -98,10 +98,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "placeholder": "metadata: {version: 1.0, cluster: one}",
     }.items():
         (folder / f"{name}.yaml").write_text(TASK.format(name=name, folder=folder, more=more))
-    (folder / "last_word.yaml").write_text(
-        f"task: tiny_last_word\n{COMMON.format(folder=folder)}\n{TASKS['last_word']}\n"
-        "metadata: {cluster: story}\n"
-    )
     return folder
 
 
@@ -313,39 +309,3 @@ def test_a_sweep_answers_whole_clusters(
     assert "".join(stories) == "aaabbc"
     if race:
         assert summary["race"]["documents"] == 6
-
-
-@pytest.mark.usefixtures("fast_tasks")
-def test_nothing_is_decided_by_a_part_of_one_cluster(
-    run: Any, folder: Path, tmp_path: Path
-) -> None:
-    summary = run("tiny_last_word", include_path=str(folder), limit=2, confirm=True)
-    found = summary["tasks"]["tiny_last_word"]
-    assert found["clusters"] == {"field": "story", "count": 1}
-    assert len({row["value"] for row in found["boundaries"]}) > 1
-    assert found["not_chosen"] == (
-        "all 2 validation documents have the same story and count as one, so nothing can be tested"
-    )
-    assert found["test"] is None  # no choice, nothing to confirm
-    page = (tmp_path / "out/report.html").read_text("utf-8").replace("\u00a0", " ")
-    assert "No verdict: all 2 validation documents have the same story" in page
-    assert "--cluster none" in page
-
-
-@pytest.mark.usefixtures("fast_tasks")
-def test_nothing_is_confirmed_on_a_part_of_one_cluster(run: Any, tmp_path: Path) -> None:
-    for split, stories in {"train": "a", "validation": "abcd", "test": "eeeeef"}.items():
-        rows = [{**made_row(split, i), "story": s} for i, s in enumerate(stories)]
-        write_rows(tmp_path / f"{split}.jsonl", rows)
-    (tmp_path / "long.yaml").write_text(
-        f"task: tiny_long\n{COMMON.format(folder=tmp_path)}\n{TASKS['last_word']}\n"
-        "metadata: {cluster: story}\n"
-    )
-    summary = run("tiny_long", include_path=str(tmp_path), limit=4, confirm=True)
-    found = summary["tasks"]["tiny_long"]
-    assert found["clusters"] is None  # as many as documents
-    assert found["test"]["clusters"] == {"field": "story", "count": 1}
-    assert found["not_chosen"] == (
-        "all 4 test documents have the same story and count as one, so nothing can be tested"
-    )
-    assert "--cluster none" in (tmp_path / "out/report.html").read_text("utf-8")

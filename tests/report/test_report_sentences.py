@@ -10,7 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lm_eval_lora_boundary.report.data import Answer, Confirmation, Optimism, Row, TaskFound
+from lm_eval_lora_boundary.report.data import (
+    Answer,
+    Clusters,
+    Confirmation,
+    Optimism,
+    Row,
+    TaskFound,
+)
 from lm_eval_lora_boundary.report.formatting import interval, number, percent, probability, signed
 from lm_eval_lora_boundary.report.sentences import advice, caveats, finding
 
@@ -128,7 +135,7 @@ def test_the_stability_of_the_best_is_said_without_certainty() -> None:
 
 
 def test_documents_that_belong_together_are_said() -> None:
-    _, notes = texts(task(row(2, 0.6, 0.1), WHOLE, best=2, clusters="12 values of docid"))
+    _, notes = texts(task(row(2, 0.6, 0.1), WHOLE, best=2, clusters=Clusters("docid", 12)))
     assert "Documents that belong together were drawn together: 12 values of docid." in notes
 
 
