@@ -8,14 +8,15 @@ documents, for these two adapters.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import scipy.stats
 
 from lm_eval_lora_boundary.compare.over_seeds import over_seeds
-from lm_eval_lora_boundary.stats.aggregates import Array
+from lm_eval_lora_boundary.stats.aggregates import Array, Counts
 from lm_eval_lora_boundary.stats.bootstrap import Bootstrap
 from lm_eval_lora_boundary.stats.statistic import Means, Statistic
 from lm_eval_lora_boundary.stats.units import Units
@@ -171,7 +172,7 @@ def resampled_best(task: Record, metric: str, layers: int, draws: int = 1000) ->
     """
     names = boundaries(task, layers)
     statistic = scores(task, metric, list(names.values()))
-    units = Units(statistic.documents, task["clusters"])
+    units = _units(statistic, task)
     generator = np.random.default_rng(0)
     equal = np.full(units.count, 1 / units.count)
     counts = units.spread(generator.multinomial(units.count, equal, size=draws))
@@ -202,7 +203,7 @@ def best_on_halves(
     cuts = list(dict.fromkeys((reference, *task["metrics"][metric]["cuts"])))
     statistic, sign = scores(task, metric, cuts), sign_of(task, metric)
     seen, unseen = [], []
-    for first, second in Units(statistic.documents, task["clusters"]).halves(splits):
+    for first, second in _units(statistic, task).halves(splits):
         chosen_on, other = sign * statistic.resample(first), sign * statistic.resample(second)
         best = np.nan_to_num(chosen_on, nan=-np.inf).argmax(axis=1)
         rows = np.arange(len(best))
@@ -235,7 +236,31 @@ def _bootstrap(task: Record, metric: str, cuts: Sequence[str]) -> Bootstrap:
 
 
 def _of_statistic(statistic: Statistic, task: Record) -> Bootstrap:
-    return Bootstrap(statistic, units=Units(statistic.documents, task["clusters"]))
+    return Bootstrap(statistic, units=_units(statistic, task))
+
+
+def _units(statistic: Statistic, task: Record) -> Units:
+    clusters = task["clusters"]
+    return _drawn_once(statistic.documents, None if clusters is None else tuple(clusters))
+
+
+class _DrawnOnce(Units):
+    """Units that keep their draws: most of the time goes into drawing, and draws never differ."""
+
+    def __init__(self, documents: int, clusters: Sequence[Hashable] | None) -> None:
+        super().__init__(documents, clusters)
+        self._drawn: dict[int, list[Counts]] = {}
+
+    def draws(self, number: int) -> Iterator[Counts]:
+        if number not in self._drawn:
+            self._drawn[number] = list(super().draws(number))
+        return iter(self._drawn[number])
+
+
+# as many as there are splits of all data sets
+@lru_cache(maxsize=16)
+def _drawn_once(documents: int, clusters: tuple[Hashable, ...] | None) -> Units:
+    return _DrawnOnce(documents, clusters)
 
 
 def _over_seeds(

@@ -9,7 +9,7 @@ from lm_eval_lora_boundary.files import write_text
 
 from .answers import what_changes
 from .pictures import draw_all
-from .plan import BATCH, CONTROLS, DATA, EARLIER, EPOCHS, LOWER_LAYERS
+from .plan import BATCH, CONTROLS, DATA, EARLIER, EPOCHS, in_words
 from .questions.behaviour import answer_format, retention
 from .questions.choice import luck, prediction, stability
 from .questions.claim import adapter_helps, better_cut
@@ -221,6 +221,4 @@ def _in_words(step: str) -> str:
     if step in _STEPS:
         return _STEPS[step]
     name, _, kind = step.rpartition("-")
-    adapter = "LoRA in the lower layers only" if name == LOWER_LAYERS else name
-    words = adapter.replace("=", " ").replace("-", " ")
-    return f"{'training' if kind == 'train' else 'test'} with {words}"
+    return f"{'training' if kind == 'train' else 'test'} with {in_words(name)}"

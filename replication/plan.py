@@ -110,6 +110,13 @@ CONTROLS: Mapping[str, tuple[str, ...]] = {
 EARLIER = tuple(f"epoch={epoch}" for epoch in range(1, EPOCHS))
 
 
+def in_words(name: str) -> str:
+    """Return what one of ``CONTROLS`` or ``EARLIER`` is, as text."""
+    if name == LOWER_LAYERS:
+        return "LoRA in the lower layers only"
+    return name.replace("=", " ").replace("-", " ")
+
+
 @dataclass(frozen=True)
 class Rows:
     """How many rows of a data set are used; None for all.

@@ -17,6 +17,9 @@ NO_CUT = "no cut to test, since none scored higher than the whole adapter on val
 EQUAL = "no cut to test, since all boundaries score the same on validation documents"
 NOTHING = "Not run yet."
 
+# the title of a data set, or that and what was compared on it
+Subject = str | tuple[str, str]
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -24,7 +27,7 @@ class Finding:
 
     Attributes:
         question: The question.
-        outcomes: The verdict of each data set or comparison.
+        outcomes: The verdict of each data set, or of a data set and what was compared on it.
         sentences: What it rests on.
         headings: Of the table's columns.
         rows: The table's rows.
@@ -33,7 +36,7 @@ class Finding:
     """
 
     question: str
-    outcomes: Sequence[tuple[str, str]]
+    outcomes: Sequence[tuple[Subject, str]]
     sentences: Sequence[str] = ()
     headings: Sequence[str] = ()
     rows: Sequence[Sequence[str]] = ()
@@ -47,7 +50,7 @@ class Finding:
 
     def where(self, verdict: str) -> list[str]:
         """Return the data sets with a verdict."""
-        return [name for name, given in self.outcomes if given == verdict]
+        return _together([subject for subject, given in self.outcomes if given == verdict])
 
     def markdown(self) -> str:
         """Return the section of the page."""
@@ -72,11 +75,11 @@ def verdict(gain: Value, scale: float) -> str:
     return NOT_SUPPORTED if gain.high < scale else OPEN
 
 
-def summary(verdicts: Sequence[tuple[str, str]]) -> str:
+def summary(verdicts: Sequence[tuple[Subject, str]]) -> str:
     """Return which verdict was given where, as text.
 
     Args:
-        verdicts: The name of each data set or comparison, and its verdict.
+        verdicts: Verdicts as in ``Finding.outcomes``.
     """
     if not verdicts:
         return NOTHING
@@ -85,9 +88,21 @@ def summary(verdicts: Sequence[tuple[str, str]]) -> str:
     )
     sentences = []
     for kind in kinds:
-        if names := [name for name, given in verdicts if given == kind]:
-            sentences.append(f"{kind[0].upper()}{kind[1:]}: {listed(names)}.")
+        if subjects := [subject for subject, given in verdicts if given == kind]:
+            sentences.append(f"{kind[0].upper()}{kind[1:]}: {listed(_together(subjects))}.")
     return " ".join(sentences)
+
+
+def _together(subjects: Sequence[Subject]) -> list[str]:
+    """Return each data set with all that was compared on it in brackets."""
+    details: dict[str, list[str]] = {}
+    for subject in subjects:
+        title, *detail = (subject,) if isinstance(subject, str) else subject
+        details.setdefault(title, []).extend(detail)
+    return [
+        f"{title} ({listed(compared)})" if compared else title
+        for title, compared in details.items()
+    ]
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

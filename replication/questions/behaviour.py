@@ -60,7 +60,7 @@ def answer_format(study: Study) -> Finding:
             lost = difference(tests, valid, [WHOLE] * len(tests), [cut] * len(tests))
             outcome = {SUPPORTED: SUFFERS, NOT_SUPPORTED: NO_HARM}
             found_here = verdict(lost, _POINT)
-            verdicts.append((f"{data.title} ({words})", outcome.get(found_here, found_here)))
+            verdicts.append(((data.title, words), outcome.get(found_here, found_here)))
             share_kept = value(tests, valid, [cut] * len(tests)).value
             parts.append(
                 f"{number(share_kept)} ({change(lost.times(-1))}) at {words} of the layers"
@@ -113,7 +113,7 @@ def retention(study: Study) -> Finding:
                 ]
             )
             outcome = given_back(forgotten, gain)
-            verdicts.append((f"{data.title} ({label})", outcome))
+            verdicts.append(((data.title, label), outcome))
             if outcome == SUPPORTED:
                 given.append(
                     f"On {data.title} ({label}), it gives back {number(gain.value)} of "

@@ -27,6 +27,7 @@ class Compared:
         outcome: The verdict.
         gain: How much better it is than the whole adapter, by the first metric.
         likelihood: The same by the log-likelihood of the gold answer.
+        cells: Both, and the other metrics, as cells of a table.
     """
 
     data: Data
@@ -35,6 +36,7 @@ class Compared:
     outcome: str
     gain: Value
     likelihood: Value
+    cells: Sequence[str]
 
 
 @lru_cache(maxsize=1)  # the README repeats it
@@ -43,14 +45,14 @@ def compare_best(study: Study) -> list[Compared]:
     found = []
     for data, seeds in study.having("choose", "test"):
         best = [seed.best() for seed in seeds]
-        gain, likelihood, _ = _against_whole(seeds, best)
+        gain, likelihood, cells = _against_whole(seeds, best)
         if all(seed.all_equal() for seed in seeds):
             outcome = EQUAL
         elif all(cut == WHOLE for cut in best):
             outcome = NO_CUT
         else:
             outcome = verdict(gain, data.scale)
-        found.append(Compared(data, seeds, best, outcome, gain, likelihood))
+        found.append(Compared(data, seeds, best, outcome, gain, likelihood, cells))
     return found
 
 
@@ -118,7 +120,7 @@ def better_cut(study: Study) -> Finding:
     compared = compare_best(study)
     for found in compared:
         title, gain, likelihood = found.data.title, found.gain, found.likelihood
-        rows.append([title, *_against_whole(found.seeds, found.best)[-1]])
+        rows.append([title, *found.cells])
         if gain.low > 0 > likelihood.high or gain.high < 0 < likelihood.low:
             disagree.append(title)
         if all(cut == NONE for cut in found.best):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ..comparing import Value, between, difference
 from ..cuts import NONE, WHOLE, boundary
 from ..metrics import GOLD
-from ..plan import CONTROLS, EARLIER, LOWER_LAYERS
+from ..plan import CONTROLS, EARLIER, LOWER_LAYERS, in_words
 from ..study import Seed, Study
 from ..text import NOT_SUPPORTED, OPEN, SUPPORTED, Finding, change, each, listed, verdict
 
@@ -23,13 +23,13 @@ def regularisation(study: Study) -> Finding:
             best, whole = [seed.best() for seed in seeds], [WHOLE] * len(seeds)
             gain, likelihood = _against(seeds, f"{name}-test", best)
             unchanged, same = _against(seeds, f"{name}-test", whole)
-            changed = " ".join(CONTROLS.get(name, (f"{name.replace('=', ' ')} of the same run",)))
-            label = changed.lstrip("-")
+            words = in_words(name)
+            label = " ".join([words, *CONTROLS.get(name, ("", "of the same run"))[1:]])
             tests = [seed.task("test") for seed in seeds]
             explained = difference(tests, data.metrics[0], best, whole)
             cells = (change(gain), change(likelihood), change(unchanged), change(same))
             rows.append([data.title, label, each(best), *cells])
-            verdicts.append((f"{data.title} ({name})", explains(explained, gain, data.scale)))
+            verdicts.append(((data.title, words), explains(explained, gain, data.scale)))
     return Finding(
         "Would more regularisation or earlier stopping do as well as the cut?",
         verdicts,
@@ -137,7 +137,7 @@ def _decay(study: Study) -> list[str]:
 
 def _between_runs(study: Study, names: Sequence[str]) -> list[str]:
     """Return how far two runs differ on the base model, which is the same in both."""
-    answers, apart = [], []
+    answers, apart, precisions = [], [], set()
     for name in names:
         for data, seeds in study.having("test", f"{name}-test"):
             for seed in seeds:
@@ -145,7 +145,8 @@ def _between_runs(study: Study, names: Sequence[str]) -> list[str]:
                     seed.task(step)["responses"][NONE] for step in ("test", f"{name}-test")
                 )
                 other = sum(a != b for a, b in zip(mine, theirs, strict=True))
-                answers.append((other / len(mine), f"{other} of {len(mine)}"))
+                answers.append((other / len(mine), f"{other} of its {len(mine)} answers"))
+                precisions.add(seed.steps["train"]["settings"]["dtype"])
                 golds = [
                     seed.task(step, data.gold_task)["metrics"][GOLD]["cuts"][NONE]["value"]
                     for step in ("test", f"{name}-test")
@@ -155,6 +156,6 @@ def _between_runs(study: Study, names: Sequence[str]) -> list[str]:
         return []
     return [
         "No comparison of two runs is more exact than what they say of the base model, which is "
-        f"the same in both: in bfloat16, up to {max(answers)[1]} of its answers differ, and its "
-        f"mean log-likelihood by up to {max(apart):.2g} nats."
+        f"the same in both: in {listed(sorted(precisions))}, up to {max(answers)[1]} differ, and "
+        f"its mean log-likelihood differs by up to {max(apart):.2g} nats."
     ]

@@ -121,7 +121,7 @@ def write_records(folder: Path, seeds=(0,), documents: int = 40) -> None:
                 "train": {
                     "rows": {"used": 100},
                     "base": {"name": "made-up"},
-                    "settings": {"boundary": None},
+                    "settings": {"boundary": None, "dtype": "bfloat16"},
                 },
                 "trace": {"tasks": {data.task: traced}},
                 "orders": {"orders": ORDERS},

@@ -161,14 +161,14 @@ def test_two_runs_are_no_more_exact_than_the_base_model_in_both(folder):
         values["value"] += 50
 
     found = regularisation(Study(folder))
-    assert not any("of its answers differ" in sentence for sentence in found.sentences)
+    assert not any("answers differ" in sentence for sentence in found.sentences)
     change(folder, GSM8K, "dropout-test", other_answers)
     (sentence,) = (
         sentence
         for sentence in regularisation(Study(folder)).sentences
-        if "of its answers differ" in sentence
+        if "answers differ" in sentence
     )
-    assert "up to 3 of 20 of its answers differ" in sentence
+    assert "up to 3 of its 20 answers differ, and its mean" in sentence
     assert " by up to 5" in sentence  # 50 nats, and what the made-up numbers differ by
 
 
@@ -206,7 +206,7 @@ def test_a_format_suffers_if_fewer_answers_are_in_it(folder):
     change(folder, JSON, "test", fewer)
     found = answer_format(Study(folder))
     outcomes = dict(found.outcomes)
-    assert outcomes["JSON (half)"] == SUFFERS != outcomes["JSON (two thirds)"]
+    assert outcomes["JSON", "half"] == SUFFERS != outcomes["JSON", "two thirds"]
     assert any(
         "On JSON, that share is 1.000 with the whole adapter, 0.000 (−1.000 [" in sentence
         for sentence in found.sentences

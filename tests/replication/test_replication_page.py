@@ -94,6 +94,9 @@ def test_verdicts_say_where():
     assert summary([("a", "none named"), ("b", OPEN)]) == (
         "Not decidable at this scale: b. None named: a."
     )
+    assert summary([(("a", "x"), OPEN), (("b", "x"), OPEN), (("a", "y"), OPEN)]) == (
+        "Not decidable at this scale: a (x and y) and b (x)."
+    )
     assert summary([]) == "Not run yet."
 
 

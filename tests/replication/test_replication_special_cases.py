@@ -72,7 +72,7 @@ def test_where_no_cut_was_best_there_is_no_verdict_on_one(tmp_path):
     assert ", and none did on HotpotQA, GSM8K and JSON." in found["luck"].verdict
     assert predicted["GSM8K"] == EQUAL
     causes = dict(found["regularisation"].outcomes)
-    assert causes["GSM8K (dropout)"] == causes["SAMSum (epoch=1)"] == NO_GAIN
+    assert causes["GSM8K", "dropout"] == causes["SAMSum", "epoch 1"] == NO_GAIN
     moves = next(row for row in found["stability"].rows if row[0] == "GSM8K")
     assert moves[1:3] == ["first metric", "all boundaries score the same"]
     assert "all boundaries score the same on GSM8K." in found["stability"].verdict
