@@ -14,7 +14,6 @@ from .questions.claim import (
     Compared,
     adapter_helps,
     at_two_thirds,
-    best_by_likelihood,
     compare_best,
 )
 from .questions.rivals import other_orders
@@ -77,10 +76,9 @@ def summary(study: Study, page: str, folder: str) -> str:
     better = f"beats every other way of dropping as many on {listed(orders)} only"
     nowhere = "is nowhere shown to beat every other way of dropping as many"
     sentences = (
-        f"**What we found**, with {study.conditions()}: {claim}{f' ({where})' if where else ''}; "
-        "at two thirds of the layers, the paper's rule of thumb, the cut is "
-        f"{at_two_thirds(study)}. Dropping the upper layers {better if orders else nowhere}; by "
-        f"the log-likelihood of the gold answer, {best_by_likelihood(study)} ([all "
+        f"**What we found**, with {study.conditions()}: {claim}{f' ({where})' if where else ''}. "
+        "At two thirds of the layers, the paper's rule of thumb, the cut is "
+        f"{at_two_thirds(study)}; dropping the upper layers {better if orders else nowhere} ([all "
         f"findings]({page}))."
     )
     return (

@@ -56,33 +56,6 @@ def compare_best(study: Study) -> list[Compared]:
     return found
 
 
-@lru_cache(maxsize=1)  # the README repeats it
-def best_by_likelihood(study: Study) -> str:
-    """Return which boundary was best on validation documents by log-likelihood, as a clause.
-
-    If it was not the whole adapter, what it gains on test documents is added.
-    """
-    whole: list[str] = []
-    other: list[str] = []
-    for data, seeds in study.having("choose"):
-        best = [seed.best(data.gold_task) for seed in seeds]
-        if all(cut == WHOLE for cut in best):
-            whole.append(data.title)
-            continue
-        tested = "not tested yet"
-        if done := [seed for seed in seeds if seed.has("test")]:
-            gain = _against_whole(done, [seed.best(data.gold_task) for seed in done])[1]
-            tested = f"{change(gain)} nats on test documents"
-        other.append(f"{data.title} ({each(best)}; {tested})")
-    first = "was best on the validation documents of"
-    if not other:
-        return f"the whole adapter {first} {listed(whole)}"
-    if not whole:
-        return f"another boundary {first} {listed(other)}"
-    both = f"the whole adapter {first} {listed(whole)}"
-    return f"{both}, and another boundary on those of {listed(other)}"
-
-
 @lru_cache(maxsize=2)  # the README repeats it
 def at_two_thirds(study: Study, likelihood: bool = False) -> str:
     """Return how the cut at two thirds of the layers compares with the whole adapter, as a clause.
@@ -145,7 +118,7 @@ def better_cut(study: Study) -> Finding:
         remarks += [
             f"At two thirds of the layers, the paper's rule of thumb, the cut is "
             f"{at_two_thirds(study)}; by log-likelihood, it is {at_two_thirds(study, True)}.",
-            f"By log-likelihood, {best_by_likelihood(study)}.",
+            f"By log-likelihood, {_best_by_likelihood(study)}.",
         ]
     return Finding(
         "Does a cut beat the whole adapter, while the other metrics fall a little?",
@@ -162,6 +135,32 @@ def better_cut(study: Study) -> Finding:
         rows,
         remark=" ".join(remarks),
     )
+
+
+def _best_by_likelihood(study: Study) -> str:
+    """Return which boundary was best on validation documents by log-likelihood, as a clause.
+
+    If it was not the whole adapter, what it gains on test documents is added.
+    """
+    whole: list[str] = []
+    other: list[str] = []
+    for data, seeds in study.having("choose"):
+        best = [seed.best(data.gold_task) for seed in seeds]
+        if all(cut == WHOLE for cut in best):
+            whole.append(data.title)
+            continue
+        tested = "not tested yet"
+        if done := [seed for seed in seeds if seed.has("test")]:
+            gain = _against_whole(done, [seed.best(data.gold_task) for seed in done])[1]
+            tested = f"{change(gain)} nats on test documents"
+        other.append(f"{data.title} ({each(best)}; {tested})")
+    first = "was best on the validation documents of"
+    if not other:
+        return f"the whole adapter {first} {listed(whole)}"
+    if not whole:
+        return f"another boundary {first} {listed(other)}"
+    both = f"the whole adapter {first} {listed(whole)}"
+    return f"{both}, and another boundary on those of {listed(other)}"
 
 
 def _against_whole(seeds: Sequence[Seed], cuts: Sequence[str]) -> tuple[Value, Value, list[str]]:

@@ -117,7 +117,7 @@ def test_two_thirds_of_the_layers_need_no_choice(folder):
     by_metric = at_two_thirds(Study(folder))
     assert "worse on" in by_metric and "not shown to differ on HotpotQA" in by_metric
     assert "JSON" in by_metric.partition("worse on")[2].partition("not shown")[0]
-    assert f"the cut is {by_metric}. " in summary(Study(folder), "page.md", "pictures")
+    assert f"the cut is {by_metric}; " in summary(Study(folder), "page.md", "pictures")
 
 
 def test_a_smaller_boundary_may_keep_the_gain_by_one_measure_only(folder):
