@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import runpy
 import shlex
@@ -82,6 +83,19 @@ def test_an_unknown_step_is_refused():
 def test_the_estimates_in_the_readme_are_those_of_the_script():
     table = runpy.run_path(str(PAPER / "hours.py"))["table"]()
     assert table in (PAPER / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("length", [32, 100, 256])
+def test_the_estimates_are_near_what_was_measured(length):
+    """The estimate is a line through these three; it is for 500 documents, in batches of 8."""
+    found = runpy.run_path(str(PAPER / "hours.py"))
+    found["hours"].__globals__["DATA"]["as measured"] = (1000, length, 0, 0)
+    sweep = found["hours"](*found["MODELS"]["Llama-3.1-8B-Instruct"], "as measured")[2]
+    rows = json.loads((PAPER.parents[1] / "docs/gpu/sweep.json").read_text("utf-8"))["rows"]
+    seconds = {row["what"]: row["value"] for row in rows}
+    assert (seconds["documents"], seconds["tokens of a prompt"]) == (8, 1000)
+    measured = seconds[f"responses of {length} tokens, different texts: the sweep"]
+    assert 3600 * sweep / 63 == pytest.approx(measured, rel=0.1)
 
 
 @pytest.mark.slow
