@@ -32,6 +32,7 @@ CONTROL = "control"  # folder with the results of the control tasks
 _LONGEST_NAME = 200  # bytes; file systems take 255
 _LARGEST = 256 * 2**20  # bytes of a JSON file, or of one line of samples
 
+NO_CLUSTERS = "none"  # the setting of a sweep whose documents count as unrelated
 # names of models in trace.json
 TRACED_FULL = "full"
 TRACED_BASE = "base"

@@ -34,12 +34,14 @@ def write(
     samples: bool = True,
     groups: Mapping[str, Mapping[str, float]] | None = None,
     generation: Mapping[str, Any] | None = None,
+    cluster: str | None = None,
     lm_eval_version: str | None = None,
 ) -> Path:
     """Write results and samples as `lm_eval --output_path --log_samples` does.
 
     The value of a metric is the mean of its items unless ``values`` gives another. ``documents``
-    replaces the contents of single documents, by number; ``ids`` are their ``doc_id``.
+    replaces the contents of single documents, by number; ``ids`` are their ``doc_id``. With
+    ``cluster``, each task says that documents with the same value of this field belong together.
 
     Returns:
         The results file.
@@ -61,6 +63,7 @@ def write(
                     {"metric": key.partition(",")[0], "aggregation": "mean"} for key in items
                 ],
                 "generation_kwargs": dict(generation or {}),
+                "metadata": {"version": version} | ({"cluster": cluster} if cluster else {}),
             }
             for task, items in tasks.items()
         },
@@ -170,21 +173,33 @@ def sweep_folder(
     documents: int = 20,
     seed: int = 3,
     adapter: str = "org/lora",
+    copies: int = 1,
     shares: Mapping[int, float] | None = None,
     **entry: Any,
 ) -> Path:
     """Write a sweep over boundaries -1 to layers - 1; the values rise with the boundary.
 
-    ``shares`` says how often a boundary is chosen on halves; it is missing for the others.
+    ``shares`` says how often a boundary is chosen on halves; it is missing for the others. So many
+    ``copies`` of each answer are given to other documents of the same ``text``.
     """
     results = {}
+    contents = {i: {"id": i, "text": i // copies} for i in range(copies * documents)}
     for boundary in range(-1, layers):
         tasks = {
-            t: {"acc,none": answers(documents, seed, 0.2 + 0.15 * (boundary + 1))} for t in best
+            t: {
+                "acc,none": [
+                    answer
+                    for answer in answers(documents, seed, 0.2 + 0.15 * (boundary + 1))
+                    for _ in range(copies)
+                ]
+            }
+            for t in best
         }
         cut = {"boundary": boundary, "num_layers": layers, "kept_parameters": boundary + 1}
         args = {"pretrained": "org/base", "peft": adapter, "boundary": boundary}
-        file = write(folder / "tmp", tasks, model="lora_boundary", args=args, cut=cut)
+        file = write(
+            folder / "tmp", tasks, model="lora_boundary", args=args, cut=cut, documents=contents
+        )
         shutil.move(file.parent, folder / f"boundary={boundary}")
         results[boundary] = {t: first_mean(items) for t, items in tasks.items()}
     shutil.rmtree(folder / "tmp")

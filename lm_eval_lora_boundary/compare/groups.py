@@ -6,11 +6,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from ..errors import TaskError
 from .columns import tasks_of_group
 from .paired_difference import NotTestableError, PairedDifference, finite
 from .pairing import Entry, Pair, check_comparable, pair, pair_warnings
-from .scored import Evidence, together
+from .scored import Evidence, together, units
 from .stratified import Stratum, seconds, stratified_difference
 
 METHOD = "stratified randomisation"
@@ -120,6 +122,10 @@ def _stratum(task: str, paired: Pair, weight: float) -> Stratum:
     statistic = together(runs, paired.documents)
     if statistic is None:
         raise NotTestableError(f"the samples of {task} do not reproduce its value")
+    drawn = units(runs, paired.documents)
+    if drawn.count < 2:
+        raise NotTestableError(f"all common documents of {task} have the same {paired.cluster}")
     columns = [run.select(paired.documents) for run in runs]
-    differing = sum(a != b for a, b in zip(*columns, strict=True))
-    return Stratum(statistic, weight, differing)
+    differ = [float(a != b) for a, b in zip(*columns, strict=True)]
+    differing = int(np.count_nonzero(drawn.means(np.array(differ)[:, None])))
+    return Stratum(statistic, drawn, weight, differing)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from ..stats.bootstrap import bootstrap
-from .scored import Scored, is_binary
+from .scored import Scored, is_binary, units
 
 WILSON, BOOTSTRAP, STDERR = "Wilson", "bootstrap", "standard error"
 _NORMAL = 1.959963984540054  # 97.5 % quantile
@@ -20,7 +20,8 @@ def interval(
 
     Where all documents are right, or all wrong, resampling gives an interval of width 0. So shares
     have Wilson's interval (Agresti & Coull 1998, The American Statistician 52, 119-126). Copies of
-    a document tell no more than one of them, so they make the interval wider.
+    a document tell no more than one of them, so they make the interval wider. Documents that belong
+    together are drawn together, and their copies with them.
 
     Args:
         scored: What the run logged.
@@ -41,15 +42,17 @@ def _from_samples(scored: Scored, direction: bool | None) -> tuple[float, float,
         return None
     # a metric without a direction, such as a ratio, is not a share because it is always 1
     constant = direction is None and len(set(map(repr, scored.items))) == 1
-    if is_binary(scored.items) and not constant:
+    drawn = units([scored], [sample.document for sample in scored.samples])
+    clustered = drawn.of is not None
+    if is_binary(scored.items) and not constant and not clustered:
         return *_wilson(scored.reported, scored.effective), WILSON
-    resampled = bootstrap(scored.statistic)
+    resampled = bootstrap(scored.statistic, drawn)
     # a metric that is undefined on some draws has no interval
     if resampled is None or not np.isfinite(resampled.draws).all():
         return None
     if constant:
         return scored.reported, scored.reported, BOOTSTRAP
-    wider = math.sqrt(len(scored.samples) / scored.effective)
+    wider = 1.0 if clustered else math.sqrt(len(scored.samples) / scored.effective)
     low, high = (float(end[0]) for end in resampled.interval())
     value = scored.reported
     return value - wider * (value - low), value + wider * (high - value), BOOTSTRAP

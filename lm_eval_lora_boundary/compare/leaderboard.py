@@ -13,7 +13,7 @@ from .columns import select_columns
 from .comparison import Cell, Comparison, Table, text_cell
 from .labels import labels
 from .measure import Column, Measured
-from .notes import decimals, legend, signed, signed_interval, table_sentences
+from .notes import clusters_legend, decimals, legend, signed, signed_interval, table_sentences
 from .runs import Run
 from .scored import Evidence
 
@@ -77,7 +77,10 @@ def leaderboard(
         title="Comparison",
         tables=(Table("", tuple(headings), rows, minor=_MINOR),),
         sentences=tuple(table_sentences(columns, measured, names, baseline)),
-        legend=tuple(legend(baseline_name, measured, chosen=chosen)),
+        legend=(
+            *legend(baseline_name, measured, chosen=chosen),
+            *clusters_legend(columns),
+        ),
         warnings=tuple(dict.fromkeys(lines)),
         records=tuple(_records(runs, names, baseline_name, columns, measured)),
     )

@@ -14,7 +14,14 @@ from .columns import direction
 from .groups import group_difference
 from .intervals import interval
 from .paired_difference import NotTestableError, PairedDifference, finite, paired_difference
-from .pairing import Entry, check_comparable, copies_warning, pair, pair_warnings
+from .pairing import (
+    Entry,
+    check_comparable,
+    clusters_warning,
+    copies_warning,
+    pair,
+    pair_warnings,
+)
 from .runs import Run
 from .scored import Evidence
 
@@ -65,6 +72,7 @@ class Column:
         direction: Whether a higher value is better; None if not known.
         warnings: What a reader must know to judge the numbers.
         unpaired: Why models could not be paired with the baseline.
+        cluster: Field by which documents belong together; None if they do not.
     """
 
     def __init__(
@@ -75,6 +83,7 @@ class Column:
         self.direction = direction(runs, task, key)
         self.warnings: list[str] = []
         self.unpaired: list[str] = []
+        self.cluster: str | None = None
         self._entries = [
             Entry(label, run, run.tasks[task])
             if task in run.tasks and key in run.tasks[task].values
@@ -118,6 +127,9 @@ class Column:
         scored = self._evidence.scored(result, self.key)
         if scored is not None:
             self.warnings += copies_warning(self.task, entry, scored)
+            self.warnings += clusters_warning(self.task, entry, scored)
+            if scored.clusters is not None:
+                self.cluster = scored.cluster
         elif (reason := self._evidence.unusable(result)) is not None:
             self.warnings.append(
                 f"{self.task}: the samples of {entry.label} cannot be used ({reason}), so its "

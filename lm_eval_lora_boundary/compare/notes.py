@@ -99,6 +99,19 @@ def legend(
         yield from _differences(baseline, columns, measured, chosen=chosen)
 
 
+def clusters_legend(columns: Sequence[Column]) -> Iterator[str]:
+    """Yield which documents belong together, by the field that says so."""
+    tasks: dict[str, list[str]] = {}
+    for column in columns:
+        if column.cluster is not None and column.task not in tasks.get(column.cluster, ()):
+            tasks.setdefault(column.cluster, []).append(column.task)
+    for field, names in tasks.items():
+        yield (
+            f"documents of {', '.join(names)} with the same {field} belong together, and are drawn "
+            "and swapped together"
+        )
+
+
 def _differences(
     baseline: str,
     columns: Sequence[Sequence[Measured | None]],

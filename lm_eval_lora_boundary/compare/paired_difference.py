@@ -9,7 +9,7 @@ import numpy as np
 
 from ..stats.bootstrap import bootstrap
 from .pairing import Pair
-from .scored import is_binary, together
+from .scored import is_binary, together, units
 
 _BINARY = "McNemar"
 _OTHER = "randomisation"
@@ -43,9 +43,12 @@ class PairedDifference:
 def paired_difference(pair: Pair) -> PairedDifference:
     """Compare two runs on their common documents.
 
+    Documents that belong together are drawn and swapped together.
+
     Raises:
         NotTestableError: The samples do not give lm-eval's values, there are fewer than two common
-            documents, or the metric is undefined on some samples of them or too slow.
+            documents, all of them belong together, or the metric is undefined on some samples of
+            them or too slow.
     """
     runs = [pair.ours, pair.theirs]
     number = len(pair.documents)
@@ -54,14 +57,17 @@ def paired_difference(pair: Pair) -> PairedDifference:
     both = together(runs, pair.documents)
     if both is None:
         raise NotTestableError("the samples do not reproduce the value")
-    resampled = bootstrap(both)
+    drawn = units(runs, pair.documents)
+    if drawn.count < 2:
+        raise NotTestableError(f"all {number} documents have the same {pair.cluster}")
+    resampled = bootstrap(both, drawn)
     if resampled is None:
         raise NotTestableError("the aggregation function of the metric is too slow")
     # a metric that is undefined on some draws has no interval
     if not np.isfinite(resampled.draws).all():
         raise NotTestableError("the metric is undefined on some samples of the documents")
     found = resampled.difference(1)
-    binary = all(is_binary(run.select(pair.documents)) for run in runs)
+    binary = drawn.of is None and all(is_binary(run.select(pair.documents)) for run in runs)
     return PairedDifference(
         documents=number,
         value=float(both.observed[0] - both.observed[1]),

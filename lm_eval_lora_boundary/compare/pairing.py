@@ -38,6 +38,12 @@ class Pair:
     documents: tuple[Document, ...]
 
     @property
+    def cluster(self) -> str | None:
+        """The field that says which documents belong together, if they do."""
+        known = [run.cluster for run in (self.ours, self.theirs) if run.clusters is not None]
+        return known[0] if known else None
+
+    @property
     def same_documents(self) -> bool:
         """Whether both runs answered exactly these documents, each once."""
         return all(len(run.samples) == len(self.documents) for run in (self.ours, self.theirs))
@@ -133,6 +139,25 @@ def copies_warning(task: str, entry: Entry, scored: Scored) -> list[str]:
         "of others (the same content and target); lm-eval's value counts all of them, intervals "
         "and tests count each document once"
     ]
+
+
+def clusters_warning(task: str, entry: Entry, scored: Scored) -> list[str]:
+    """Warn if the field by which documents are to belong together does not tell."""
+    kinds = {sample.cluster for sample in scored.samples}
+    if scored.cluster is None or scored.clusters is not None or len(scored.places) < 2:
+        return []
+    if None in kinds:
+        return [
+            f"{task}: documents of {entry.label} lack {scored.cluster}, which says what belongs "
+            "together, so all count as unrelated"
+        ]
+    if len(kinds) == 1:
+        return [
+            f"{task}: {scored.cluster} is the same in all {len(scored.samples)} documents of "
+            f"{entry.label}, so they count as unrelated; if they do belong together, intervals are "
+            "too narrow"
+        ]
+    return []
 
 
 def _without_samples(task: str, key: str, entry: Entry, evidence: Evidence) -> str:

@@ -15,7 +15,7 @@ from ..errors import OutputError
 from ..untrusted import is_regular
 from ..upstream.lm_eval import simple_parse_args_string
 from .locate import read_json
-from .task_facts import aggregations, directions, mapping, own_name
+from .task_facts import aggregations, cluster, directions, mapping, own_name
 
 _DATE = re.compile(r"_(\d{4}-\d\d-\d\dT[\d.-]+)$")
 _STDERR = "_stderr,"  # in the key of a standard error, between metric and filter
@@ -40,6 +40,7 @@ class TaskResult:
         generation: Generation arguments of the task, as JSON.
         group: Whether this is a group of tasks.
         lm_eval: Version of lm-eval.
+        cluster: Field of the documents that says which of them belong together.
     """
 
     name: str
@@ -54,6 +55,7 @@ class TaskResult:
     generation: str
     group: bool
     lm_eval: str
+    cluster: str | None = None
 
 
 @dataclass(frozen=True)
@@ -184,6 +186,7 @@ def _task_result(file: Path, content: Mapping[str, Any], task: str) -> TaskResul
         group=task in mapping(content, "groups")
         or bool(mapping(content, "group_subtasks").get(task)),
         lm_eval=str(content.get("lm_eval_version") or "unknown"),
+        cluster=cluster(config),
     )
 
 

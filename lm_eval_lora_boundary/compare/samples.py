@@ -30,12 +30,14 @@ class Sample:
         target_hash: Hash of its target.
         prompt_hash: Hash of its prompt; empty if an older lm-eval did not record it.
         items: What the metrics are computed from, by metric name.
+        cluster: What it belongs to; None if that is not known.
     """
 
     doc_hash: str
     target_hash: str
     prompt_hash: str
     items: Mapping[str, Any]
+    cluster: str | None = None
 
     @property
     def document(self) -> tuple[str, str]:
@@ -59,39 +61,45 @@ class SamplesFiles:
 
     def __init__(self) -> None:
         """Start with no file read."""
-        self._files: dict[Path, _File] = {}
+        self._files: dict[tuple[Path, str | None], _File] = {}
 
-    def documents(self, path: Path, filter_name: str) -> Documents:
+    def documents(self, path: Path, filter_name: str, cluster: str | None) -> Documents:
         """Return the documents in a file under a filter, by ``doc_id``.
+
+        Args:
+            path: The file.
+            filter_name: The filter.
+            cluster: Field of a document that says what it belongs to.
 
         Raises:
             OutputError: The file cannot be read or is not in lm-eval's format.
         """
-        file = self._read(path)
+        file = self._read(path, cluster)
         if file.unusable is not None:
             return {}
         return file.by_filter.get(filter_name) or file.by_filter.get(_UNNAMED, {})
 
-    def unusable(self, path: Path) -> str | None:
+    def unusable(self, path: Path, cluster: str | None) -> str | None:
         """Return why a file of an older lm-eval cannot be used, or None if it can.
 
         Raises:
             OutputError: The file cannot be read or is not in lm-eval's format.
         """
-        return self._read(path).unusable
+        return self._read(path, cluster).unusable
 
-    def _read(self, path: Path) -> _File:
-        if path not in self._files:
-            self._files[path] = _read(path)
-        return self._files[path]
+    def _read(self, path: Path, cluster: str | None) -> _File:
+        place = (path, cluster)
+        if place not in self._files:
+            self._files[place] = _read(path, cluster)
+        return self._files[place]
 
 
-def _read(path: Path) -> _File:
+def _read(path: Path, cluster: str | None) -> _File:
     file = _File()
     for place, content in read_samples(path, _REMEDY):
         doc_id = content["doc_id"]
         try:
-            sample = _sample(content)
+            sample = _sample(content, cluster)
             filter_name = content.get("filter", _UNNAMED)
             documents = file.by_filter.setdefault(filter_name, {})
         except (KeyError, TypeError) as error:
@@ -109,7 +117,7 @@ def _hashed(text: str) -> str:
     return str(hash_string(text.encode("utf-8", "replace").decode()))
 
 
-def _sample(content: Mapping[str, Any]) -> Sample:
+def _sample(content: Mapping[str, Any], cluster: str | None) -> Sample:
     """Return a line as a sample; hashes and names of metrics are missing in old files."""
     names = content.get("metrics", [name for name in content if name not in _FIELDS])
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
@@ -124,4 +132,12 @@ def _sample(content: Mapping[str, Any]) -> Sample:
         if not isinstance(each, str):
             raise TypeError(f"a hash or filter is {each!r:.60}, not text")
     items = {name: content[name] for name in names}
-    return Sample(doc_hash, target_hash, prompt_hash, items)
+    return Sample(doc_hash, target_hash, prompt_hash, items, _belongs_to(content, cluster))
+
+
+def _belongs_to(content: Mapping[str, Any], cluster: str | None) -> str | None:
+    """Return a field of a document as text, since it may hold anything."""
+    document = content.get("doc")
+    if cluster is None or not isinstance(document, dict) or cluster not in document:
+        return None
+    return json.dumps(document[cluster], sort_keys=True)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..stats.statistic import Statistic, statistic
+from ..stats.units import Units
 from ..upstream.lm_eval import own_aggregation
 from .runs import TaskResult
 from .samples import Documents, Sample, SamplesFiles
@@ -30,12 +31,14 @@ class Scored:
         reported: The value that lm-eval reported.
         samples: The documents, in the order of ``doc_id``.
         aggregate: The aggregation function of the metric, if it is known.
+        cluster: Field of the documents that says which of them belong together.
     """
 
     metric: str
     reported: float
     samples: Sequence[Sample]
     aggregate: Aggregate | None
+    cluster: str | None = None
 
     @cached_property
     def items(self) -> list[Any]:
@@ -49,6 +52,17 @@ class Scored:
         for place, sample in enumerate(self.samples):
             places.setdefault(sample.document, place)
         return places
+
+    @cached_property
+    def clusters(self) -> Mapping[Document, str] | None:
+        """What each document belongs to; None if each stands alone, or if that is not known.
+
+        A field that is the same in all documents says nothing, as in a sweep.
+        """
+        found = {sample.document: sample.cluster for sample in self.samples}
+        known = {document: each for document, each in found.items() if each is not None}
+        several = 1 < len(set(known.values())) < len(found)
+        return known if several and len(known) == len(found) else None
 
     @property
     def copies(self) -> int:
@@ -85,7 +99,7 @@ class Evidence:
     def __init__(self) -> None:
         """Start with nothing read."""
         self._files = SamplesFiles()
-        self._scored: dict[tuple[Path, str], Scored] = {}
+        self._scored: dict[tuple[Path, str, str | None], Scored] = {}
 
     def scored(self, result: TaskResult, key: str) -> Scored | None:
         """Return what was logged of a metric, whose key is ``metric,filter``.
@@ -98,16 +112,17 @@ class Evidence:
         """
         if result.samples is None or result.group:
             return None
-        place = (result.samples, key)
+        place = (result.samples, key, result.cluster)
         if place not in self._scored:
             metric, _, filter_name = key.partition(",")
-            documents = self._files.documents(result.samples, filter_name)
+            documents = self._files.documents(result.samples, filter_name, result.cluster)
             self._scored[place] = Scored(
                 metric,
                 result.values[key],
                 _with_metric(documents, metric),
                 # of a task's own function, the source text is recorded, which is no name
                 _aggregation(result, metric),
+                result.cluster,
             )
         scored = self._scored[place]
         return scored if scored.samples else None
@@ -120,7 +135,14 @@ class Evidence:
         """
         if result.samples is None or result.group:
             return None
-        return self._files.unusable(result.samples)
+        return self._files.unusable(result.samples, result.cluster)
+
+
+def units(runs: Sequence[Scored], documents: Sequence[Document]) -> Units:
+    """Return what of some documents is drawn at random: the documents, or what they belong to."""
+    known = next((run.clusters for run in runs if run.clusters is not None), None)
+    clusters = None if known is None else [known[document] for document in documents]
+    return Units(len(documents), clusters)
 
 
 def together(runs: Sequence[Scored], documents: Sequence[Document]) -> Statistic | None:

@@ -11,13 +11,11 @@ import numpy as np
 
 from .over_seeds import OverSeeds, over_seeds
 from .runs import TaskResult
-from .scored import Evidence, Scored, together
+from .scored import Evidence, Scored, together, units
 from .sweeps import Sweep
 
 DRAWS = 2_000
 _TIME_BUDGET = 60.0  # seconds
-_SEED = 1234
-_CHUNK = 250  # draws in memory at a time
 # the settings that decide what a value is; an adapter trained with another seed shares them
 _RECIPE = (
     *("pretrained", "dtype", "model_args", "gen_kwargs", "num_fewshot", "apply_chat_template"),
@@ -120,6 +118,9 @@ def _average(
     documents = sorted(set.intersection(*(set(s.scored[s.whole].places) for s in loaded)))
     if len(documents) < 2:
         return "the sweeps have fewer than 2 documents in common"
+    drawn_units = units([seed.scored[seed.whole] for seed in loaded], documents)
+    if drawn_units.count < 2:
+        return "all common documents belong together"
     boundaries = _boundaries(loaded)
     whole = loaded[0].whole
     statistics = [
@@ -135,7 +136,7 @@ def _average(
         return "the aggregation function of the metric is too slow"
     values = np.array([each.observed[:-1] - each.observed[-1] for each in known])
     drawn = []
-    for counts in _draws(len(documents)):
+    for counts in drawn_units.draws(DRAWS):
         draws = np.array([statistic.resample(counts) for statistic in known])
         drawn.append(draws[:, :, :-1] - draws[:, :, -1:])
     entry = by_label[seeds[0]].tasks[task]
@@ -147,7 +148,7 @@ def _average(
         documents=len(documents),
         boundaries=boundaries,
         differences=tuple(map(tuple, values.tolist())),
-        average=over_seeds(values, np.concatenate(drawn, axis=1), len(documents)),
+        average=over_seeds(values, np.concatenate(drawn, axis=1), drawn_units.count),
     )
 
 
@@ -184,11 +185,3 @@ def _boundaries(seeds: Sequence[_Seed]) -> tuple[int, ...]:
         for seed in seeds
     ]
     return tuple(sorted(set.intersection(*complete) - {seeds[0].whole}))
-
-
-def _draws(documents: int) -> Iterator[Any]:
-    """Yield how often each document is drawn, the same for all seeds; shape (draws, documents)."""
-    generator = np.random.default_rng(_SEED)
-    equal = np.full(documents, 1 / documents)
-    for _ in range(0, DRAWS, _CHUNK):
-        yield generator.multinomial(documents, equal, size=_CHUNK)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import scipy.stats
 
 from ..stats.statistic import Statistic
+from ..stats.units import Units
 
 Array = npt.NDArray[np.float64]
 Signs = npt.NDArray[np.int8]
@@ -31,11 +32,13 @@ class Stratum:
 
     Attributes:
         statistic: The metric of the two runs, columns 0 and 1.
+        units: What is drawn: the documents, or clusters of them.
         weight: The task's share in the mean.
-        differing: Number of documents on which the runs differ.
+        differing: Number of units on which the runs differ.
     """
 
     statistic: Statistic
+    units: Units
     weight: float
     differing: int
 
@@ -71,18 +74,19 @@ def stratified_difference(strata: Sequence[Stratum]) -> Difference:
 
     A spread that is seen in few documents says little. For means, standard errors therefore count
     two more documents, one gained and one lost; with many, the test makes up for them. Other
-    metrics have no interval if fewer than 6 documents differ.
+    metrics have no interval if fewer than 6 documents differ. Clusters of documents count as
+    documents do.
 
     Args:
-        strata: The tasks; each has at least two documents.
+        strata: The tasks; each has at least two documents, or clusters.
     """
-    sizes = [each.statistic.documents for each in strata]
+    sizes = [each.units.count for each in strata]
     weights = np.array([each.weight for each in strata])
     # shape (tasks, permutations); no answer is swapped in the first column
     permuted = np.concatenate(
         [
             [
-                each.statistic.permuted_differences(part, 1)[:, 0]
+                each.statistic.permuted_differences(each.units.spread(part), 1)[:, 0]
                 for each, part in zip(strata, signs, strict=True)
             ]
             for signs in _sign_flips(sizes, _count(strata))
@@ -92,7 +96,7 @@ def stratified_difference(strata: Sequence[Stratum]) -> Difference:
     if not np.isfinite(permuted).all():
         return Difference(*[math.nan] * 4)
     variances = np.array(
-        [_variances(each.statistic, row) for each, row in zip(strata, permuted, strict=True)]
+        [_variances(each, row) for each, row in zip(strata, permuted, strict=True)]
     )
     stderr = np.sqrt(weights**2 @ variances + _imaginary_documents(strata))
     difference = weights @ permuted
@@ -138,7 +142,7 @@ def _imaginary_documents(strata: Sequence[Stratum]) -> float:
     low, high = min(map(np.min, known)), max(map(np.max, known))
     # assume that values within [0, 1] could have been anywhere in it
     scale = 1.0 if 0 <= low <= high <= 1 else float(high - low)
-    heaviest = max(each.weight / each.statistic.documents for each in strata)
+    heaviest = max(each.weight / each.units.count for each in strata)
     return 2 * (scale * heaviest) ** 2
 
 
@@ -168,18 +172,18 @@ def _sign_flips(sizes: Sequence[int], count: int) -> Iterator[list[Signs]]:
         yield np.split(1 - 2 * generator.integers(0, 2, shape, dtype=np.int8), ends, axis=1)
 
 
-def _variances(statistic: Statistic, permuted: Array) -> Array:
+def _variances(stratum: Stratum, permuted: Array) -> Array:
     """Return the squared standard error of a task's difference in every permutation.
 
     Swapping changes the sign of a document's difference and not its square, so the sum of squares
     is the same in all permutations. A metric that is not a mean is treated as the mean that varies
     as much when answers are swapped.
     """
-    n = statistic.documents
-    if statistic.values is None:
+    n, values = stratum.units.count, stratum.statistic.values
+    if values is None:
         second_moment = float((permuted**2).mean())
     else:
-        differences = statistic.values[:, 0] - statistic.values[:, 1]
+        differences = stratum.units.means(values[:, [0]] - values[:, [1]])
         second_moment = float((differences**2).sum()) / n**2
     variances: Array = np.maximum(n * second_moment - permuted**2, 0) / (n - 1)
     return variances

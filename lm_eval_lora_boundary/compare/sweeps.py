@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OutputError
-from ..files import CONFIRMED, SWEEP, cut_folder, file_name
+from ..files import CONFIRMED, NO_CLUSTERS, SWEEP, cut_folder, file_name
 from .locate import read_json
 from .runs import Run, newest_runs
 
@@ -24,14 +24,22 @@ class Sweep:
     def run(self, cut: int | str, confirmed_task: str | None = None) -> Run | None:
         """Return the results of a cut (a boundary, or a notation), or None if there are none.
 
-        With ``confirmed_task``, these are the results of this task on the test split.
+        With ``confirmed_task``, these are the results of this task on the test split. Documents
+        that the sweep drew together belong together here, too.
         """
         folder = self.folder
         if confirmed_task is not None:
             folder = folder / CONFIRMED / file_name(confirmed_task)
         files = cut_folder(folder, cut).glob("results_*.json")
         runs, _ = newest_runs(sorted(files, reverse=True))
-        return runs[0] if runs else None
+        requested = self.settings.get("cluster")
+        if not runs or not isinstance(requested, str):
+            return runs[0] if runs else None
+        field = None if requested == NO_CLUSTERS else requested
+        return replace(
+            runs[0],
+            tasks={task: replace(r, cluster=field) for task, r in runs[0].tasks.items()},
+        )
 
     def layers(self) -> int | None:
         """Return the number of layers, or None if no results file records it."""

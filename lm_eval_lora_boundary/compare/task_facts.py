@@ -53,6 +53,12 @@ def aggregations(config: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
+def cluster(config: Mapping[str, Any]) -> str | None:
+    """Return the field by which a task's configuration says that documents belong together."""
+    field = mapping(config, "metadata").get("cluster")
+    return field if isinstance(field, str) else None
+
+
 def mapping(content: Mapping[str, Any], key: str) -> dict[str, Any]:
     """Return a JSON object inside another; empty if it is missing or not an object."""
     value = content.get(key)

@@ -16,9 +16,9 @@ from datasets import Dataset
 from lm_eval.api.task import Task
 
 from ..errors import TaskError
+from ..files import NO_CLUSTERS
 from ..upstream.lm_eval import sample_size
 
-NO_CLUSTERS = "none"
 logger = logging.getLogger("lm_eval.lora_boundary")
 
 

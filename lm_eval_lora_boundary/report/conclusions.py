@@ -39,6 +39,14 @@ class Optimism:
 
 
 @dataclass(frozen=True)
+class Clusters:
+    """What was drawn instead of documents: those with the same value of ``field`` together."""
+
+    field: str
+    count: int
+
+
+@dataclass(frozen=True)
 class Control:
     """The best cut of a family against the best boundary, in words.
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .conclusions import Answer, Control, Optimism
+from .conclusions import Answer, Clusters, Control, Optimism
 from .formatting import SIGNIFICANT, limits
 from .trace_data import Trace
 
@@ -146,14 +146,6 @@ class LayerEffect:
         if self.ci_low is not None and self.ci_high is not None:
             return self.ci_low > 0 or self.ci_high < 0
         return self.p_value is not None and self.p_value <= SIGNIFICANT
-
-
-@dataclass(frozen=True)
-class Clusters:
-    """What was drawn instead of documents: those with the same value of ``field`` together."""
-
-    field: str
-    count: int
 
 
 @dataclass(frozen=True)

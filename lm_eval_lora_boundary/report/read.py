@@ -24,8 +24,8 @@ from .checked import (
     texts,
     whole,
 )
-from .conclusions import Answer, Optimism
-from .data import Clusters, Confirmation, CutName, SweepFound, TaskFound
+from .conclusions import Answer, Clusters, Optimism
+from .data import Confirmation, CutName, SweepFound, TaskFound
 from .formatting import called
 from .read_families import controls, families, layer_maps
 from .speed import read_speed

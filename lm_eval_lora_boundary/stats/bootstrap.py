@@ -94,22 +94,22 @@ class Bootstrap:
 
         If documents are right or wrong and stand alone, these are Wilson's (Agresti & Coull 1998,
         The American Statistician 52, 119-126): where all are wrong, resampling gives an interval of
-        width 0. Others are expanded percentile intervals (Hesterberg 2015, "What Teachers Should
+        width 0. So they are if all documents of all clusters are, each of which counts as one
+        document. Others are expanded percentile intervals (Hesterberg 2015, "What Teachers Should
         Know About the Bootstrap", section 5.2): plain ones are too narrow by a factor of
         sqrt((n - 1) / n), and by using a normal quantile instead of Student's t.
         """
         n = self.units.count
         binary = self.statistic.binary
         if binary is not None and self.units.of is None:
-            right = binary.sum(axis=0).astype(int).tolist()
-            ends = [
-                scipy.stats.binomtest(number, n).proportion_ci(LEVEL, method="wilson")
-                for number in right
-            ]
-            return np.array([end.low for end in ends]), np.array([end.high for end in ends])
+            ends = np.array([_wilson(number, n) for number in binary.sum(axis=0).astype(int)])
+            return ends[:, 0], ends[:, 1]
         quantile = float(scipy.stats.t.ppf((1 + LEVEL) / 2, n - 1)) * np.sqrt(n / (n - 1))
         tail = 100 * float(scipy.stats.norm.sf(quantile))
         low, high = np.percentile(self.draws, [tail, 100 - tail], axis=0)
+        if binary is not None:
+            for column in np.flatnonzero(binary.all(axis=0) | ~binary.any(axis=0)):
+                low[column], high[column] = _wilson(n * int(binary[0, column]), n)
         return low, high
 
     def difference(self, reference: int) -> Difference:
@@ -179,6 +179,12 @@ def bootstrap(statistic: Statistic, units: Units | None = None) -> Bootstrap | N
     elif seconds > 5:
         logger.info("the statistics take about %.0f s", seconds)
     return Bootstrap(statistic, units=units, draws=draws if statistic.costly else DRAWS)
+
+
+def _wilson(right: int, documents: int) -> tuple[float, float]:
+    """Return the ends of the interval of a share."""
+    found = scipy.stats.binomtest(right, documents).proportion_ci(LEVEL, method="wilson")
+    return found.low, found.high
 
 
 def mcnemar(a: Array, b: Array) -> float:

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from lm_eval_lora_boundary.compare import Comparison, compare
 from lm_eval_lora_boundary.compare.stratified import Stratum, stratified_difference
 from lm_eval_lora_boundary.stats.statistic import Means
+from lm_eval_lora_boundary.stats.units import Units
 
 Columns = Mapping[str, Sequence[float]]  # by task
 
@@ -80,6 +81,7 @@ def test_few_documents_are_tested_as_in_a_slow_implementation(
         Stratum(
             # the values have a range of 2, whatever the differences are
             Means(np.array([[value, 0.0] for value in column]) + np.array([[0.5, 0.5]])),
+            Units(len(column)),
             weight,
             sum(value != 0 for value in column),
         )
@@ -235,7 +237,7 @@ def test_intervals_of_groups_hold_what_they_promise(kind: str) -> None:
                 ours = hard + shift + 0.3 * (generator.exponential(size=size) - 1)
             values = np.column_stack([ours, theirs])
             differing = int((ours != theirs).sum())
-            strata.append(Stratum(Means(values), weight, differing))
+            strata.append(Stratum(Means(values), Units(size), weight, differing))
         found = stratified_difference(strata)
         covered += found.low <= truth <= found.high
     assert covered / 300 >= 0.92
