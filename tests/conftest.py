@@ -10,7 +10,8 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ.setdefault("HF_DATASETS_CACHE", tempfile.mkdtemp(prefix="datasets-"))
 
-from collections.abc import Callable
+import pickle
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,3 +47,35 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[Path, 
         return written[key]
 
     return write
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _task_files_read_once() -> Iterator[None]:
+    """Read each of lm-eval's thousands of task files once per process.
+
+    An index of them takes 4 seconds, and many tests need one with a folder of their own besides.
+    """
+    import lm_eval.tasks
+
+    try:
+        from lm_eval.tasks._index import TaskIndex
+    except ImportError:  # another version of lm-eval keeps it elsewhere
+        yield
+        return
+    own = Path(lm_eval.tasks.__file__).parent
+    build = TaskIndex.build
+    known: dict[str, bytes] = {}
+
+    def remembered(paths: Iterable[Path], **options: Any) -> Any:
+        roots = list(paths)
+        if own not in roots[:1]:
+            return build(roots, **options)
+        key = repr(sorted(options.items()))
+        if key not in known:
+            known[key] = pickle.dumps(build(roots[:1], **options))
+        # a copy, since whoever builds a task may change what the index holds
+        return pickle.loads(known[key]) | build(roots[1:], **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TaskIndex, "build", staticmethod(remembered))
+        yield
