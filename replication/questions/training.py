@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import compress
 
 from ..comparing import Value, between, difference
 from ..cuts import NONE, WHOLE, boundary
@@ -12,6 +13,8 @@ from ..study import Seed, Study
 from ..text import NOT_SUPPORTED, OPEN, SUPPORTED, Finding, change, each, listed, verdict
 
 NO_GAIN = "no gain of the cut is shown, so there is nothing to explain"
+_EVERYWHERE = "training everywhere and cutting"
+_BELOW = "training the lower layers only"
 _FIRST_SEED = "The other adapters were trained with seed 0 only."
 
 
@@ -68,7 +71,13 @@ def explains(gain: Value, over_other: Value, scale: float) -> str:
 
 def trained_below(study: Study) -> Finding:
     """Is a cut worth more than LoRA that was trained on the lower layers only?"""
-    rows, verdicts, cut_better, lower_better = [], [], [], []
+    rows, verdicts = [], []
+    # where cutting is better by the first metric, the verdict says so
+    better: dict[str, list[str]] = {
+        f"By the first metric, {_BELOW}": [],
+        f"By log-likelihood, {_EVERYWHERE}": [],
+        f"By log-likelihood, {_BELOW}": [],
+    }
     for data, seeds in study.having(
         "choose", "test", f"{LOWER_LAYERS}-train", f"{LOWER_LAYERS}-test"
     ):
@@ -77,10 +86,9 @@ def trained_below(study: Study) -> Finding:
         gain, likelihood = _against(seeds, f"{LOWER_LAYERS}-test", cuts)
         rows.append([data.title, each(cuts), change(gain), change(likelihood)])
         verdicts.append((data.title, verdict(gain, data.scale)))
-        if likelihood.low > 0:
-            cut_better.append(data.title)
-        if likelihood.high < 0:
-            lower_better.append(data.title)
+        here = (gain.high < 0, likelihood.low > 0, likelihood.high < 0)
+        for titles in compress(better.values(), here):
+            titles.append(data.title)
     return Finding(
         "Is it better to train everywhere and cut than to train the lower layers only?",
         verdicts,
@@ -93,12 +101,7 @@ def trained_below(study: Study) -> Finding:
         ("data", "layers kept", "first metric", "log-likelihood of the gold"),
         rows,
         remark=" ".join(
-            f"By log-likelihood, {which} is better on {listed(titles)}."
-            for which, titles in (
-                ("training everywhere and cutting", cut_better),
-                ("training the lower layers only", lower_better),
-            )
-            if titles
+            f"{which} is better on {listed(titles)}." for which, titles in better.items() if titles
         ),
     )
 

@@ -139,7 +139,7 @@ def test_a_trace_without_a_candidate_is_shown(tmp_path):
     assert ["WMT23", "trace", "none named", "", "", ""] in finding.rows
 
 
-def test_training_the_lower_layers_only_may_win_by_log_likelihood(tmp_path):
+def test_training_the_lower_layers_only_may_win(tmp_path):
     write_records(tmp_path, documents=20)
     cutting = "By log-likelihood, training everywhere and cutting is better on GSM8K and SAMSum."
     assert trained_below(Study(tmp_path)).remark == cutting
@@ -150,7 +150,19 @@ def test_training_the_lower_layers_only_may_win_by_log_likelihood(tmp_path):
     for scored in metric["cuts"].values():
         scored["documents"] = [value + 10 for value in scored["documents"]]
     path.write_text(json.dumps(content), "utf-8")
-    assert trained_below(Study(tmp_path)).remark == (
+    for step, score in (("test", 0.0), ("lower-layers-test", 1.0)):
+        path = tmp_path / f"gsm8k/seed=0/{step}.json"
+        content = json.loads(path.read_text("utf-8"))
+        metric = content["tasks"][gsm8k.task]["metrics"][gsm8k.metrics[0]]
+        for i, scored in enumerate(metric["cuts"].values()):
+            scored["documents"] = [score] * 19 + [
+                float(i % 2)
+            ]  # without a spread there is no interval
+        path.write_text(json.dumps(content), "utf-8")
+    found = trained_below(Study(tmp_path))
+    assert dict(found.outcomes)["GSM8K"] == NOT_SUPPORTED
+    assert found.remark == (
+        "By the first metric, training the lower layers only is better on GSM8K. "
         "By log-likelihood, training everywhere and cutting is better on SAMSum. "
         "By log-likelihood, training the lower layers only is better on GSM8K."
     )
