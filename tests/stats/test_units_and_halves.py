@@ -51,6 +51,17 @@ def test_copies_in_a_cluster_count_once() -> None:
         assert getattr(thrice, name) == pytest.approx(getattr(once, name)), name
 
 
+def test_clusters_that_are_all_right_or_all_wrong_prove_little() -> None:
+    """Resampling gives an interval of width 0; each cluster counts as one document instead."""
+    values = np.column_stack([np.zeros(20), np.ones(20)])
+    clusters = Units(20, np.repeat(np.arange(5), 4).tolist())
+    low, high = Bootstrap(Means(values), units=clusters, draws=300).interval()
+    alone_low, alone_high = Bootstrap(Means(values[::4]), draws=300).interval()
+    assert low == pytest.approx(alone_low)
+    assert high == pytest.approx(alone_high)
+    assert high[0] > 0.4 and low[1] < 0.6
+
+
 def test_segments_of_one_document_are_not_independent() -> None:
     """Differences with an intra-cluster correlation of .1; the null holds, nominal 5 %."""
     source = np.random.default_rng(3)
