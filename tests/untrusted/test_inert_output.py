@@ -24,7 +24,7 @@ from lm_eval_lora_boundary.errors import AdapterError, LoraBoundaryError, inert
 from lm_eval_lora_boundary.exports.card import model_card
 from lm_eval_lora_boundary.exports.tokenizer import copy_tokenizer
 from lm_eval_lora_boundary.files import cut_folder, write_text
-from lm_eval_lora_boundary.report.conclusions import Answer
+from lm_eval_lora_boundary.report.conclusions import Answer, Clusters
 from lm_eval_lora_boundary.report.data import Confirmation, Family, Row, SweepFound, TaskFound
 from lm_eval_lora_boundary.report.full_answer import full_answer
 from lm_eval_lora_boundary.report.payload import encode
@@ -113,7 +113,7 @@ def test_tables_of_a_sweep(text: str) -> None:
         choice_basis="keeps the gain",
         answers=(Answer("keeps_gain", text, text, True),),
         families=(Family(text, "list", (other,)),),
-        clusters=text,
+        clusters=Clusters(text, 3),
     )
     found = SweepFound("", {}, "fork", (task,), {text: rows}, {"dropped": [{"cut": text}]})
     shown = console()
