@@ -98,7 +98,7 @@ def test_the_page_is_written_from_them(finished):
     root, _, _ = finished
     text = (root / "docs/replication.md").read_text()
     assert "| GSM8K |" in text
-    assert "- SAMSum: train, trace" in text  # not run yet
+    assert "- SAMSum: training, trace" in text  # not run yet
 
 
 def test_commands_can_be_repeated_by_hand(finished):
